@@ -1,0 +1,123 @@
+"""Where the time of a regressor's fit goes, and that an iteration does not pay for rows.
+
+    OMP_NUM_THREADS=1 python benchmarks/scale.py
+
+Fits 50 columns with 10,000 and with 1,000,000 rows, and times the phases of the fit: everything
+before the first iteration (validation, one pass over X for the Gram matrices of all folds, the
+ridge path), one iteration (median), and the end (strength rule, refit). Then RidgeCV and LassoCV
+beside it at 100,000 x 100. All are CPU seconds, the fewest of some repeats for the phases; torch is
+imported before. Writes Markdown to ``bench_out/``.
+"""
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from machine import description
+from sklearn.linear_model import LassoCV, RidgeCV
+
+from skbamm import BilevelRegularizedRegressor
+from skbamm.solvers import SlBamm
+
+
+class ClockedSlBamm(SlBamm):
+    """sl-BAMM that notes when it is called."""
+
+    ticks: list = []
+
+    def init(self, problem):
+        self.ticks.append(time.process_time())
+        return super().init(problem)
+
+    def step(self, problem, state):
+        self.ticks.append(time.process_time())
+        return super().step(problem, state)
+
+
+def data(n_samples, n_features, seed=0):
+    generator = np.random.default_rng(seed)
+    X = generator.standard_normal((n_samples, n_features))
+    coef = generator.standard_normal(n_features) * (generator.random(n_features) < 0.3)
+    signal = X @ coef
+    return X, signal + 3 * signal.std() * generator.standard_normal(n_samples)
+
+
+def clocked(function, repeats=1):
+    """Fewest CPU seconds of some calls."""
+    seconds = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        function()
+        seconds.append(time.process_time() - begin)
+    return min(seconds)
+
+
+def phases(X, y):
+    """Seconds before, for each iteration, after and in all, and the number of iterations."""
+    ClockedSlBamm.ticks.clear()
+    begin = time.process_time()
+    # tol=0 keeps it going: medians over few iterations say little.
+    model = BilevelRegularizedRegressor(solver=ClockedSlBamm(), max_iter=40, tol=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, y)
+    end = time.process_time()
+    first, *steps = ClockedSlBamm.ticks
+    iteration = float(np.median(np.diff(steps)))
+    return first - begin, iteration, end - steps[-1] - iteration, end - begin, len(steps)
+
+
+def row(*cells):
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--features", type=int, default=50)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", default="bench_out")
+    options = parser.parse_args()
+    BilevelRegularizedRegressor(max_iter=2, tol=1e9).fit(*data(100, 3))  # imports torch
+    lines = [description(), ""]
+    lines += [row("n", "p", "X.T @ X", "before", "one iteration", "after", "iterations", "fit"),
+              "|" + "---|" * 8]  # fmt: skip
+    iterations = []
+    for n_samples in options.rows:
+        X, y = data(n_samples, options.features)
+        gram = clocked(lambda X=X: X.T @ X, options.repeats)
+        runs = [phases(X, y) for _ in range(options.repeats)]
+        before, iteration, after, total, n_iter = min(runs, key=lambda run: run[3])
+        iteration = min(run[1] for run in runs)
+        iterations.append(iteration)
+        lines.append(
+            row(n_samples, options.features, f"{gram:.3f} s", f"{before:.3f} s",
+                f"{1e3 * iteration:.2f} ms", f"{after:.3f} s", n_iter, f"{total:.3f} s")
+        )  # fmt: skip
+        print(lines[-1], flush=True)
+    lines += [
+        "",
+        f"One iteration, largest beside smallest: {max(iterations) / min(iterations):.2f}.",
+    ]
+    X, y = data(100_000, 100)
+    lines += ["", row("n=100,000, p=100", "fit"), "|---|---|"]
+    for name, fit in {
+        "X.T @ X": lambda: X.T @ X,
+        "RidgeCV, 30 strengths": lambda: RidgeCV(np.logspace(-2, 6, 30)).fit(X, y),
+        "RidgeCV, 30 strengths, cv=5": lambda: RidgeCV(np.logspace(-2, 6, 30), cv=5).fit(X, y),
+        "LassoCV, cv=5": lambda: LassoCV(cv=5).fit(X, y),
+        "start": lambda: BilevelRegularizedRegressor(max_iter=0).fit(X, y),
+        "skbamm": lambda: BilevelRegularizedRegressor().fit(X, y),
+    }.items():
+        lines.append(row(name, f"{clocked(fit):.3f} s"))
+        print(lines[-1], flush=True)
+    out = Path(options.out)
+    out.mkdir(exist_ok=True)
+    (out / "scale.md").write_text("\n".join(lines) + "\n")
+    print(f"\nwritten: {out / 'scale.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What both fits share, and every private name of scikit-learn that the package uses."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import sklearn
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ..solvers import SOLVERS, Solver, Status
+
+__all__ = [
+    "BilevelEstimator",
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "_check_sample_weight",
+    "_fit_context",
+    "check_is_fitted",
+    "fit_atomically",
+    "torch_session",
+    "validate_data",
+]
+
+_SENTENCES = {
+    Status.CONVERGED: (
+        "converged after {n_iter} iterations (residual {residual:.1e} <= tol={tol:.1e})"
+    ),
+    Status.MAX_ITER: "stopped at max_iter={n_iter} with residual {residual:.1e} > tol={tol:.1e}",
+    Status.STALLED: (
+        "stopped after {n_iter} iterations: no further decrease at working precision "
+        "(residual {residual:.1e}, tol={tol:.1e})"
+    ),
+    Status.STOPPED: "stopped on request after {n_iter} iterations (residual {residual:.1e})",
+    Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
+    Status.FROZEN: "evaluated at the start only: nothing was learned",
+}
+
+
+def fit_atomically(fit):
+    """A failed or interrupted `fit` leaves the estimator as it was."""
+
+    @functools.wraps(fit)
+    def wrapper(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return wrapper
+
+
+@contextlib.contextmanager
+def torch_session():
+    """Autograd as it is by default, whatever the caller's modes are; they come back after."""
+    import torch
+
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def _level_of_caller():
+    """The `stacklevel` with which a warning points at the code that called `fit`."""
+    inside = tuple(
+        os.path.dirname(str(module.__file__)) for module in (sklearn, sys.modules["skbamm"])
+    )
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+class BilevelEstimator(BaseEstimator):
+    """Options and endings that the estimators have in common."""
+
+    _doc_link_module = "skbamm"
+
+    _parameter_constraints: dict = {
+        "cv": ["cv_object"],
+        "solver": [StrOptions(set(SOLVERS)), Solver],
+        "standardize": ["boolean"],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "device": [str, None],
+        "verbose": ["verbose"],
+    }
+
+    def set_params(self, **params):
+        if any(name.startswith("solver__") for name in params):
+            solver = params.get("solver", self.solver)
+            if isinstance(solver, str):
+                raise ValueError(
+                    f"solver={solver!r} is a name and has no parameters to set; give an instance, "
+                    f"for example solver=skbamm.solvers.{SOLVERS[solver].__name__}(), to use "
+                    "solver__ parameters."
+                )
+        return super().set_params(**params)
+
+    def _seed(self):
+        """Seed of the folds; drawn where `random_state` is not an int."""
+        if isinstance(self.random_state, (int, np.integer)):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _printer(self):
+        """Progress lines for ``verbose``: every 10th iteration at 1, every one above."""
+        if not self.verbose:
+            return None
+        every = 10 if int(self.verbose) == 1 else 1
+        name = type(self).__name__
+
+        def report(state, row):
+            if state.iteration % every == 0 or state.iteration == 1:
+                best = float(row["criterion"].min())
+                worst = float(row["residual"].max())
+                print(
+                    f"[{name}] iteration {state.iteration}: criterion {best:.6g}, "
+                    f"residual {worst:.1e}"
+                )
+            return False
+
+        return report
+
+    def _describe(self, solution, residual):
+        """`status_` in a sentence; warns where the run did not get there."""
+        sentence = _SENTENCES[solution.status].format(
+            n_iter=solution.n_iter, residual=residual, tol=self.tol
+        )
+        if solution.status in (Status.MAX_ITER, Status.DIVERGED):
+            warnings.warn(
+                f"{type(self).__name__} {sentence}. Increase max_iter or tol; history_ shows "
+                "whether the criterion still falls.",
+                ConvergenceWarning,
+                stacklevel=_level_of_caller(),
+            )
+        return sentence

@@ -1,0 +1,117 @@
+"""Which rows are held out when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from sklearn.model_selection import check_cv
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Train and test rows of every fold.
+
+    Attributes
+    ----------
+    splits : list of (ndarray, ndarray)
+        Train and test indices.
+
+    label : ndarray of shape (n_samples,) or None
+        The fold in which a row is held out, where every row is held out exactly once
+        and trains in all other folds; None for any other splitting.
+    """
+
+    splits: list[tuple[np.ndarray, np.ndarray]]
+    label: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.splits)
+
+    @classmethod
+    def from_labels(cls, label, n_folds):
+        splits = [(np.flatnonzero(label != k), np.flatnonzero(label == k)) for k in range(n_folds)]
+        return cls(splits, label)
+
+    @classmethod
+    def from_splits(cls, splits, n_samples):
+        """Folds from a splitter's index pairs; recognises a partition of the rows."""
+        splits = [(np.asarray(train), np.asarray(test)) for train, test in splits]
+        label = np.full(n_samples, -1)
+        held_out = np.zeros(n_samples, dtype=int)
+        complement = True
+        for k, (train, test) in enumerate(splits):
+            label[test] = k
+            np.add.at(held_out, test, 1)
+            complement &= len(train) + len(test) == n_samples
+            complement &= not np.isin(train, test).any() and len(np.unique(train)) == len(train)
+        is_partition = complement and bool((held_out == 1).all())
+        return cls(splits, label if is_partition else None)
+
+
+def position_folds(n_samples: int, n_folds: int, seed: int) -> np.ndarray:
+    """Fold of each row, a pseudo-random function of its position and the seed alone.
+
+    Rows come in runs of `n_folds`, each run holding every fold once in an order of its
+    own. So folds are balanced, sorted rows are no trap, and the fold of a row is known
+    before the number of rows is.
+    """
+    n_runs = -(-n_samples // n_folds)
+    positions = np.arange(n_runs * n_folds, dtype=np.uint64)
+    keys = _mix(positions ^ _mix(np.array([seed], dtype=np.uint64)))
+    ranks = keys.reshape(n_runs, n_folds).argsort(axis=1).argsort(axis=1)
+    return ranks.ravel()[:n_samples]
+
+
+def stratified_position_folds(y, n_folds: int, seed: int) -> np.ndarray:
+    """`position_folds` within each class, the position counted among its own rows."""
+    folds = np.empty(len(y), dtype=int)
+    for index, label in enumerate(np.unique(y)):
+        rows = np.flatnonzero(y == label)
+        # Rotated from class to class, so that rare classes do not all miss the same fold.
+        folds[rows] = (position_folds(len(rows), n_folds, seed) + index) % n_folds
+    return folds
+
+
+def make_folds(cv, X, y, *, seed, stratify=False, splitter_params=None) -> Folds:
+    """Folds of an estimator's ``cv`` parameter: an int, a splitter, or a list of splits."""
+    n_samples = len(y)
+    if isinstance(cv, Integral):
+        n_folds = min(int(cv), n_samples)
+        if n_folds < 2:
+            raise ValueError(f"cv must be at least 2 folds: got cv={cv} for {n_samples} samples.")
+        if stratify:
+            label = stratified_position_folds(y, n_folds, seed)
+        else:
+            label = position_folds(n_samples, n_folds, seed)
+        used = np.unique(label)
+        return Folds.from_labels(np.searchsorted(used, label), len(used))
+    splits = [
+        (_positions(train, n_samples), _positions(test, n_samples))
+        for train, test in check_cv(cv).split(X, y, **(splitter_params or {}))
+    ]
+    if not splits:
+        raise ValueError("cv must yield at least one split: got none.")
+    for train, test in splits:
+        if len(train) == 0 or len(test) == 0:
+            raise ValueError(
+                "cv must give every split at least one training and one test row: "
+                f"got {len(train)} and {len(test)}."
+            )
+    return Folds.from_splits(splits, n_samples)
+
+
+def _positions(rows, n_samples):
+    """Row numbers from 0, where a split names rows by a mask or counts from the end."""
+    rows = np.asarray(rows)
+    return rows if rows.size == 0 else np.arange(n_samples)[rows]
+
+
+def _mix(keys):
+    """The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a good hash of integers."""
+    with np.errstate(over="ignore"):
+        keys = keys + np.uint64(0x9E3779B97F4A7C15)
+        keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return keys ^ (keys >> np.uint64(31))

@@ -1,0 +1,188 @@
+"""The data of a cleaning fit: rows stacked, scaled, and laid out in folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.preprocessing import StandardScaler
+
+from ._folds import Folds, make_folds, stratified_position_folds
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """All rows of a fit: those of X, then those of X_val.
+
+    Attributes
+    ----------
+    X : ndarray or sparse matrix of shape (n_rows, n_features)
+    labels : ndarray of int of shape (n_rows,)
+        Positions in `classes`.
+    weight : ndarray of shape (n_rows,)
+        Sample weights times class weights.
+    is_clean : ndarray of bool of shape (n_rows,)
+    n_given : int
+        How many rows came as X.
+    classes : ndarray of shape (n_classes,)
+    """
+
+    X: Any
+    labels: np.ndarray
+    weight: np.ndarray
+    is_clean: np.ndarray
+    n_given: int
+    classes: np.ndarray
+
+    @property
+    def n_classes(self):
+        return len(self.classes)
+
+    @property
+    def noisy(self):
+        return np.flatnonzero(~self.is_clean)
+
+    @property
+    def clean(self):
+        return np.flatnonzero(self.is_clean)
+
+
+@dataclass(frozen=True)
+class LabelFolds:
+    """Where each row trains, judges, and is judged.
+
+    Attributes
+    ----------
+    in_training : ndarray of shape (n_folds, n_rows)
+        1 where a row trains in a fold.
+    judging : ndarray of shape (n_folds, n_rows)
+        Weights of held-out rows that the upper level scores; sums to 1 over all.
+    part : ndarray of int of shape (n_rows,)
+        Fold whose models have not seen the row's label: its cross-fitted predictions come
+        from there.
+    """
+
+    in_training: np.ndarray
+    judging: np.ndarray
+    part: np.ndarray
+
+    @property
+    def n_folds(self):
+        return len(self.in_training)
+
+    @property
+    def unseen(self):
+        """1 where a row trains in a fold and is not in that fold's own part."""
+        own = self.part == np.arange(self.n_folds)[:, None]
+        return self.in_training * ~own
+
+
+def make_label_folds(rows: LabelRows, cv, seed, splitter_params=None) -> LabelFolds:
+    """Folds of an estimator's ``cv``.
+
+    An int splits the judging rows (the clean ones, or all where none is clean), and clean and
+    noisy rows apart from each other, by class. Noisy rows train in all folds if clean rows
+    judge. A splitter runs over the rows of X, or of X_val where that was given; over X,
+    nothing that it holds out trains.
+    """
+    n_rows = len(rows.labels)
+    judges = rows.clean if rows.is_clean.any() else np.arange(n_rows)
+    if isinstance(cv, (int, np.integer)):
+        folds = make_folds(cv, None, rows.labels[judges], seed=seed, stratify=True)
+        splits = [(judges[train], judges[test]) for train, test in folds.splits]
+        free = np.setdiff1d(np.arange(n_rows), judges)
+    elif rows.n_given < n_rows:
+        over = np.arange(rows.n_given, n_rows)
+        folds = make_folds(
+            cv, rows.X[over], rows.labels[over], seed=seed, splitter_params=splitter_params
+        )
+        splits = [(over[train], over[test]) for train, test in folds.splits]
+        free = np.arange(rows.n_given)
+    else:
+        folds = make_folds(cv, rows.X, rows.labels, seed=seed, splitter_params=splitter_params)
+        splits, free = folds.splits, np.arange(0)
+    return _lay_out(rows, Folds(splits), free, judges, seed)
+
+
+def _lay_out(rows, folds, free, judges, seed):
+    n_folds, n_rows = len(folds), len(rows.labels)
+    in_training, judging = np.zeros((2, n_folds, n_rows))
+    part = np.full(n_rows, -1)
+    judge = np.zeros(n_rows, dtype=bool)
+    judge[judges] = True
+    for k, (train, test) in enumerate(folds.splits):
+        np.add.at(in_training[k], train, 1.0)
+        np.add.at(judging[k], test[judge[test]], 1.0)
+        part[test] = k
+    in_training[:, free] = 1.0
+    # Rows that no fold holds out get a part of their own, cross-fitted all the same.
+    loose = np.flatnonzero(part < 0)
+    part[loose] = stratified_position_folds(rows.labels[loose], n_folds, seed + 1)
+    judging = judging * rows.weight
+    keep = (judging.sum(axis=1) > 0) & ((in_training * rows.weight).sum(axis=1) > 0)
+    if not keep.any():
+        raise ValueError(
+            "cv must give at least one split with training rows and held-out rows to judge by "
+            "(clean ones, where any are marked), all with positive weights: got none."
+        )
+    if not keep.all():
+        renumbered = np.cumsum(keep) - 1
+        part = np.where(keep[part], renumbered[part], 0)
+    judging = judging[keep]
+    return LabelFolds(in_training[keep], judging / judging.sum(), part)
+
+
+class Standardizer:
+    """Scales of the columns, a rotation to uncorrelated ones, and a column of ones.
+
+    The penalty acts on coefficients of the scaled columns. Neither rotating these (ridge is
+    invariant) nor centring (the intercept is free) changes the fit; both make it quick. With
+    more columns than rows the rotation also leaves no more columns than rows. Sparse X is
+    neither centred nor rotated.
+    """
+
+    def __init__(self, rows: LabelRows, standardize):
+        self.is_sparse = sparse.issparse(rows.X)
+        n_rows, n_features = rows.X.shape
+        self.mean, self.scale = np.zeros(n_features), np.ones(n_features)
+        self.rotation = None
+        scaler = StandardScaler(with_mean=not self.is_sparse)
+        scaler.fit(rows.X, sample_weight=rows.weight)
+        if not self.is_sparse:
+            self.mean = scaler.mean_
+        if standardize:
+            self.scale = scaler.scale_
+        if not self.is_sparse and (n_features <= MAX_ROTATED or n_features > n_rows):
+            root = np.sqrt(rows.weight)[:, None]
+            self.rotation = _principal_axes(root * self._scaled(rows.X))
+
+    def _scaled(self, X):
+        return (X - self.mean) / self.scale
+
+    def design(self, X):
+        """Scaled, rotated columns and ones, as float64."""
+        if self.is_sparse:
+            X = sparse.csr_matrix(X, dtype=np.float64) @ sparse.diags(1 / self.scale)
+            return sparse.hstack([X, np.ones((X.shape[0], 1))]).tocsr()
+        scaled = self._scaled(X)
+        if self.rotation is not None:
+            scaled = scaled @ self.rotation
+        return np.hstack([scaled, np.ones((len(scaled), 1))])
+
+    def raw(self, params):
+        """Coefficients and intercepts in raw units from params of shape (n_scores, n_columns)."""
+        coef = params[:, :-1] if self.rotation is None else params[:, :-1] @ self.rotation.T
+        coef = coef / self.scale
+        return coef, params[:, -1] - coef @ self.mean
+
+
+# Beyond this many columns a rotation costs more than it saves.
+MAX_ROTATED = 1000
+
+
+def _principal_axes(Z):
+    if Z.shape[1] <= Z.shape[0]:
+        return np.linalg.eigh(Z.T @ Z)[1]
+    return np.linalg.svd(Z, full_matrices=False)[2].T

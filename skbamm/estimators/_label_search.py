@@ -1,0 +1,358 @@
+"""Learning which labels to believe: pilots, evidence, run, refit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..problems._cleaning import CleaningProblem, TrustedLoss
+from ..problems._row_weights import EvidenceWeighting, FreeWeighting
+from ..problems._softmax import LabelledRows, minimize_cross_entropy
+from ..solvers import SlBamm, Solution, solve
+from ._evidence import (
+    calibrate,
+    log_softmax,
+    plain_log_odds,
+    posterior_log_odds,
+    transition_matrix,
+)
+from ._tensors import to_numpy, to_tensor
+
+# Ridge strengths tried for pilots.
+PILOT_PATH = np.logspace(0, -2.5, 6)
+NOISY_PATH = np.logspace(-1, -3.5, 6)
+# A weaker ridge must beat a stronger one by this much, so that rounding cannot flip the choice.
+PREFERENCE = 1e-6
+# Evidence comes from exact fits: what is left of their iterations would be noise in it.
+EXACT = 1e-9
+# The papers' free weights come with a ridge that is only there for separable rows.
+FREE_RIDGE = 1e-4
+# Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
+RIDGE_START = 1e-2
+CLEAN_START = 2.0
+# Boxes of threshold, slope, log ridge, log weight of clean rows, log sharpness. A slope of 0
+# would trust all rows alike, and a clean row is worth at least a trusted noisy one: evidence
+# is cross-fitted, but its models share rows, and held-out loss would push further.
+LOWER = np.array([-8.0, 0.1, np.log(1e-4), 0.0, -2.0])
+UPPER = np.array([8.0, 4.0, np.log(10.0), 5.0, 3.0])
+# Units of the pull to the start: off by one of them costs half a standard error of the
+# criterion, so that few clean rows move them little.
+SCALES = np.array([2.0, 1.0, 2.0, 2.0, np.inf])
+
+
+@dataclass(frozen=True)
+class LearnedTrust:
+    """What a search found.
+
+    Attributes
+    ----------
+    trust : ndarray of shape (n_noisy,)
+        How far each noisy row's label is believed.
+    ridge, clean_weight : float
+    hyper : ndarray of shape (n_hyper,)
+    predictions : ndarray of shape (n_rows, n_classes)
+        Cross-fitted probabilities of all rows.
+    solution : Solution
+    params : Tensor of shape (1, n_folds, n_scores, n_columns)
+        Fits of the folds.
+    """
+
+    trust: np.ndarray
+    ridge: float
+    clean_weight: float
+    hyper: np.ndarray
+    predictions: np.ndarray
+    solution: Solution
+    params: torch.Tensor
+
+
+class TrustSearch:
+    """What all weightings share: rows as tensors, folds, batched softmax fits."""
+
+    def __init__(self, rows, folds, design, device):
+        self.rows = rows
+        self.folds = folds
+        self.device = device
+        self.softmax = LabelledRows(design, rows.labels, rows.n_classes, device)
+        self.in_training = self.tensor(folds.in_training)
+        self.row_weight = self.tensor(rows.weight)
+
+    def tensor(self, array):
+        return to_tensor(array, self.device)
+
+    def positions(self, array):
+        return torch.from_numpy(np.asarray(array)).to(self.device)
+
+    def fit_folds(self, weights, ridge, start=None, tol=1e-3):
+        """Softmax fits of every fold, (1, n_folds, n_scores, n_columns).
+
+        Rows without weight in any fold cost nothing.
+        """
+        weights = weights / weights.sum(-1, keepdim=True)
+        used = weights.any(0)
+        if start is None:
+            start = weights.new_zeros(
+                1, len(weights), self.softmax.n_scores, self.softmax.n_columns
+            )
+        ridge = weights.new_full((1,), ridge)
+        rows = self.softmax
+        if float(used.double().mean()) < 0.8:
+            rows, weights = rows.subset(used), weights[:, used]
+        return minimize_cross_entropy(rows, weights[None], ridge, start, tol=tol)
+
+    def fit_all(self, weight, ridge, params):
+        """One fit on all rows, started from the mean of the folds' fits.
+
+        Returns
+        -------
+        params : ndarray of shape (n_scores, n_columns)
+        """
+        weights = self.tensor(weight / weight.sum())[None, None]
+        ridge = weights.new_full((1,), ridge)
+        start = params.mean(1, keepdim=True)
+        return to_numpy(
+            minimize_cross_entropy(self.softmax, weights, ridge, start, tol=EXACT)[0, 0]
+        )
+
+    def full_scores(self, params):
+        """Scores of all classes from every fold's fit, (n_folds, n_rows, n_classes)."""
+        scores = to_numpy(self.softmax.scores(params)[0]).transpose(0, 2, 1)
+        if self.softmax.has_reference:
+            scores = np.concatenate([np.zeros_like(scores), scores], axis=2)
+        return scores
+
+    def cross_fitted(self, params):
+        """Scores of each row from the fit of its own part, (n_rows, n_classes)."""
+        return self.full_scores(params)[self.folds.part, np.arange(len(self.rows.labels))]
+
+    def judged(self, scores):
+        """Scores, labels and weights of all held-out judging rows, fold by fold."""
+        fold, row = np.nonzero(self.folds.judging)
+        return scores[fold, row], self.rows.labels[row], self.folds.judging[fold, row]
+
+
+def pilot_path(search, weights, strengths):
+    """The strength whose fits predict judging rows best, calibrated.
+
+    Returns
+    -------
+    params : Tensor
+    scores : ndarray of shape (n_folds, n_rows, n_classes)
+    sharpness, strength : float
+    """
+    best, lowest = (None, 1.0, 0.0), np.inf
+    params = None
+    n_judging = np.count_nonzero(search.folds.judging)
+    for strength in strengths:
+        params = search.fit_folds(weights, strength, params)
+        scores = search.full_scores(params)
+        held_out, labels, weight = search.judged(scores)
+        factors, loss = calibrate(
+            held_out[None], labels, weight * n_judging, start=np.ones(1), pull=1.0
+        )
+        if loss < lowest * (1 - PREFERENCE):
+            lowest, best = loss, (params, float(factors[0]), strength)
+    params, sharpness, strength = best
+    params = search.fit_folds(weights, strength, params, tol=EXACT)
+    return params, search.full_scores(params), sharpness, strength
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Log odds of the noisy rows' labels, and the fits that they come from.
+
+    Attributes
+    ----------
+    odds : ndarray of shape (n_noisy,)
+    predictions : ndarray of shape (n_rows, n_classes)
+    ridge : float
+        Where the learned ridge strength starts.
+    params : Tensor of shape (1, n_folds, n_scores, n_columns)
+        Where the folds' fits start.
+    """
+
+    odds: np.ndarray
+    predictions: np.ndarray
+    ridge: float
+    params: torch.Tensor
+
+
+def clean_evidence(search):
+    """Bayes' log odds from models of clean rows, then of all rows weighted by these.
+
+    Model k of the second round has seen neither the clean nor the noisy rows of part k, so
+    it judges both. Its scores and the pilot's are pooled by how well they predict held-out
+    clean rows.
+    """
+    rows, noisy = search.rows, search.rows.noisy
+    is_clean = search.tensor(rows.is_clean)
+    pilot, pilot_scores, sharpness, _ = pilot_path(
+        search, search.in_training * search.row_weight * is_clean, PILOT_PATH
+    )
+    own = search.folds.part[noisy], noisy
+    predictions = np.exp(log_softmax(sharpness * pilot_scores[own]))
+    # Few rows, poor predictions: one overall noise rate at first, class pairs later.
+    odds = _odds(rows, predictions, pseudo_count=1e4)
+    weights = np.where(rows.is_clean, CLEAN_START, 1.0)
+    weights[noisy] = 1 / (1 + np.exp(-odds))
+    weights = search.tensor(search.folds.unseen * rows.weight * weights)
+    params = search.fit_folds(weights, RIDGE_START, pilot, tol=EXACT)
+    scores = search.full_scores(params)
+    held_out = [search.judged(pilot_scores)[0], search.judged(scores)[0]]
+    _, labels, weight = search.judged(scores)
+    weight = weight * len(weight)
+    alone, _ = calibrate(held_out[1][None], labels, weight, start=np.ones(1), pull=1.0)
+    factors, _ = calibrate(
+        np.stack(held_out),
+        labels,
+        weight,
+        start=np.maximum([sharpness / 2, alone[0] / 2], 1e-2),
+        pull=4.0,
+    )
+    every = search.folds.part, np.arange(len(rows.labels))
+    pooled = factors[0] * pilot_scores[every] + factors[1] * scores[every]
+    predictions = np.exp(log_softmax(pooled))
+    return Evidence(
+        _odds(rows, predictions[noisy], pseudo_count=10), predictions, RIDGE_START, params
+    )
+
+
+def noisy_evidence(search):
+    """Log odds from cross-fitted models of noisy rows, in two rounds."""
+    rows = search.rows
+    base = search.in_training * search.row_weight
+    ridge, lowest, near = 0.0, np.inf, None
+    params = None
+    for strength in NOISY_PATH:
+        params = search.fit_folds(base, strength, params)
+        held_out, labels, weight = search.judged(search.full_scores(params))
+        loss = -weight @ log_softmax(held_out)[np.arange(len(labels)), labels]
+        if loss < lowest * (1 - PREFERENCE):
+            ridge, lowest, near = strength, loss, params
+    params = search.fit_folds(base, ridge, near, tol=EXACT)
+    predictions = np.exp(log_softmax(search.cross_fitted(params)))
+    odds = plain_log_odds(predictions, rows.labels)
+    weights = base * search.tensor(1 / (1 + np.exp(-odds)))
+    params = search.fit_folds(weights, ridge, params, tol=EXACT)
+    predictions = np.exp(log_softmax(search.cross_fitted(params)))
+    return Evidence(plain_log_odds(predictions, rows.labels), predictions, ridge, params)
+
+
+def _odds(rows, predictions, pseudo_count):
+    noisy = rows.noisy
+    if len(noisy) == 0:
+        return np.zeros(0)
+    labels = rows.labels[noisy]
+    transition = transition_matrix(
+        predictions, labels, rows.weight[noisy], rows.n_classes, pseudo_count=pseudo_count
+    )
+    return posterior_log_odds(predictions, labels, transition)
+
+
+def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initial_hyper=None):
+    """Trust as a learned function of evidence."""
+    rows, folds = search.rows, search.folds
+    has_clean = bool(rows.is_clean.any())
+    evidence = clean_evidence(search) if has_clean else noisy_evidence(search)
+    weighting = EvidenceWeighting(
+        search.tensor(evidence.odds),
+        search.positions(rows.noisy),
+        search.positions(rows.clean),
+        search.row_weight,
+        search.in_training,
+    )
+    start = np.array([0.0, 1.0, np.log(evidence.ridge), np.log(CLEAN_START), 0.0])
+    lower, upper = LOWER.copy(), UPPER.copy()
+    if not has_clean:
+        start[3:] = lower[3:] = upper[3:] = 0.0
+    if alpha != "learn":
+        start[2] = lower[2] = upper[2] = np.log(max(alpha, 1e-12))
+    if initial_hyper is not None and len(initial_hyper) == len(start):
+        start = np.asarray(initial_hyper)
+    judging = search.tensor(folds.judging)
+    centre = search.tensor(start)
+    loss = TrustedLoss(
+        search.softmax,
+        judging,
+        torch.zeros_like(centre),
+        centre,
+        bounded=not has_clean,
+        sharpness=EvidenceWeighting.LOG_SHARPNESS if has_clean else None,
+    )
+    problem = CleaningProblem(search.softmax, weighting, loss, strongly_convex=True)
+    params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
+    if has_clean:
+        start[4], pull = _sharpness_and_pull(search, params)
+        problem.upper = replace(loss, pull=search.tensor(pull), centre=search.tensor(start))
+    bilevel = problem.problem(
+        search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
+    )
+    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol, callback=callback)
+    hyper = solution.hyper[0]
+    return LearnedTrust(
+        trust=to_numpy(weighting.trust(solution.hyper)[0]),
+        ridge=float(hyper[2].exp()),
+        clean_weight=float(hyper[3].exp()),
+        hyper=to_numpy(hyper),
+        predictions=evidence.predictions,
+        solution=solution,
+        params=solution.params,
+    )
+
+
+def _sharpness_and_pull(search, params):
+    """Calibration of the start's held-out scores, and the pull by their standard error."""
+    scores, labels, weight = search.judged(search.full_scores(params))
+    factor, _ = calibrate(scores[None], labels, weight * len(weight), start=np.ones(1), pull=1.0)
+    factor = max(float(factor[0]), np.exp(LOWER[4]))
+    loss = -log_softmax(factor * scores)[np.arange(len(labels)), labels]
+    spread = weight @ np.square(loss - weight @ loss)
+    error = np.sqrt(spread * (weight @ weight))  # weights sum to 1: 1 / rows where all equal
+    return np.log(factor), error / SCALES**2
+
+
+def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_hyper=None):
+    """One free weight for each noisy row, as published."""
+    rows, folds = search.rows, search.folds
+    has_clean = bool(rows.is_clean.any())
+    noisy = search.positions(rows.noisy)
+    ridge = FREE_RIDGE if alpha == "learn" else alpha
+    if has_clean:
+        # As published: all noisy rows below, all clean rows above, a single fit.
+        in_training = search.tensor(~rows.is_clean)[None]
+        judging = search.row_weight * search.tensor(rows.is_clean)
+        judging = (judging / judging.sum())[None]
+    else:
+        in_training, judging = search.in_training, search.tensor(folds.judging)
+    weighting = FreeWeighting(noisy, search.row_weight, in_training, float(ridge))
+    nothing = search.tensor(np.zeros(len(noisy)))
+    loss = TrustedLoss(search.softmax, judging, nothing, nothing, bounded=not has_clean)
+    problem = CleaningProblem(search.softmax, weighting, loss, strongly_convex=False)
+    params = nothing.new_zeros(
+        1, len(in_training), search.softmax.n_scores, search.softmax.n_columns
+    )
+    start = nothing if initial_hyper is None else search.tensor(initial_hyper)
+    if solver == "sl-bamm":
+        # The lower level is all but merely convex. A constant averaging parameter biases params,
+        # not so much weights, and the last fit does without it.
+        solver = SlBamm(averaging=0.5, accuracy=0.1)
+    bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
+    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol, callback=callback)
+    trust = weighting.trust(solution.hyper)[0]
+    # The fit of the run itself is no model to keep: it saw the judging rows (averaging), and
+    # its ridge is next to none. Cross-fitted ones choose the ridge of the last fit.
+    weights = (search.row_weight * search.in_training).index_copy(
+        1, noisy, (search.row_weight * search.in_training)[:, noisy] * trust
+    )
+    params, _, _, strength = pilot_path(search, weights, NOISY_PATH)
+    return LearnedTrust(
+        trust=to_numpy(trust),
+        ridge=strength if alpha == "learn" else float(alpha),
+        clean_weight=1.0,
+        hyper=to_numpy(solution.hyper[0]),
+        predictions=np.exp(log_softmax(search.cross_fitted(params))),
+        solution=solution,
+        params=params,
+    )

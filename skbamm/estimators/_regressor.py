@@ -1,0 +1,426 @@
+"""BilevelRegularizedRegressor: linear regression that learns its penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import FLOAT_DTYPES
+
+from ._base import (
+    BilevelEstimator,
+    Interval,
+    StrOptions,
+    _check_sample_weight,
+    _fit_context,
+    check_is_fitted,
+    fit_atomically,
+    validate_data,
+)
+from ._folds import Folds, make_folds
+from ._groups import check_alpha_bounds, resolve_alpha, resolve_groups
+
+
+class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstimator):
+    r"""Linear regression that learns how strongly each feature is penalized.
+
+    The coefficients minimise, on the training rows of each fold,
+
+    .. math:: \tfrac12 \, \mathrm{mean}_i (y_i - x_i^T w - c)^2
+              + \tfrac12 \sum_j \alpha_j (s_j w_j)^2,
+
+    and the penalty weights :math:`\alpha_j` minimise the squared error on the held-out rows
+    of all folds: a bilevel problem, solved by sl-BAMM [1]_ within `fit`. A final fit on all
+    rows uses what was learned.
+
+    Parameters
+    ----------
+    penalty : {"adaptive", "l2"}, default="adaptive"
+        How few learned numbers generate the weights of all features.
+
+        - "adaptive": :math:`\alpha_j = e^a (m_j / m)^{-e_1} (m_g / m)^{-e_2}` with the
+          magnitude :math:`m_j` of the feature's coefficient in a pilot ridge fit, its root
+          mean square :math:`m_g` over the feature's group and :math:`m` over all features.
+          Learned are the strength a, the exponents (see `exponents_`) and the pilot's
+          strength. Exponents 0 give ridge, larger ones come close to selecting features.
+        - "l2": one strength for each group, and no pilot.
+
+    groups : None, "feature", "prefix", array-like, mapping or callable, default=None
+        Which features belong together: None (all of them), "feature" (each on its own),
+        "prefix" (the part of a column name before the first ``"__"``, which is how
+        `ColumnTransformer` names its blocks), one label for each feature, a mapping from
+        names to columns (positions, names, slices or masks) or a callable of a name.
+
+    alpha : "learn", float or mapping, default="learn"
+        A number fixes the strength of every feature; a mapping fixes it for the groups
+        that it names, and may say "learn". 0 leaves features unpenalized, exactly. On the
+        scale of `ElasticNet`: `Ridge`'s `alpha` is ``sum(sample_weight)`` times larger.
+
+    cv : int, splitter or list of splits, default=5
+        Folds whose held-out error is minimised. With an int the fold of a row is a
+        pseudo-random function of its position (and of `random_state`), so sorted rows do
+        no harm. Ignored when `X_val` is given.
+
+    solver : str or Solver, default="sl-bamm"
+        A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
+
+    alpha_bounds : tuple of two floats, default=(1e-9, 1e6)
+        Smallest and largest learned strength; with ``standardize=False`` in units of the
+        mean variance of the columns.
+
+    standard_errors : float, default=0.5
+        How many standard errors of the held-out error (over folds) ``penalty="adaptive"``
+        gives up for a stronger penalty, as in the one-standard-error rule: numbers learned on
+        few folds fit these folds too well. 0 takes the best strength itself.
+
+    standardize : bool, default=True
+        Whether the penalty acts on coefficients times the standard deviation
+        :math:`s_j` of their column, so that its unit does not matter. `coef_` is in
+        original units either way.
+
+    fit_intercept : bool, default=True
+        Whether to fit an unpenalized intercept.
+
+    alpha_per_target : bool, default=False
+        Whether each target learns a penalty of its own; otherwise they share one.
+
+    max_iter : int, default=100
+        Largest number of sl-BAMM iterations. 0 evaluates the starts, chooses the best and
+        refits: what the estimator does before it learns.
+
+    tol : float, default=2e-3
+        The run has converged when its stationarity residual is below: the norm of the
+        gradient of the held-out error in the learned numbers, beside the best ridge fit's error.
+
+    warm_start : bool, default=False
+        Whether a further `fit` also starts from the numbers learned before.
+
+    random_state : int, RandomState instance or None, default=0
+        Seed of the folds where `cv` is an int.
+
+    device : str or None, default=None
+        Where torch computes: None for the CPU, "cuda", or "auto".
+
+    verbose : int, default=0
+        1 prints a line every ten iterations, 2 every iteration.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients in original units.
+
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercept; 0.0 where none was fitted.
+
+    alpha_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Learned or fixed strength of each feature, 0 where unpenalized; 2-D with
+        ``alpha_per_target=True``.
+
+    group_alpha_ : dict of name to float, or list of dict
+        Geometric mean of `alpha_` over each group; one dict for each target with
+        ``alpha_per_target=True``.
+
+    exponents_ : ndarray of shape (n_exponents,) or (n_targets, n_exponents)
+        Learned exponents of ``penalty="adaptive"``: of the feature's magnitude and,
+        where groups are given, of its group's.
+
+    hyper_ : ndarray of shape (n_hyper,) or (n_targets, n_hyper)
+        The learned numbers themselves: log pilot strength, log strength and exponents, or
+        the log strengths of the groups.
+
+    criterion_, initial_criterion_ : float or ndarray of shape (n_targets,)
+        Mean squared held-out error, in units of the variance of y, of the learned penalty
+        and of the best ridge fit, from which the search starts and below which it never ends.
+
+    hypergradient_norm_, residual_ : float or ndarray of shape (n_targets,)
+        Certificate of the chosen run: norm of the gradient of the criterion in the learned
+        numbers, and the same with the error of that gradient added.
+
+    n_iter_ : int
+        Number of evaluations: the start's, and one for each iteration.
+
+    history_ : History or list of History
+        Records of the chosen run.
+
+    status_ : str
+        Why the run ended, in a sentence.
+
+    n_features_in_ : int
+        Number of features seen during `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during `fit`, if all of them are strings.
+
+    Notes
+    -----
+    Cost: one pass over X to form Gram matrices (``n_samples * n_features ** 2``), then a
+    Cholesky factor for each fold, start and move of the learned numbers, independent of
+    `n_samples`. With more penalized features than rows, kernels of rows take their place
+    and no ``n_features ** 2`` matrix is formed.
+
+    Passing `X_val` through a Pipeline needs metadata routing and
+    ``Pipeline(transform_input=["X_val"])``; otherwise it arrives untransformed.
+
+    References
+    ----------
+    .. [1] R. Liu, Y. Liu, W. Yao, S. Zeng, J. Zhang, "Averaged Method of Multipliers
+           for Bi-Level Optimization without Lower-Level Strong Convexity", ICML 2023,
+           arXiv:2302.03407.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skbamm import BilevelRegularizedRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = BilevelRegularizedRegressor().fit(X, y)
+    >>> bool(model.criterion_ <= model.initial_criterion_)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BilevelEstimator._parameter_constraints,
+        "penalty": [StrOptions({"adaptive", "l2"})],
+        "groups": ["array-like", dict, Mapping, callable, str, None],
+        "alpha": [Real, Mapping, dict, StrOptions({"learn"})],
+        "alpha_bounds": [tuple, list],
+        "standard_errors": [Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "alpha_per_target": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        penalty="adaptive",
+        *,
+        groups=None,
+        alpha="learn",
+        cv=5,
+        solver="sl-bamm",
+        alpha_bounds=(1e-9, 1e6),
+        standard_errors=0.5,
+        standardize=True,
+        fit_intercept=True,
+        alpha_per_target=False,
+        max_iter=100,
+        tol=2e-3,
+        warm_start=False,
+        random_state=0,
+        device=None,
+        verbose=0,
+    ):
+        self.penalty = penalty
+        self.groups = groups
+        self.alpha = alpha
+        self.cv = cv
+        self.solver = solver
+        self.alpha_bounds = alpha_bounds
+        self.standard_errors = standard_errors
+        self.standardize = standardize
+        self.fit_intercept = fit_intercept
+        self.alpha_per_target = alpha_per_target
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @fit_atomically
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Learn the penalty, then fit the coefficients on all rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of 2 equals the row twice, in training and held-out errors.
+
+        X_val : like X, of shape (n_val, n_features), default=None
+            Rows whose error the penalty minimises, in place of `cv`. The coefficients are
+            fitted on X alone.
+
+        y_val : array-like of shape (n_val,) or (n_val, n_targets), default=None
+            Required with `X_val`.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For NaN or infinite entries, wrong lengths, groups that do not partition the
+            features, and weights that are all zero.
+        """
+        data = self._validated_rows(X, y, sample_weight)
+        validation = self._validated_validation(data, X_val, y_val, sample_weight_val)
+        folds = self._folds(data, validation)
+        names = getattr(self, "feature_names_in_", None)
+        groups = resolve_groups(self.groups, data.X.shape[1], names)
+        strengths = resolve_alpha(self.alpha, groups)
+        check_alpha_bounds(self.alpha_bounds)
+        targets = range(data.y.shape[1]) if self.alpha_per_target else [slice(None)]
+        learned = [
+            self._learn(
+                data.target(t),
+                validation and validation.target(t),
+                folds,
+                groups,
+                strengths,
+                number,
+            )
+            for number, t in enumerate(targets)
+        ]
+        self._store(learned, groups, single_target=data.single_target)
+        return self
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+
+    def _validated_rows(self, X, y, sample_weight):
+        from ._design import RegressionRows
+
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            dtype=FLOAT_DTYPES,
+            y_numeric=True,
+            multi_output=True,
+            ensure_min_samples=2,
+        )
+        return self._rows(X, y, sample_weight, "sample_weight", RegressionRows)
+
+    def _rows(self, X, y, sample_weight, name, kind):
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(
+                sample_weight,
+                X,
+                dtype=np.float64,
+                ensure_non_negative=True,
+                allow_all_zero_weights=True,  # refused below, by its name
+            )
+            if not weight.any():
+                raise ValueError(f"{name} must not be all zero.")
+        if sparse.issparse(X):
+            X = X.tocsr()
+        single = np.ndim(y) == 1
+        return kind(X, np.asarray(y, dtype=np.float64).reshape(len(y), -1), weight, single)
+
+    def _validated_validation(self, data, X_val, y_val, sample_weight_val):
+        if X_val is None and y_val is None:
+            if sample_weight_val is not None:
+                raise ValueError("sample_weight_val was given without X_val and y_val.")
+            return None
+        if X_val is None or y_val is None:
+            missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
+            raise ValueError(f"{given} was given without {missing}: pass both, or neither.")
+        X_val, y_val = validate_data(
+            self,
+            X_val,
+            y_val,
+            accept_sparse=["csr", "csc"],
+            dtype=FLOAT_DTYPES,
+            y_numeric=True,
+            multi_output=True,
+            reset=False,
+        )
+        validation = self._rows(X_val, y_val, sample_weight_val, "sample_weight_val", type(data))
+        if validation.y.shape[1] != data.y.shape[1]:
+            raise ValueError(
+                f"y_val must have as many targets as y: got {validation.y.shape[1]}, "
+                f"not {data.y.shape[1]}."
+            )
+        if sparse.issparse(data.X) != sparse.issparse(validation.X):
+            convert = sparse.csr_matrix if sparse.issparse(data.X) else sparse.csr_matrix.toarray
+            validation = type(data)(convert(validation.X), validation.y, validation.weight, True)
+        return validation
+
+    def _folds(self, data, validation):
+        if validation is None:
+            y = data.y[:, 0] if data.single_target else data.y
+            return make_folds(self.cv, data.X, y, seed=self._seed())
+        return Folds([(np.arange(len(data)), np.arange(len(validation)))])
+
+    def _learn(self, data, validation, folds, groups, strengths, number):
+        from ._design import make_design
+        from ._penalty_search import PenaltySearch
+        from ._tensors import resolve_device
+
+        design = make_design(
+            data,
+            folds,
+            validation,
+            penalized=~(strengths == 0)[groups.index],
+            fit_intercept=self.fit_intercept,
+            standardize=self.standardize,
+            device=resolve_device(self.device),
+        )
+        search = PenaltySearch(design, self.penalty, groups, strengths, self.alpha_bounds)
+        return search.run(
+            self.solver,
+            standard_errors=self.standard_errors,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            callback=self._printer(),
+            initial_hyper=self._previous_hyper(search, number),
+        )
+
+    def _previous_hyper(self, search, number):
+        if not (self.warm_start and hasattr(self, "hyper_")):
+            return None
+        hyper = self.hyper_[number] if self.hyper_.ndim == 2 else self.hyper_
+        return hyper if len(hyper) == search.n_hyper else None
+
+    def _store(self, learned, groups, *, single_target):
+        def stacked(name):
+            values = [getattr(one, name) for one in learned]
+            return np.stack(values) if self.alpha_per_target and not single_target else values[0]
+
+        coef = np.concatenate([one.coef for one in learned])
+        intercept = np.concatenate([one.intercept for one in learned])
+        self.coef_ = coef[0] if single_target else coef
+        self.intercept_ = float(intercept[0]) if single_target else intercept
+        self.alpha_ = stacked("alpha")
+        self.exponents_ = stacked("exponents")
+        self.hyper_ = stacked("hyper")
+        for name in ("criterion", "initial_criterion", "hypergradient_norm", "residual"):
+            setattr(self, f"{name}_", stacked(name))
+        by_group = [groups.geometric_means(one.alpha) for one in learned]
+        histories = [one.history for one in learned]
+        several = self.alpha_per_target and not single_target
+        self.group_alpha_ = by_group if several else by_group[0]
+        self.history_ = histories if several else histories[0]
+        self.n_iter_ = max(one.solution.n_iter for one in learned) + 1
+        worst = max(learned, key=lambda one: one.residual)
+        self.status_ = self._describe(worst.solution, worst.residual)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,33 @@
+"""The one door between arrays and tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def resolve_device(device):
+    """The torch device of an estimator's ``device`` parameter."""
+    import torch
+
+    if device is None:
+        return torch.device("cpu")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
+    return resolved
+
+
+def to_tensor(array, device=None):
+    """A float64 tensor; never a view of memory that the caller may not write to."""
+    import torch
+
+    return torch.from_numpy(np.array(array, dtype=np.float64, order="C")).to(device)
+
+
+def to_numpy(tensor):
+    """A NumPy array of its own, on the CPU."""
+    return np.array(tensor.detach().cpu().numpy())

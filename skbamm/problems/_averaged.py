@@ -1,0 +1,58 @@
+"""The averaged objective of sl-BAMM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ._base import CurvatureProducts, Gradients, Objective
+
+
+@dataclass(frozen=True)
+class AveragedObjective(Objective):
+    """``averaging * upper + (1 - averaging) * lower`` (psi_mu in the sl-BAMM paper).
+
+    The upper objective lends its strong convexity to a lower level that is merely
+    convex. `averaging` is the weight of the *upper* objective.
+    """
+
+    lower: Objective
+    upper: Objective
+    averaging: float
+
+    def value(self, hyper, params):
+        lower = self.lower.value(hyper, params)
+        if self.averaging == 0:
+            return lower
+        return self.averaging * self.upper.value(hyper, params) + (1 - self.averaging) * lower
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        lower = self.lower.gradients(hyper, params, differentiable=differentiable)
+        if self.averaging == 0:
+            return lower
+        return self.mix(
+            lower, self.upper.gradients(hyper, params, differentiable=differentiable), Gradients
+        )
+
+    def curvature_products(self, hyper, params, vector):
+        lower = self.lower.curvature_products(hyper, params, vector)
+        if self.averaging == 0:
+            return lower
+        return self.mix(
+            lower, self.upper.curvature_products(hyper, params, vector), CurvatureProducts
+        )
+
+    def hessian_product(self, hyper, params, vector):
+        product = self.lower.hessian_product(hyper, params, vector)
+        if self.averaging == 0:
+            return product
+        above = self.upper.hessian_product(hyper, params, vector)
+        return self.averaging * above + (1 - self.averaging) * product
+
+    def mix(self, lower, upper, kind):
+        """The two levels' derivatives averaged; `kind` is their named tuple."""
+        return kind(
+            *(
+                self.averaging * above + (1 - self.averaging) * below
+                for below, above in zip(lower, upper, strict=True)
+            )
+        )

@@ -1,0 +1,198 @@
+"""Learning which labels to believe: weighted softmax regression below, trusted loss above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ._base import BilevelProblem, CurvatureProducts, Gradients, Objective
+from ._row_weights import RowWeighting
+from ._softmax import LabelledRows, make_metric, minimize_cross_entropy
+
+
+@dataclass
+class WeightedCrossEntropy(Objective):
+    """Cross-entropy of each fold's weighted rows, plus ridge."""
+
+    rows: LabelledRows
+    weighting: RowWeighting
+    _latest: tuple = field(default=(None, None), repr=False)
+
+    def weights(self, hyper):
+        """Row weights and ridge strengths, without a graph."""
+        return tuple(tensor.detach() for tensor in self._weighted(hyper)[1])
+
+    def _weighted(self, hyper):
+        """A leaf copy of `hyper` and what depends on it; the last answer is kept."""
+        if self._latest[0] is not hyper:
+            with torch.enable_grad():
+                leaf = hyper.detach().clone().requires_grad_()
+                self._latest = (hyper, (leaf, self.weighting(leaf)))
+        return self._latest[1]
+
+    def value(self, hyper, params):
+        weights, ridge = self.weights(hyper)
+        loss, _ = self.rows.cross_entropy(self.rows.forward(params))
+        penalty = self.rows.penalty(ridge) * params.square() / 2
+        return (weights * loss).sum((1, 2)) + penalty.sum((1, 2, 3))
+
+    def params_gradient(self, hyper, params):
+        weights, ridge = self.weights(hyper)
+        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
+        residual = probabilities - self.rows.indicator
+        return self.rows.adjoint(weights[:, :, None] * residual) + self.rows.penalty(ridge) * params
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        loss, _ = self.rows.cross_entropy(self.rows.forward(params))
+        square = (params.square() * self.rows.penalized()).sum((1, 2, 3)) / 2
+        return Gradients(self._pull_back(hyper, loss, square), self.params_gradient(hyper, params))
+
+    def _hessian(self, hyper, probabilities, vector, ahead):
+        weights, ridge = self.weights(hyper)
+        curvature = self.rows.curvature(probabilities, ahead)
+        return (
+            self.rows.adjoint(weights[:, :, None] * curvature) + self.rows.penalty(ridge) * vector
+        )
+
+    def hessian_product(self, hyper, params, vector):
+        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
+        return self._hessian(hyper, probabilities, vector, self.rows.scores(vector))
+
+    def curvature_products(self, hyper, params, vector):
+        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
+        ahead = self.rows.scores(vector)
+        by_weight = ((probabilities - self.rows.indicator) * ahead).sum(-2)
+        by_ridge = (params * vector * self.rows.penalized()).sum((1, 2, 3))
+        return CurvatureProducts(
+            self._hessian(hyper, probabilities, vector, ahead),
+            self._pull_back(hyper, by_weight, by_ridge),
+        )
+
+    def _pull_back(self, hyper, by_weight, by_ridge):
+        """Gradient in `hyper` from the slopes in row weights and ridge strengths."""
+        leaf, (weights, ridge) = self._weighted(hyper)
+        total = [(weights, by_weight.detach()), (ridge, by_ridge.detach())]
+        outputs, slopes = zip(*(pair for pair in total if pair[0].requires_grad), strict=True)
+        return torch.autograd.grad(outputs, leaf, slopes, retain_graph=True)[0]
+
+
+@dataclass(frozen=True)
+class TrustedLoss(Objective):
+    r"""Mean loss of rows that judge: clean ones, or noisy ones under a bounded loss.
+
+    With ``bounded=True`` the loss is :math:`1 - p(y|x)`, which tolerates wrong labels;
+    otherwise the cross-entropy of the predictions sharpened by :math:`\gamma`. A quadratic
+    pull keeps learned numbers near their start where few rows judge.
+
+    Attributes
+    ----------
+    rows : LabelledRows
+    weight : Tensor of shape (n_folds, n_rows)
+        Sums to 1 over all; positive where a row is held out of a fold.
+    pull, centre : Tensor of shape (n_hyper,)
+        ``pull @ (hyper - centre)^2 / 2`` is added.
+    sharpness : int or None
+        Column of :math:`\log \gamma` in `hyper`; None for 1.
+    """
+
+    rows: LabelledRows
+    weight: torch.Tensor
+    pull: torch.Tensor
+    centre: torch.Tensor
+    bounded: bool = False
+    sharpness: int | None = None
+
+    def _scores(self, hyper, params):
+        scores = self.rows.forward(params)
+        if self.sharpness is None:
+            return scores, 1.0
+        factor = hyper[:, self.sharpness, None, None, None].exp()
+        return factor * scores, factor
+
+    def _slope(self, scores):
+        """Loss, its derivative in the scores, and what `_bend` needs."""
+        loss, probabilities = self.rows.cross_entropy(scores)
+        residual = probabilities - self.rows.indicator
+        if not self.bounded:
+            return loss, residual, (probabilities, None, residual)
+        given = (-loss).exp()[..., None, :]
+        return 1 - given[..., 0, :], given * residual, (probabilities, given, residual)
+
+    def _bend(self, state, direction):
+        """Second derivative in the scores times a direction."""
+        probabilities, given, residual = state
+        curvature = self.rows.curvature(probabilities, direction)
+        if given is None:
+            return curvature
+        return given * (curvature - residual * (residual * direction).sum(-2, keepdim=True))
+
+    def value(self, hyper, params):
+        loss, _, _ = self._slope(self._scores(hyper, params)[0])
+        pulled = (self.pull * (hyper - self.centre).square()).sum(1) / 2
+        return (self.weight * loss).sum((1, 2)) + pulled
+
+    def fold_losses(self, hyper, params):
+        """Mean loss of each fold, (n_candidates, n_folds)."""
+        loss, _, _ = self._slope(self._scores(hyper, params)[0])
+        return (self.weight * loss).sum(2) / self.weight.sum(1)
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        scores, factor = self._scores(hyper, params)
+        _, slope, _ = self._slope(scores)
+        slope = self.weight[:, None] * slope
+        by_hyper = self.pull * (hyper - self.centre)
+        if self.sharpness is not None:
+            by_hyper = by_hyper.clone()
+            by_hyper[:, self.sharpness] += (slope * scores).sum((1, 2, 3))
+        return Gradients(by_hyper, self.rows.adjoint(factor * slope))
+
+    def curvature_products(self, hyper, params, vector):
+        scores, factor = self._scores(hyper, params)
+        ahead = factor * self.rows.scores(vector)
+        _, slope, state = self._slope(scores)
+        bend = self._bend(state, ahead)
+        mixed = torch.zeros_like(hyper)
+        if self.sharpness is not None:
+            along = self.weight[:, None] * (slope * ahead + bend * scores)
+            mixed[:, self.sharpness] = along.sum((1, 2, 3))
+        return CurvatureProducts(self.rows.adjoint(factor * self.weight[:, None] * bend), mixed)
+
+
+class CleaningProblem:
+    """Builds the `BilevelProblem` of a weighting, and its solves."""
+
+    def __init__(self, rows, weighting, upper, *, strongly_convex, tol=1e-5):
+        self.rows = rows
+        self.lower = WeightedCrossEntropy(rows, weighting)
+        self.upper = upper
+        self.strongly_convex = strongly_convex
+        self.tol = tol
+
+    def problem(self, initial_hyper, lower_bound, upper_bound, initial_params):
+        start = torch.minimum(torch.maximum(initial_hyper, lower_bound), upper_bound)
+        return BilevelProblem(
+            upper=self.upper,
+            lower=self.lower,
+            initial_hyper=start,
+            initial_params=initial_params,
+            lower_bound=lower_bound,
+            upper_bound=upper_bound,
+            strongly_convex=self.strongly_convex,
+            n_candidates=len(start),
+            metric=self.metric,
+            solve_lower=self.solve_lower if self.strongly_convex else None,
+        )
+
+    def metric(self, hyper, params, averaging):
+        """Blocks of the averaged objective's Hessian."""
+        weights, ridge = self.lower.weights(hyper)
+        weights = (1 - averaging) * weights
+        if averaging:
+            weights = weights + averaging * self.upper.weight
+        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
+        return make_metric(self.rows, weights, probabilities, (1 - averaging) * ridge)
+
+    def solve_lower(self, hyper, params, tol=None):
+        weights, ridge = self.lower.weights(hyper)
+        return minimize_cross_entropy(self.rows, weights, ridge, params, tol=tol or self.tol)

@@ -1,0 +1,136 @@
+"""Sums of squares and products of rows, in one pass over the data and in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn import get_config
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Weighted sums over sets of rows of ``[X - shift, y - shift, 1]``.
+
+    Attributes
+    ----------
+    total : ndarray of shape (d, d), d = n_features + n_targets + 1
+        ``M' W M`` over all training rows.
+    train, test : ndarray of shape (n_folds, d, d)
+    shift : ndarray of shape (n_features + n_targets,)
+        Subtracted before multiplying, so that columns with a large mean keep their
+        digits.
+    """
+
+    total: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    shift: np.ndarray
+
+
+def row_blocks(n_samples: int, n_columns: int) -> Iterator[slice]:
+    """Slices of rows whose float64 copy fits scikit-learn's ``working_memory``."""
+    n_bytes = get_config()["working_memory"] * 2**20 / 4
+    size = max(1, int(n_bytes // (8 * max(n_columns, 1))))
+    for start in range(0, n_samples, size):
+        yield slice(start, min(start + size, n_samples))
+
+
+def column_shift(X, y, fit_intercept: bool) -> np.ndarray:
+    """Means of the first rows: near enough to the means to keep digits, at no extra pass."""
+    n_columns = X.shape[1] + y.shape[1]
+    if not fit_intercept:
+        return np.zeros(n_columns)
+    first = slice(0, 1000)
+    X_shift = (
+        np.zeros(X.shape[1])
+        if sparse.issparse(X)
+        else np.asarray(X[first], dtype=np.float64).mean(axis=0)
+    )
+    return np.concatenate([X_shift, np.asarray(y[first], dtype=np.float64).mean(axis=0)])
+
+
+def augmented(X, y, weight, shift, rows):
+    """``sqrt(weight) * [X - shift, y - shift, 1]`` for some rows, as a new array."""
+    n_features = X.shape[1]
+    block = np.empty((len(y[rows]), n_features + y.shape[1] + 1))
+    part = X[rows]
+    block[:, :n_features] = part.toarray() if sparse.issparse(part) else part
+    block[:, n_features:-1] = y[rows]
+    block[:, :-1] -= shift
+    block[:, -1] = 1.0
+    if weight is not None:
+        block *= np.sqrt(weight[rows])[:, None]
+    return block
+
+
+def fold_moments(X, y, weight, fold: np.ndarray, n_folds: int, shift) -> Moments:
+    """Moments where every row is held out once, in the fold it is labelled with.
+
+    One pass: a fold's training sums are the total minus its held-out sums.
+    """
+    d = X.shape[1] + y.shape[1] + 1
+    test = np.zeros((n_folds, d, d))
+    for rows in row_blocks(len(fold), d):
+        block = augmented(X, y, weight, shift, rows)
+        for k in range(n_folds):
+            part = block[fold[rows] == k]
+            test[k] += part.T @ part
+    total = test.sum(axis=0)
+    return Moments(total, total - test, test, shift)
+
+
+def split_moments(
+    X, y, weight, splits: Sequence[tuple[np.ndarray, np.ndarray]], shift, validation=None
+) -> Moments:
+    """Moments for any train and test indices, each formed directly.
+
+    With ``validation = (X_val, y_val, weight_val)``, test indices refer to its rows.
+    """
+    X_test, y_test, weight_test = (X, y, weight) if validation is None else validation
+
+    def moments(X, y, weight, indices):
+        d = X.shape[1] + y.shape[1] + 1
+        result = np.zeros((d, d))
+        for rows in row_blocks(len(indices), d):
+            block = augmented(X, y, weight, shift, indices[rows])
+            result += block.T @ block
+        return result
+
+    every = np.arange(len(y))
+    total = moments(X, y, weight, every)
+    train = [
+        total if np.array_equal(np.sort(train), every) else moments(X, y, weight, train)
+        for train, _ in splits
+    ]
+    test = [moments(X_test, y_test, weight_test, test) for _, test in splits]
+    return Moments(total, np.stack(train), np.stack(test), shift)
+
+
+def residual_moments(train, test, n_eliminated: int):
+    """Moments after regressing all columns on the last `n_eliminated` *training* columns.
+
+    Parameters
+    ----------
+    train, test : ndarray of shape (..., d, d)
+        Moments of the rows that are fitted, and of rows that the fit is applied to.
+
+    Returns
+    -------
+    train, test : ndarray of shape (..., d - n_eliminated, d - n_eliminated)
+    coefficients : ndarray of shape (..., n_eliminated, d - n_eliminated)
+        Of the eliminated columns, for each column that is kept.
+    """
+    kept = slice(None, train.shape[-1] - n_eliminated)
+    gone = slice(train.shape[-1] - n_eliminated, None)
+    coefficients = np.linalg.pinv(train[..., gone, gone], hermitian=True) @ train[..., gone, kept]
+    transposed = np.swapaxes(coefficients, -1, -2)
+
+    def residual(moments):
+        cross = transposed @ moments[..., gone, kept]
+        inner = transposed @ moments[..., gone, gone] @ coefficients
+        return moments[..., kept, kept] - cross - np.swapaxes(cross, -1, -2) + inner
+
+    return residual(train), residual(test), coefficients

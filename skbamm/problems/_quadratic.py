@@ -1,0 +1,234 @@
+"""Squared losses of all folds at once, from Gram matrices or from rows.
+
+`params` has shape (n_candidates, n_folds, n_targets, n_features). Both kinds of loss
+answer the same questions; the solve of ``(Hessian + diag(penalty)) w = r`` is a Cholesky
+factor of a Gram matrix in one, of a kernel of rows in the other, which is how no
+p x p matrix is ever formed for p > n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+
+class QuadraticLoss(Protocol):
+    """``sum over folds of w'Gw/2 - b'w + c``, one value for each candidate."""
+
+    def value(self, params: torch.Tensor) -> torch.Tensor:
+        """Value, shape (n_candidates,)."""
+
+    def gradient(self, params: torch.Tensor) -> torch.Tensor:
+        """``G w - b``."""
+
+    def product(self, vector: torch.Tensor) -> torch.Tensor:
+        """``G v``."""
+
+    def zeros(self) -> torch.Tensor:
+        """Params of one candidate, all zero."""
+
+    def combine(self, factor: float, other, other_factor: float):
+        """A weighted sum of two losses of the same folds."""
+
+    def metric(self, penalty: torch.Tensor):
+        """Inverse of ``G + diag(penalty)``, exact."""
+
+
+@dataclass(frozen=True)
+class GramLoss:
+    """Loss from the folds' Gram matrices: no cost in the number of rows."""
+
+    gram: torch.Tensor  # (n_folds, n_features, n_features)
+    moment: torch.Tensor  # (n_folds, n_targets, n_features)
+    constant: torch.Tensor  # (), summed over folds and targets
+
+    @property
+    def n_folds(self):
+        return len(self.gram)
+
+    def value(self, params):
+        return self.by_fold(params).sum(1) + self.constant
+
+    def by_fold(self, params):
+        return (params * (self.product(params) / 2 - self.moment)).sum((2, 3))
+
+    def gradient(self, params):
+        return self.product(params) - self.moment
+
+    def zeros(self):
+        return torch.zeros_like(self.moment)
+
+    def combine(self, factor, other, other_factor):
+        return GramLoss(
+            factor * self.gram + other_factor * other.gram,
+            factor * self.moment + other_factor * other.moment,
+            factor * self.constant + other_factor * other.constant,
+        )
+
+    def metric(self, penalty):
+        return GramMetric.build(self.gram, penalty)
+
+    def product(self, vector):
+        n_candidates, n_folds, n_targets, n_features = vector.shape
+        columns = vector.transpose(0, 1).reshape(n_folds, n_candidates * n_targets, n_features)
+        product = torch.bmm(columns, self.gram)
+        return product.reshape(n_folds, n_candidates, n_targets, n_features).transpose(0, 1)
+
+
+@dataclass(frozen=True)
+class GramMetric:
+    """Inverse of ``G + diag(penalty)`` for each candidate and fold, by Cholesky."""
+
+    factor: torch.Tensor  # (n_candidates, n_folds, n_features, n_features)
+    exact = True
+
+    @classmethod
+    def build(cls, gram, penalty):
+        matrix = gram + torch.diag_embed(penalty)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if bool(failed.any()):
+            # Rounding made a singular Gram matrix indefinite: a ridge of its own size helps.
+            size = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
+            jitter = 1e-10 * size * (failed > 0)
+            matrix = matrix + torch.diag_embed(jitter[..., None].expand_as(penalty))
+            factor = torch.linalg.cholesky_ex(matrix)[0]
+        return cls(factor)
+
+    def solve(self, vector):
+        return torch.cholesky_solve(vector.mT, self.factor).mT
+
+    def minimizer(self, loss, like):
+        return self.solve(loss.moment.expand_as(like))
+
+
+class Rows:
+    """Design, targets and the columns that are regressed out, fold by fold.
+
+    Parameters
+    ----------
+    design : ndarray or sparse matrix of shape (n_rows, n_features)
+        Only products with it are taken.
+    targets : Tensor of shape (n_targets, n_rows)
+    nuisance : Tensor of shape (n_rows, n_nuisance)
+        Intercept and unpenalized columns: fitted without a penalty on each fold's
+        training rows, applied to all rows.
+    train_weight : Tensor of shape (n_folds, n_rows)
+        Sums to 1 in each fold.
+    """
+
+    def __init__(self, design, targets, nuisance, train_weight):
+        self.is_dense = isinstance(design, np.ndarray)
+        self.design: Any = torch.as_tensor(design).to(targets) if self.is_dense else design.tocsr()
+        self.nuisance = nuisance
+        self.train_weight = train_weight
+        weighted = train_weight[:, :, None] * nuisance
+        self.regression = torch.linalg.pinv(nuisance.T @ weighted, hermitian=True) @ weighted.mT
+        self.targets = self.residual(targets.expand(1, len(train_weight), *targets.shape))
+
+    def residual(self, columns):
+        """What the training fit on the nuisance columns leaves; shape (..., n_folds, T, n_rows)."""
+        return columns - (columns @ self.regression.mT) @ self.nuisance.T
+
+    def residual_adjoint(self, columns):
+        return columns - (columns @ self.nuisance) @ self.regression
+
+    def fitted(self, params):
+        """``X w`` with the nuisance columns regressed out."""
+        if self.is_dense:
+            return self.residual(params @ self.design.T)
+        flat = params.reshape(-1, params.shape[-1]).cpu().numpy()
+        product = torch.from_numpy(np.ascontiguousarray((self.design @ flat.T).T)).to(params)
+        return self.residual(product.reshape(*params.shape[:-1], -1))
+
+    def adjoint(self, columns):
+        """Transpose of `fitted`."""
+        columns = self.residual_adjoint(columns)
+        if self.is_dense:
+            return columns @ self.design
+        flat = columns.reshape(-1, columns.shape[-1]).cpu().numpy()
+        product = torch.from_numpy(np.ascontiguousarray((self.design.T @ flat.T).T)).to(columns)
+        return product.reshape(*columns.shape[:-1], -1)
+
+    def kernel(self, inverse_penalty):
+        """``R X diag(inverse_penalty) X' R'`` for each candidate and fold."""
+        n_rows = self.targets.shape[-1]
+        kernel = self.train_weight.new_empty(*inverse_penalty.shape[:2], n_rows, n_rows)
+        for index in np.ndindex(*inverse_penalty.shape[:2]):
+            kernel[index] = self._plain_kernel(inverse_penalty[index])
+        return self.residual(self.residual(kernel).mT)
+
+    def _plain_kernel(self, scale):
+        if self.is_dense:
+            half = self.design * scale.sqrt()
+            return half @ half.T
+        half = self.design.multiply(scale.sqrt().cpu().numpy()).tocsr()
+        return torch.from_numpy((half @ half.T).toarray()).to(self.train_weight)
+
+
+@dataclass(frozen=True)
+class RowLoss:
+    """Loss from the rows themselves: products with X cost n_rows * n_features."""
+
+    rows: Rows
+    weight: torch.Tensor  # (n_folds, n_rows)
+
+    @property
+    def n_folds(self):
+        return len(self.weight)
+
+    def value(self, params):
+        return self.by_fold(params).sum(1)
+
+    def by_fold(self, params):
+        residual = self.rows.targets - self.rows.fitted(params)
+        return (self.weight[:, None] * residual.square()).sum((2, 3)) / 2
+
+    def zeros(self):
+        n_folds, n_targets = self.rows.targets.shape[1:3]
+        return self.weight.new_zeros(n_folds, n_targets, self.rows.design.shape[1])
+
+    def combine(self, factor, other, other_factor):
+        return RowLoss(self.rows, factor * self.weight + other_factor * other.weight)
+
+    def metric(self, penalty):
+        return RowMetric.build(self.rows, self.weight, penalty)
+
+    def gradient(self, params):
+        residual = self.rows.fitted(params) - self.rows.targets
+        return self.rows.adjoint(self.weight[:, None] * residual)
+
+    def product(self, vector):
+        return self.rows.adjoint(self.weight[:, None] * self.rows.fitted(vector))
+
+
+@dataclass(frozen=True)
+class RowMetric:
+    """Inverse of ``B'B + diag(penalty)``, B of shape (n_rows, n_features), by Woodbury."""
+
+    rows: Rows
+    root_weight: torch.Tensor  # (n_folds, 1, n_rows)
+    inverse_penalty: torch.Tensor  # (n_candidates, n_folds, 1, n_features)
+    factor: torch.Tensor  # (n_candidates, n_folds, n_rows, n_rows)
+    exact = True
+
+    @classmethod
+    def build(cls, rows, weight, penalty):
+        root = weight.sqrt()
+        kernel = root[:, :, None] * rows.kernel(1 / penalty) * root[:, None, :]
+        eye = torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
+        factor = torch.linalg.cholesky_ex(kernel + eye)[0]
+        return cls(rows, root[:, None], 1 / penalty[:, :, None], factor)
+
+    def solve(self, vector):
+        scaled = self.inverse_penalty * vector
+        return scaled - self._back(self.root_weight * self.rows.fitted(scaled))
+
+    def minimizer(self, loss, like):
+        return self._back(self.root_weight * self.rows.targets.expand(*like.shape[:-1], -1))
+
+    def _back(self, columns):
+        columns = torch.cholesky_solve(columns.mT, self.factor).mT
+        return self.inverse_penalty * self.rows.adjoint(self.root_weight * columns)

@@ -1,0 +1,92 @@
+"""Learned numbers that generate the training weight of every row.
+
+Each class maps `hyper`, of shape (n_candidates, n_hyper), to the rows' weights of shape
+(n_candidates, n_folds, n_rows), summing to at most 1 over rows, and to the ridge strength
+of shape (n_candidates,). Derivatives come from autograd.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+
+
+class RowWeighting(Protocol):
+    """A map from learned numbers to training weights."""
+
+    def __call__(self, hyper: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights of rows, and ridge strengths."""
+
+    def trust(self, hyper: torch.Tensor) -> torch.Tensor:
+        """How far each noisy row's label is believed, in [0, 1]; (n_candidates, n_noisy)."""
+
+
+@dataclass(frozen=True)
+class EvidenceWeighting:
+    r"""Trust as a function of evidence, :math:`s_i = \sigma(a + b \, e_i)`.
+
+    `hyper` is :math:`(a, b, \log\lambda, \log c, \log\gamma)`: threshold and slope of the
+    trust, ridge strength, weight of a clean row beside a trusted noisy one, and (used by the
+    upper level only) the inverse temperature of the predictions. A fold's weights are
+    normalised by their sum.
+
+    Attributes
+    ----------
+    evidence : Tensor of shape (n_noisy,)
+        Log odds that the given label is right.
+    noisy, clean : Tensor of int
+        Positions among all rows.
+    row_weight : Tensor of shape (n_rows,)
+        The user's weights.
+    in_training : Tensor of shape (n_folds, n_rows)
+        1 where a row trains in a fold.
+    """
+
+    THRESHOLD: ClassVar[int] = 0
+    SLOPE: ClassVar[int] = 1
+    LOG_RIDGE: ClassVar[int] = 2
+    LOG_CLEAN: ClassVar[int] = 3
+    LOG_SHARPNESS: ClassVar[int] = 4
+
+    evidence: torch.Tensor
+    noisy: torch.Tensor
+    clean: torch.Tensor
+    row_weight: torch.Tensor
+    in_training: torch.Tensor
+
+    def trust(self, hyper):
+        threshold, slope = hyper[:, self.THRESHOLD, None], hyper[:, self.SLOPE, None]
+        return torch.sigmoid(threshold + slope * self.evidence)
+
+    def __call__(self, hyper):
+        weights = hyper.new_zeros(len(hyper), len(self.row_weight))
+        weights = weights.index_copy(1, self.noisy, self.trust(hyper))
+        clean = hyper[:, self.LOG_CLEAN, None].exp().expand(-1, len(self.clean))
+        weights = weights.index_copy(1, self.clean, clean)
+        weights = (weights * self.row_weight)[:, None] * self.in_training
+        return weights / weights.sum(-1, keepdim=True), hyper[:, self.LOG_RIDGE].exp()
+
+
+@dataclass(frozen=True)
+class FreeWeighting:
+    """One free logit for each noisy row, as in the papers; clean rows do not train.
+
+    The lower level is the *mean* of ``sigmoid(logit) * loss`` over noisy rows.
+    """
+
+    noisy: torch.Tensor
+    row_weight: torch.Tensor
+    in_training: torch.Tensor
+    ridge: float
+
+    def trust(self, hyper):
+        return torch.sigmoid(hyper)
+
+    def __call__(self, hyper):
+        weights = hyper.new_zeros(len(hyper), len(self.row_weight))
+        weights = weights.index_copy(1, self.noisy, self.trust(hyper))
+        base = self.row_weight * self.in_training
+        total = base[:, self.noisy].sum(1)[:, None]
+        return weights[:, None] * base / total, hyper.new_full((len(hyper),), self.ridge)

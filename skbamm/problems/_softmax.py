@@ -1,0 +1,282 @@
+"""Weighted softmax regression of all candidates and folds at once.
+
+`params` has shape (n_candidates, n_folds, n_scores, n_columns), the last column being the
+intercept. With two classes there is one score, the other being zero; with more, one for
+each class. Weights of rows have shape (n_candidates, n_folds, n_rows).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..solvers._search import SecantSearch
+
+# Keeps the unpenalized intercepts of separable or absent classes finite.
+INTERCEPT_RIDGE = 1e-6
+# Mean of p (1 - p) in a fit of usual sharpness; sets the scale of first steps only.
+USUAL_CURVATURE = 0.2
+# Where limited-memory BFGS hands over to Newton's method.
+NEAR = 1e-3
+# Most operations of a fold's curvature blocks for which it does.
+MAX_NEWTON = 2e7
+# A curvature matrix of more columns than this is replaced by its diagonal.
+MAX_BLOCK = 1000
+
+
+class LabelledRows:
+    """Design and labels, and the products that every objective on them needs.
+
+    Parameters
+    ----------
+    design : ndarray or sparse matrix of shape (n_rows, n_columns)
+        With a column of ones last.
+    labels : ndarray of int of shape (n_rows,)
+    n_classes : int
+    device : torch.device
+    """
+
+    def __init__(self, design, labels, n_classes, device):
+        self.is_dense = isinstance(design, np.ndarray)
+        self.design = torch.from_numpy(design).to(device) if self.is_dense else design.tocsr()
+        self.has_reference = n_classes == 2
+        indicator = torch.nn.functional.one_hot(torch.from_numpy(labels).to(device), n_classes)
+        indicator = indicator.T.to(torch.float64)
+        self.indicator = (indicator[1:] if self.has_reference else indicator).contiguous()
+        self._latest = (None, None)
+
+    def subset(self, mask):
+        """Only the rows of a boolean mask."""
+        part = copy.copy(self)
+        part.design = self.design[mask if self.is_dense else mask.cpu().numpy()]
+        part.indicator = self.indicator[:, mask]
+        part._latest = (None, None)
+        return part
+
+    @property
+    def n_scores(self):
+        return len(self.indicator)
+
+    @property
+    def n_columns(self):
+        return self.design.shape[1]
+
+    def scores(self, params):
+        """Linear scores, shape (..., n_scores, n_rows)."""
+        if self.is_dense:
+            return params @ self.design.T
+        return self._sparse(self.design, params)
+
+    def adjoint(self, columns):
+        """Transpose of `scores`."""
+        if self.is_dense:
+            return columns @ self.design
+        return self._sparse(self.design.T, columns)
+
+    def _sparse(self, matrix, tensor):
+        """``tensor @ matrix.T`` through SciPy: several times faster than torch's sparse."""
+        flat = tensor.reshape(-1, tensor.shape[-1]).cpu().numpy()
+        product = torch.from_numpy(np.ascontiguousarray((matrix @ flat.T).T))
+        return product.to(tensor).reshape(*tensor.shape[:-1], -1)
+
+    def forward(self, params):
+        """Scores at `params`; the last answer is kept for the next objective that asks."""
+        if self._latest[0] is not params:
+            self._latest = (params, self.scores(params))
+        return self._latest[1]
+
+    def cross_entropy(self, scores):
+        """Loss of the given labels, and the probabilities of the scored classes."""
+        log_normalizer = scores.logsumexp(-2)
+        if self.has_reference:
+            log_normalizer = torch.nn.functional.softplus(scores[..., 0, :])
+        probabilities = (scores - log_normalizer[..., None, :]).exp()
+        return log_normalizer - (scores * self.indicator).sum(-2), probabilities
+
+    def curvature(self, probabilities, direction):
+        """Second derivative of the cross-entropy in the scores, times a direction."""
+        product = probabilities * direction
+        return product - probabilities * product.sum(-2, keepdim=True)
+
+    def penalized(self):
+        """1 for each column that the ridge acts on, 0 for the intercept's."""
+        mask = self.indicator.new_ones(self.n_columns)
+        mask[-1] = 0.0
+        return mask
+
+    def penalty(self, ridge):
+        """Weights of squared params for ridge strengths of shape (n_candidates,)."""
+        mask = self.penalized()
+        return ridge[:, None, None, None] * mask + INTERCEPT_RIDGE * (1 - mask)
+
+    def column_squares(self, weight):
+        """Weighted sum of squares of each column, for weights of shape (..., n_rows)."""
+        if self.is_dense:
+            return weight @ self.design.square()
+        return self._sparse(self.design.multiply(self.design).T, weight)
+
+
+@dataclass(frozen=True)
+class BlockMetric:
+    """Inverse of the class-wise blocks of the Hessian, at given weights and probabilities.
+
+    Exact for two classes; otherwise within a factor of 2 of the Hessian on directions that
+    sum to zero over classes, which is where all gradients are.
+    """
+
+    factor: torch.Tensor
+    centred: bool
+    exact = False
+
+    @classmethod
+    def build(cls, rows, weights, probabilities, ridge):
+        """`ridge` of shape (n_candidates,); `weights` (n_candidates, n_folds, n_rows)."""
+        curvature = weights[:, :, None] * probabilities * (1 - probabilities)
+        blocks = _blocks(rows, curvature) + torch.diag_embed(rows.penalty(ridge))
+        # Where a class has no mass left its block is the ridge's alone.
+        size = blocks.diagonal(dim1=-2, dim2=-1).mean(-1)
+        eye = torch.eye(rows.n_columns, dtype=blocks.dtype, device=blocks.device)
+        factor = torch.linalg.cholesky_ex(blocks + 1e-12 * size[..., None, None] * eye)[0]
+        return cls(factor, not rows.has_reference)
+
+    def solve(self, vector):
+        moved = torch.cholesky_solve(vector[..., None], self.factor)[..., 0]
+        return moved - moved.mean(-2, keepdim=True) if self.centred else moved
+
+
+@dataclass(frozen=True)
+class DiagonalMetric:
+    """Inverse of the Hessian's diagonal, for designs too wide for `BlockMetric`."""
+
+    diagonal: torch.Tensor
+    centred: bool
+    exact = False
+
+    @classmethod
+    def build(cls, rows, weights, probabilities, ridge):
+        curvature = weights[:, :, None] * probabilities * (1 - probabilities)
+        diagonal = rows.column_squares(curvature) + rows.penalty(ridge)
+        return cls(diagonal.mean(2, keepdim=True), not rows.has_reference)
+
+    def solve(self, vector):
+        return vector / self.diagonal
+
+
+def _blocks(rows, curvature):
+    """``X' diag(curvature) X`` for each leading index."""
+    shape = curvature.shape[:-1]
+    d = rows.n_columns
+    blocks = curvature.new_empty(*shape, d, d)
+    for index in np.ndindex(*shape):
+        if rows.is_dense:
+            half = rows.design * curvature[index].clamp_min(0).sqrt()[:, None]
+            blocks[index] = half.T @ half
+        else:
+            weight = curvature[index].cpu().numpy()[:, None]
+            product = rows.design.T @ rows.design.multiply(weight)
+            blocks[index] = torch.from_numpy(product.toarray()).to(curvature)
+    return blocks
+
+
+def make_metric(rows, weights, probabilities, ridge):
+    """The strongest metric that the number of columns allows."""
+    kind = BlockMetric if rows.n_columns <= MAX_BLOCK else DiagonalMetric
+    return kind.build(rows, weights, probabilities, ridge)
+
+
+def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=300):
+    """Minimiser of ``sum_i weights_i CE_i + ridge |W|^2 / 2`` for each candidate and fold.
+
+    Limited-memory BFGS comes near. Where that is cheap, Newton's method by blocks of classes
+    ends it: rounding does not grow along its iterates, so that equal problems (weights
+    written as repeated rows) get equal answers.
+
+    Parameters
+    ----------
+    rows : LabelledRows
+    weights : Tensor of shape (n_candidates, n_folds, n_rows)
+        Sums to 1 over rows.
+    ridge : Tensor of shape (n_candidates,)
+    start : Tensor of shape (n_candidates, n_folds, n_scores, n_columns)
+    tol : float
+        On the distance to the minimiser in units in which the Hessian is about the identity.
+
+    Returns
+    -------
+    params : Tensor of the shape of `start`
+    """
+    n_operations = rows.n_scores * rows.indicator.shape[1] * rows.n_columns**2
+    if tol >= NEAR or n_operations > MAX_NEWTON:
+        return _lbfgs(rows, weights, ridge, start, max(tol, NEAR / 100), max_iter)
+    params = _lbfgs(rows, weights, ridge, start, NEAR, max_iter)
+    return _block_newton(rows, weights, ridge, params, tol, max_iter)
+
+
+def _lbfgs(rows, weights, ridge, start, tol, max_iter):
+    """All fits in step, in coordinates in which a usual Hessian is near the identity."""
+    penalty = rows.penalty(ridge)
+    unit = (USUAL_CURVATURE * rows.column_squares(weights.mean((0, 1))) + penalty).rsqrt()
+
+    def evaluate(flat):
+        params = flat.reshape(start.shape) * unit
+        value, gradient, _ = _evaluate(rows, weights, penalty, params, rows.forward(params))
+        return params, value.flatten(), (gradient * unit).reshape(flat.shape)
+
+    flat = (start / unit).reshape(start.shape[0] * start.shape[1], -1)
+    search = SecantSearch.begin(flat, scale=1.0)
+    for _ in range(max_iter):
+        params, value, gradient = evaluate(flat)
+        done = gradient.square().sum(1) <= tol**2
+        if bool((done | search.stalled).all()):
+            break
+        flat, search = search.propose(
+            lambda tried: tried, ~done, flat, value, gradient, memory=8, max_move=torch.inf
+        )
+    return params
+
+
+def _block_newton(rows, weights, ridge, params, tol, max_iter):
+    """Steps along `make_metric`'s directions, by exact line search on the local parabola."""
+    penalty = rows.penalty(ridge)
+    scores = rows.scores(params)
+    metric, age, previous = None, 0, torch.full_like(weights[..., 0], torch.inf)
+    for _ in range(max_iter):
+        value, gradient, probabilities = _evaluate(rows, weights, penalty, params, scores)
+        if metric is not None:
+            decrement = _sum(gradient * metric.solve(gradient))
+        # A metric serves as long as every step halves the distance.
+        if metric is None or (age >= 3 and bool((decrement > previous / 4).any())):
+            metric, age = make_metric(rows, weights, probabilities, ridge), 0
+            decrement = _sum(gradient * metric.solve(gradient))
+        if bool((decrement <= tol**2).all()):
+            break
+        previous, age = decrement, age + 1
+        direction = metric.solve(gradient)
+        ahead = rows.scores(direction)
+        bend = _sum(weights[:, :, None] * ahead * rows.curvature(probabilities, ahead))
+        bend = bend + _sum(penalty * direction.square())
+        step = (decrement / bend.clamp_min(1e-300))[..., None, None]
+        for _ in range(20):
+            tried, tried_scores = params - step * direction, scores - step * ahead
+            risen = _evaluate(rows, weights, penalty, tried, tried_scores)[0] > value * (1 + 1e-12)
+            if not bool(risen.any()):
+                break
+            step = step.where(~risen[..., None, None], step / 2)
+        params, scores = tried, tried_scores
+    return params
+
+
+def _evaluate(rows, weights, penalty, params, scores):
+    """Value of each fit, gradient, and probabilities."""
+    loss, probabilities = rows.cross_entropy(scores)
+    value = (weights * loss).sum(2) + _sum(penalty * params.square()) / 2
+    residual = weights[:, :, None] * (probabilities - rows.indicator)
+    return value, rows.adjoint(residual) + penalty * params, probabilities
+
+
+def _sum(tensor):
+    """Sum over all but candidates and folds."""
+    return tensor.sum((2, 3))

@@ -1,0 +1,307 @@
+"""sl-BAMM: the single-loop Bi-level Averaged Method of Multipliers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ._base import Solver
+from ._schedules import PowerLaw, at
+from ._search import SecantSearch
+
+# Without strong convexity of the lower level, averaging starts high and fades.
+FADING = PowerLaw(0.9, 0.5)
+# An inexact metric is given this many steps before it may be replaced.
+METRIC_AGE = 3
+
+
+@dataclass(frozen=True)
+class BammState:
+    """State of `SlBamm`; ``()`` or ``(n_candidates,)`` where not said otherwise.
+
+    Attributes
+    ----------
+    iteration : int
+    hyper, params, multiplier : Tensor
+    averaging : float
+        Used in the step that led here.
+    residual : Tensor
+        Projected hypergradient plus the estimated error that unsettled `params` and
+        `multiplier` leave in it, at the point that the step started from.
+    hypergradient_norm : Tensor
+        Of the projected hypergradient, at the same point.
+    settled : Tensor of bool
+        Whether that error was small beside the hypergradient.
+    stalled : Tensor of bool
+        Whether the search on `hyper` has reached rounding.
+    """
+
+    iteration: int
+    hyper: Any
+    params: Any
+    multiplier: Any
+    averaging: float = 0.0
+    residual: Any = None
+    hypergradient_norm: Any = None
+    settled: Any = None
+    stalled: Any = None
+    hypergradient: Any = None
+    displacement: Any = None
+    moved: Any = True
+    metric: Any = None
+    metric_age: int = 0
+    slow: bool = False
+    search: SecantSearch | None = None
+
+
+class SlBamm(Solver):
+    r"""Single-loop Bi-level Averaged Method of Multipliers.
+
+    With the averaged objective :math:`\psi_\mu = \mu F + (1 - \mu) f`, every iteration
+    moves all three variables from the same point :math:`(x, y, v)`:
+
+    .. math::
+
+        y &\leftarrow y - \beta \, \nabla_y \psi_\mu \\
+        v &\leftarrow v - \eta \, (\nabla^2_{yy} \psi_\mu \, v - \nabla_y F) \\
+        x &\leftarrow P(x - \alpha \, (\nabla_x F - \nabla^2_{xy} \psi_\mu \, v))
+
+    No inner loop, no linear solve, no unrolled graph: two second-order products an
+    iteration, and memory that does not grow with the number of iterations.
+
+    Parameters
+    ----------
+    averaging : float, callable or None, default=None
+        Weight :math:`\mu` of the upper objective, in [0, 1); a callable gets the
+        iteration, counted from 0. None: 0 where the problem says that its lower level
+        is strongly convex (a fixed value would bias the answer), else
+        ``PowerLaw(0.9, 0.5)``.
+
+    params_step : float, callable or "auto", default="auto"
+        :math:`\beta`. "auto" is the exact line search along the gradient
+        (or along its preconditioned direction, where the problem offers a metric).
+
+    multiplier_step : float, callable or "cauchy", default="cauchy"
+        :math:`\eta`; "cauchy" is the exact line search
+        :math:`\|r\|^2 / r^T \nabla^2_{yy} \psi_\mu r` of the authors' code.
+
+    hyper_step : float, callable or "auto", default="auto"
+        :math:`\alpha`. A number or a schedule moves `hyper` in every iteration, as
+        published. "auto" moves it only when `params` and `multiplier` have caught up
+        (its step is zero in between), along secant directions and with backtracking on
+        the upper objective: nothing to tune, at any scale.
+
+    memory : int, default=10
+        How many secants ``hyper_step="auto"`` keeps.
+
+    max_move : float, default=1.0
+        Largest change of one entry of `hyper` in one step of ``hyper_step="auto"``.
+
+    accuracy : float, default=0.01
+        ``hyper_step="auto"`` moves when the error of the hypergradient is below this
+        fraction of it.
+
+    Notes
+    -----
+    Where the problem offers a metric M (an approximate inverse Hessian), the directions
+    of `params` and `multiplier` are multiplied by it. That is the same method in other
+    coordinates; an exact metric has unit steps.
+
+    References
+    ----------
+    .. [1] R. Liu, Y. Liu, W. Yao, S. Zeng, J. Zhang, "Averaged Method of Multipliers
+           for Bi-Level Optimization without Lower-Level Strong Convexity", ICML 2023,
+           arXiv:2302.03407. Algorithm 1; schedules from its Theorems (strategies s1-s3).
+    """
+
+    def __init__(
+        self,
+        *,
+        averaging=None,
+        params_step="auto",
+        multiplier_step="cauchy",
+        hyper_step="auto",
+        memory=10,
+        max_move=1.0,
+        accuracy=0.01,
+    ):
+        self.averaging = averaging
+        self.params_step = params_step
+        self.multiplier_step = multiplier_step
+        self.hyper_step = hyper_step
+        self.memory = memory
+        self.max_move = max_move
+        self.accuracy = accuracy
+
+    def init(self, problem):
+        hyper = problem.project_hyper(problem.initial_hyper)
+        search = None
+        if self.hyper_step == "auto":
+            search = SecantSearch.begin(_rows(problem, hyper))
+        params = problem.initial_params
+        return BammState(0, hyper, params, params * 0, self._averaging(problem, 0), search=search)
+
+    def step(self, problem, state):
+        from ..problems import AveragedObjective
+
+        averaging = self._averaging(problem, state.iteration)
+        averaged = AveragedObjective(problem.lower, problem.upper, averaging)
+        hyper, params, multiplier = state.hyper, state.params, state.multiplier
+        metric, metric_age = self._metric(problem, state, averaging)
+        upper = problem.upper.gradients(hyper, params)
+        products = averaged.curvature_products(hyper, params, multiplier)
+
+        params_gradient = problem.lower.params_gradient(hyper, params)
+        if averaging:
+            params_gradient = averaging * upper.params + (1 - averaging) * params_gradient
+        multiplier_gradient = products.hessian - upper.params
+        # All three directions use the multiplier of the *previous* step. Using the fresh
+        # one would be another (Gauss-Seidel) method, without this one's analysis.
+        hypergradient = upper.hyper - products.mixed
+
+        def curvature(direction):
+            return averaged.hessian_product(hyper, params, direction)
+
+        def move(gradient, option):
+            direction = gradient if metric is None else metric.solve(gradient)
+            step = self._lower_step(
+                problem, option, state.iteration, metric, gradient, direction, curvature
+            )
+            return _scale(step, direction)
+
+        params_move = move(params_gradient, self.params_step)
+        if self.params_step == "auto" and not (metric is not None and metric.exact):
+            params_move = _descend(averaged, hyper, params, params_move)
+        multiplier_move = move(multiplier_gradient, self.multiplier_step)
+        projected = hyper - problem.project_hyper(hyper - hypergradient)
+        norm = problem.norm(projected)
+        displacement, error = self._settling(
+            problem, state, hypergradient, products.mixed, params_move, multiplier_move
+        )
+        settled = error <= self.accuracy * norm
+        if self.hyper_step == "auto":
+            # First-order value at the params that this step arrives at.
+            value = problem.upper.value(hyper, params) - problem.inner(upper.params, params_move)
+            new_hyper, search = self._search(problem, state, settled, value, hypergradient)
+        else:
+            step = at(self.hyper_step, state.iteration)
+            new_hyper, search = problem.project_hyper(hyper - step * hypergradient), None
+        return BammState(
+            iteration=state.iteration + 1,
+            hyper=new_hyper,
+            params=params - params_move,
+            multiplier=multiplier - multiplier_move,
+            averaging=averaging,
+            residual=norm + error,
+            hypergradient_norm=norm,
+            settled=settled,
+            stalled=None if search is None else search.stalled.reshape(norm.shape),
+            hypergradient=hypergradient,
+            displacement=displacement,
+            moved=problem.norm(new_hyper - hyper) > 0,
+            metric=metric,
+            metric_age=metric_age,
+            slow=state.displacement is None
+            or bool(((displacement > 0.5 * state.displacement) & ~state.moved).any()),
+            search=search,
+        )
+
+    def _averaging(self, problem, iteration):
+        if self.averaging is None:
+            return 0.0 if problem.strongly_convex else at(FADING, iteration)
+        return at(self.averaging, iteration)
+
+    def _metric(self, problem, state, averaging):
+        """The problem's metric, and its age in steps.
+
+        An exact one is made anew at every new point. Others serve as long as they make
+        params and multiplier settle quickly.
+        """
+        if problem.metric is None:
+            return None, 0
+        metric = state.metric
+        changed = abs(averaging - state.averaging) > 0.1 * state.averaging
+        if metric is not None and not changed:
+            expired = (
+                bool(state.moved.any())
+                if metric.exact
+                else (state.slow and state.metric_age >= METRIC_AGE)
+            )
+            if not expired:
+                return metric, state.metric_age + 1
+        return problem.metric(state.hyper, state.params, averaging), 0
+
+    def _lower_step(self, problem, option, iteration, metric, gradient, direction, curvature):
+        if option not in ("auto", "cauchy"):
+            return at(option, iteration)
+        if metric is not None and metric.exact:
+            return 1.0
+        slope = problem.inner(gradient, direction)
+        bend = problem.inner(direction, curvature(direction))
+        # A direction without curvature (or none left to go) gets no step.
+        return (slope / bend.where(bend > 0, bend * 0 + 1)).where(bend > 0, bend * 0)
+
+    def _settling(self, problem, state, hypergradient, indirect, params_move, multiplier_move):
+        """How far params and multiplier still move, and what that does to the hypergradient.
+
+        Two estimates, the larger counts: the indirect part of the hypergradient is linear in
+        the multiplier; and what the last displacement changed is extrapolated to the next
+        one. The second is unknown where `hyper` moved in between.
+        """
+        multiplier_displacement = _relative(problem, multiplier_move, state.multiplier)
+        displacement = _relative(problem, params_move, state.params) + multiplier_displacement
+        unknown = displacement * 0 + float("inf")
+        if state.hypergradient is None:
+            return displacement, unknown
+        change = problem.norm(hypergradient - state.hypergradient)
+        last = state.displacement.where(state.displacement > 0, unknown)
+        error = (change * displacement / last).maximum(
+            problem.norm(indirect) * multiplier_displacement
+        )
+        if self.hyper_step == "auto":
+            error = error.where(~state.moved, unknown)
+        return displacement, error
+
+    def _search(self, problem, state, settled, value, hypergradient):
+        def project(rows):
+            return _rows(problem, problem.project_hyper(rows.reshape(state.hyper.shape)))
+
+        target, search = state.search.propose(
+            project,
+            settled.reshape(-1),
+            _rows(problem, state.hyper),
+            value.reshape(-1),
+            _rows(problem, hypergradient),
+            memory=self.memory,
+            max_move=self.max_move,
+        )
+        return target.reshape(state.hyper.shape), search
+
+
+def _descend(objective, hyper, params, move):
+    """Halve the move where the objective rises: beyond quadratics a line search can overshoot."""
+    value = objective.value(hyper, params)
+    allowed = value + 1e-12 * value.abs()
+    for _ in range(20):
+        risen = ~(objective.value(hyper, params - move) <= allowed)  # NaN counts as risen
+        if not bool(risen.any()):
+            break
+        move = move.where(~risen.reshape(risen.shape + (1,) * (move.ndim - risen.ndim)), move / 2)
+    return move
+
+
+def _rows(problem, hyper):
+    return hyper.reshape(problem.n_candidates or 1, -1)
+
+
+def _scale(step, vector):
+    if isinstance(step, float) or step.ndim == 0:
+        return step * vector
+    return step.reshape(-1, *([1] * (vector.ndim - 1))) * vector
+
+
+def _relative(problem, move, vector):
+    """Length of a move beside the longer of the vectors before and after it."""
+    length = problem.norm(move)
+    size = problem.norm(vector).maximum(problem.norm(vector - move))
+    return length / size.where(size > 0, size * 0 + 1)

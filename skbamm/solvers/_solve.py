@@ -1,0 +1,191 @@
+"""The only loop: stopping, best so far, divergence check, history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ._base import Solver
+from ._history import History, Recorder, Status
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What `solve` found.
+
+    Attributes
+    ----------
+    hyper, params : Tensor
+        The best iterate by the criterion, and the lower level's solution there where
+        the problem can compute it.
+
+    criterion : Tensor, scalar or of shape (n_candidates,)
+        Its value.
+
+    initial_criterion : Tensor
+        The value at the start.
+
+    status : Status
+
+    n_iter : int
+        Number of solver steps.
+
+    residual, hypergradient_norm : Tensor
+        Certificate of stationarity: the residual when the run ended, and the norm of
+        the projected hypergradient in it.
+
+    history : History
+
+    state : object
+        The solver's last state: ``solve(..., state=solution.state)`` continues.
+    """
+
+    hyper: Any
+    params: Any
+    criterion: Any
+    initial_criterion: Any
+    status: Status
+    n_iter: int
+    residual: Any
+    hypergradient_norm: Any
+    history: History
+    state: Any
+
+
+def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, state=None):
+    """Run a solver on a bilevel problem.
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+
+    solver : str or Solver, default="sl-bamm"
+        A name in `skbamm.solvers.SOLVERS`, or an instance.
+
+    max_iter : int, default=1000
+        Number of steps; 0 evaluates the start.
+
+    tol : float, default=1e-6
+        The run has converged when the stationarity residual (in units of the upper
+        objective for each unit of `hyper`) is not above `tol`, for every candidate.
+
+    callback : callable, default=None
+        ``callback(state, row)`` after every step, `row` being the record that goes into
+        the history; the run stops when it returns True.
+
+    state : object, default=None
+        State to continue from; the default is the solver's first.
+
+    Returns
+    -------
+    solution : Solution
+        The best iterate; never a non-finite one unless the start is.
+    """
+    import torch
+
+    from . import get_solver
+
+    solver = get_solver(solver)
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
+    # Autograd works on no tensor that was made in a caller's inference mode.
+    with torch.inference_mode(False), torch.no_grad():
+        state = solver.init(problem) if state is None else state
+        run = _Run(problem, state)
+        status = Status.FROZEN if max_iter == 0 else Status.MAX_ITER
+        n_iter = 0
+        while n_iter < max_iter:
+            n_iter += 1
+            previous, state = state, solver.step(problem, state)
+            row = run.record(previous, state)
+            if not run.finite(state):
+                status = Status.DIVERGED
+                break
+            stop = callback is not None and callback(state, row)
+            if bool((state.residual <= tol).all()):
+                status = Status.CONVERGED
+                break
+            if stop:
+                status = Status.STOPPED
+                break
+            if _is_stalled(state, tol):
+                status = Status.STALLED
+                break
+        return run.solution(state, status, n_iter)
+
+
+class _Run:
+    """Best iterate and records of one run.
+
+    The best iterate has the lowest criterion. Where the problem cannot compute that (it
+    has no `solve_lower`), the upper objective at unfinished params says nothing, and the
+    best iterate is the one with the smallest residual.
+    """
+
+    def __init__(self, problem, state):
+        self.problem = problem
+        self.recorder = Recorder()
+        self.hyper, self.params = state.hyper, state.params
+        self.latest = self.initial_criterion = problem.criterion(state.hyper, state.params)
+        self.criterion = self.latest
+        self.exact = problem.solve_lower is not None
+        self.score = self.latest if self.exact else self.latest * 0 + float("inf")
+
+    def record(self, previous, state):
+        if not self.exact or bool((state.hyper != previous.hyper).any()):
+            self.latest = self.problem.criterion(state.hyper, state.params)
+            self._keep_best(state)
+        row = {
+            "criterion": self.latest,
+            "residual": state.residual,
+            "hypergradient_norm": state.hypergradient_norm,
+            "averaging": getattr(state, "averaging", 0.0),
+            "hyper": state.hyper,
+        }
+        self.recorder.add(**row)
+        return row
+
+    def _keep_best(self, state):
+        score = self.latest if self.exact else state.residual
+        # The residual belongs to the point the step started from; ties go to the newer.
+        better = score < self.score if self.exact else score <= self.score
+        better = better & self._is_finite(state)
+        self.score = score.where(better, self.score)
+        self.criterion = self.latest.where(better, self.criterion)
+        self.hyper = state.hyper.where(_spread(better, state.hyper), self.hyper)
+        self.params = state.params.where(_spread(better, state.params), self.params)
+
+    def finite(self, state):
+        """Whether at least one candidate is still finite."""
+        # An infinite residual is one that is not known yet; NaN comes from the derivatives.
+        return bool((self._is_finite(state) & ~state.residual.isnan()).any())
+
+    def _is_finite(self, state):
+        size = self.problem.norm(state.hyper) + self.problem.norm(state.params)
+        return size.isfinite()
+
+    def solution(self, state, status, n_iter):
+        params = self.params
+        if self.problem.solve_lower is not None:
+            params = self.problem.solve_lower(self.hyper, params)
+        return Solution(
+            hyper=self.hyper,
+            params=params,
+            criterion=self.criterion,
+            initial_criterion=self.initial_criterion,
+            status=status,
+            n_iter=n_iter,
+            residual=state.residual,
+            hypergradient_norm=state.hypergradient_norm,
+            history=self.recorder.history(),
+            state=state,
+        )
+
+
+def _is_stalled(state, tol):
+    stalled = getattr(state, "stalled", None)
+    return stalled is not None and bool((stalled | (state.residual <= tol)).all())
+
+
+def _spread(mask, like):
+    return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))

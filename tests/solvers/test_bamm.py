@@ -1,0 +1,131 @@
+"""SlBamm against answers known by other means."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from skbamm.problems import merely_convex_problem, strongly_convex_problem
+from skbamm.solvers import SlBamm, Status, solve
+from tests.reference.regression import penalty_problem
+
+double = torch.float64
+
+
+def test_strongly_convex_optimum_is_found():
+    problem, optimum = strongly_convex_problem(5)
+    solution = solve(problem, tol=1e-9)
+    assert solution.status is Status.CONVERGED
+    torch.testing.assert_close(solution.hyper, optimum)
+
+
+def test_merely_convex_optimum_is_approached():
+    solution = solve(merely_convex_problem(5), tol=0.0, max_iter=500)
+    # The averaging parameter, .9 / sqrt(500) at the end, is still a bias of its size.
+    torch.testing.assert_close(solution.hyper, torch.ones(5, dtype=double), rtol=0, atol=0.04)
+
+
+@pytest.mark.parametrize("averaging", [0.1, 0.5])
+def test_fixed_averaging_has_its_known_bias(averaging):
+    problem, _ = strongly_convex_problem(3)
+    solver = SlBamm(averaging=averaging, params_step=0.5, hyper_step=0.1)
+    state = solve(problem, solver, max_iter=200, tol=-1.0).state
+    expected = torch.full((3,), 1 / (1 + (1 - averaging) ** 2), dtype=double)
+    torch.testing.assert_close(state.hyper, expected)
+
+
+def test_settled_hypergradient_is_that_of_the_reduced_problem():
+    problem, _ = strongly_convex_problem(4)
+    solver = SlBamm(params_step=0.5, multiplier_step=0.5, hyper_step=0.0)
+    state = solve(problem, solver, max_iter=100, tol=-1.0).state
+    # F(x, y*(x)) = 1/2 |x|^2 + 1/2 |x - e|^2
+    torch.testing.assert_close(state.hypergradient, 2 * problem.initial_hyper - 1)
+
+
+def test_residual_bounds_the_exact_hypergradient():
+    problem, optimum = strongly_convex_problem(4)
+    for tol in (1e-1, 1e-3, 1e-5):
+        solution = solve(problem, SlBamm(params_step=0.5, hyper_step=0.1), tol=tol)
+        exact = (4 * (solution.hyper - optimum) / 2).norm()
+        # An estimate from one displacement, not a bound: a factor of 10 is its promise here.
+        assert exact <= 10 * tol
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_defaults_find_the_optimum_in_both_precisions(dtype):
+    problem, optimum = strongly_convex_problem(5, dtype=dtype)
+    # float32 resolves the hypergradient to about 1e-6.
+    solution = solve(problem, tol=1e-4)
+    assert solution.status is Status.CONVERGED
+    torch.testing.assert_close(solution.hyper, optimum, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gram", "sparse"])
+def test_learned_group_weights_minimise_the_criterion(kind):
+    problem = penalty_problem(kind, "groups")
+    solution = solve(problem, tol=1e-6, max_iter=100)
+
+    def criterion(hyper):
+        hyper = torch.from_numpy(hyper)[None]
+        return float(problem.criterion(hyper, problem.initial_params[:1])[0])
+
+    low, high = problem.lower_bound.numpy(), problem.upper_bound.numpy()
+    for candidate in range(2):
+        start = problem.initial_hyper[candidate].numpy()
+        best = minimize(criterion, start, bounds=np.c_[low, high], method="L-BFGS-B")
+        # SciPy differentiates by finite differences and stops at 2e-9 beside the value.
+        assert float(solution.criterion[candidate]) == pytest.approx(best.fun, rel=1e-7)
+
+
+@pytest.mark.parametrize("penalty_name", ["groups", "adaptive", "adaptive with groups"])
+def test_solution_of_a_regression_is_stationary(penalty_name):
+    problem = penalty_problem("gram", penalty_name)
+    hyper = solve(problem, tol=1e-6, max_iter=100).hyper
+    params = problem.solve_lower(hyper, problem.initial_params)
+    upper = problem.upper.gradients(hyper, params)
+    multiplier = problem.metric(hyper, params, 0.0).solve(upper.params)
+    hypergradient = -problem.lower.curvature_products(hyper, params, multiplier).mixed
+    step = hyper - problem.project_hyper(hyper - hypergradient)
+    # The residual is measured in the step before the best iterate.
+    assert (problem.norm(step) <= 1e-5).all()
+
+
+def test_params_of_a_solution_are_the_lower_solution_at_its_hyper():
+    problem = penalty_problem("gram", "groups")
+    solution = solve(problem, max_iter=5, tol=-1.0)
+    torch.testing.assert_close(
+        solution.params, problem.solve_lower(solution.hyper, problem.initial_params)
+    )
+
+
+def test_a_candidate_that_fails_does_not_touch_the_others():
+    problem = penalty_problem("gram", "groups")
+    hyper = problem.initial_hyper.clone()
+    expected = solve(problem, max_iter=20, tol=-1.0).hyper[1]
+    hyper[0, 0] = torch.nan
+    failing = dataclasses.replace(problem, initial_hyper=hyper)
+    torch.testing.assert_close(solve(failing, max_iter=20, tol=-1.0).hyper[1], expected)
+
+
+@pytest.mark.parametrize("averaging", [None, 0.2])
+def test_averaging_is_off_by_default_only_where_the_lower_level_is_strongly_convex(averaging):
+    convex, _ = strongly_convex_problem(2)
+    merely = merely_convex_problem(2)
+    used = [
+        solve(problem, SlBamm(averaging=averaging), max_iter=2, tol=-1.0).history["averaging"]
+        for problem in (convex, merely)
+    ]
+    expected = [[0, 0], [0.9, 0.9 / 2**0.5]] if averaging is None else [[0.2, 0.2]] * 2
+    np.testing.assert_allclose(used, expected)
+
+
+def test_hyper_is_still_while_params_are_unsettled():
+    problem, _ = strongly_convex_problem(10, identity=False)
+    state = SlBamm().init(problem)
+    for _ in range(30):
+        following = SlBamm().step(problem, state)
+        if not following.settled:
+            assert torch.equal(following.hyper, state.hyper)
+        state = following

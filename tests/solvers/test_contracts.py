@@ -1,0 +1,406 @@
+"""Promises that every solver of the table keeps."""
+
+import dataclasses
+import os
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+import skbamm
+from skbamm.problems import BilevelProblem, Objective, strongly_convex_problem
+from skbamm.solvers import SOLVERS, Solver, Status, get_solver, solve
+from tests.conftest import EXAMPLE_PROBLEMS
+
+N_ITER = 8
+
+every_solver = pytest.mark.parametrize("name", SOLVERS)
+
+
+def tensors(record, path="state"):
+    """All tensors of a nested record, by where they are."""
+    if isinstance(record, torch.Tensor):
+        return {path: record}
+    if dataclasses.is_dataclass(record):
+        items = [
+            (f"{path}.{field.name}", getattr(record, field.name))
+            for field in dataclasses.fields(record)
+        ]
+    elif isinstance(record, (tuple, list)):
+        items = [(f"{path}[{index}]", value) for index, value in enumerate(record)]
+    else:
+        return {}
+    return {key: value for name, item in items for key, value in tensors(item, name).items()}
+
+
+def assert_same_state(first, second):
+    first, second = tensors(first), tensors(second)
+    assert first.keys() == second.keys()
+    for key, tensor in first.items():
+        assert torch.equal(tensor.nan_to_num(), second[key].nan_to_num()), key
+
+
+# No residual is below -1: runs of the tests end by themselves only where this is asked.
+def run(problem, name, max_iter=N_ITER, **options):
+    return solve(problem, SOLVERS[name](), max_iter=max_iter, tol=-1.0, **options)
+
+
+def later_state(problem, name):
+    """A state in the middle of a run, with all of its parts in use."""
+    return run(problem, name, max_iter=6).state
+
+
+@every_solver
+def test_init_leaves_the_problem_alone(name, problem):
+    hyper, params = problem.initial_hyper.clone(), problem.initial_params.clone()
+    SOLVERS[name]().init(problem)
+    assert torch.equal(problem.initial_hyper, hyper)
+    assert torch.equal(problem.initial_params, params)
+
+
+@every_solver
+def test_step_leaves_its_inputs_alone(name, problem):
+    state = later_state(problem, name)
+    before = {key: tensor.clone() for key, tensor in tensors(state).items()}
+    SOLVERS[name]().step(problem, state)
+    for key, tensor in tensors(state).items():
+        assert torch.equal(tensor.nan_to_num(), before[key].nan_to_num()), key
+
+
+@every_solver
+def test_step_remembers_nothing(name, problem):
+    solver = SOLVERS[name]()
+    state = later_state(problem, name)
+    with torch.no_grad():
+        first = solver.step(problem, state)
+        solver.step(problem, first)
+        assert_same_state(solver.step(problem, state), first)
+
+
+@every_solver
+def test_step_counts_one_iteration(name, problem):
+    solver = SOLVERS[name]()
+    state = solver.init(problem)
+    assert solver.step(problem, state).iteration == state.iteration + 1
+
+
+@every_solver
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("example", EXAMPLE_PROBLEMS)
+def test_a_run_keeps_the_dtype_of_the_start(name, example, dtype):
+    solution = run(EXAMPLE_PROBLEMS[example](dtype), name)
+    floating = {key: t.dtype for key, t in tensors(solution.state).items() if t.is_floating_point()}
+    assert set(floating.values()) == {dtype}
+    assert solution.hyper.dtype == solution.params.dtype == solution.criterion.dtype == dtype
+
+
+@every_solver
+def test_a_run_keeps_the_device_of_the_start(name, problem):
+    devices = {tensor.device for tensor in tensors(run(problem, name).state).values()}
+    assert devices == {problem.initial_hyper.device}
+
+
+@every_solver
+def test_a_run_keeps_the_shapes_of_the_start(name, problem):
+    solution = run(problem, name)
+    assert solution.hyper.shape == problem.initial_hyper.shape
+    assert solution.params.shape == problem.initial_params.shape
+
+
+@every_solver
+def test_every_iterate_is_feasible(name, problem):
+    hyper = torch.from_numpy(run(problem, name, max_iter=40).history["hyper"])
+    assert torch.equal(problem.project_hyper(hyper), hyper)
+
+
+@every_solver
+def test_an_infeasible_start_is_projected(name):
+    problem = EXAMPLE_PROBLEMS["boxed"]()
+    outside = dataclasses.replace(problem, initial_hyper=problem.initial_hyper + 9)
+    solution = run(outside, name, max_iter=0)
+    assert torch.equal(solution.hyper, problem.project_hyper(outside.initial_hyper))
+
+
+@every_solver
+def test_a_long_run_stays_finite(name, problem):
+    solution = run(problem, name, max_iter=50)
+    assert solution.hyper.isfinite().all() and solution.params.isfinite().all()
+    assert np.isfinite(solution.history["hyper"]).all()
+
+
+@every_solver
+def test_a_run_does_not_end_above_its_start(name, problem):
+    solution = run(problem, name, max_iter=50)
+    assert (solution.criterion <= solution.initial_criterion).all()
+
+
+@every_solver
+def test_a_run_can_be_repeated(name, problem):
+    assert_same_state(run(problem, name).state, run(problem, name).state)
+
+
+@every_solver
+def test_a_resumed_run_equals_a_straight_one(name, problem):
+    straight = run(problem, name).state
+    first = run(problem, name, max_iter=3)
+    resumed = run(problem, name, max_iter=N_ITER - 3, state=first.state).state
+    assert_same_state(resumed, straight)
+
+
+@every_solver
+def test_a_run_stops_at_max_iter(name, problem):
+    solution = run(problem, name, max_iter=3)
+    assert (solution.n_iter, solution.status) == (3, Status.MAX_ITER)
+
+
+@every_solver
+def test_no_iterations_evaluate_the_start(name, problem):
+    solution = run(problem, name, max_iter=0)
+    assert (solution.n_iter, solution.status, len(solution.history)) == (0, Status.FROZEN, 0)
+    assert torch.equal(solution.hyper, problem.project_hyper(problem.initial_hyper))
+    start = problem.criterion(problem.initial_hyper, problem.initial_params)
+    torch.testing.assert_close(solution.criterion, start)
+    torch.testing.assert_close(solution.initial_criterion, start)
+
+
+@every_solver
+def test_a_run_converges_below_its_tolerance(name, problem):
+    solution = solve(problem, SOLVERS[name](), max_iter=2000, tol=1e-3)
+    assert solution.status is Status.CONVERGED
+    assert (solution.residual <= 1e-3).all()
+
+
+@every_solver
+def test_a_callback_stops_the_run(name, problem):
+    solution = run(problem, name, callback=lambda state, row: state.iteration == 3)
+    assert (solution.n_iter, solution.status) == (3, Status.STOPPED)
+
+
+@every_solver
+def test_a_callback_sees_what_the_history_records(name, problem):
+    rows = []
+    solution = run(problem, name, callback=lambda state, row: rows.append(row))
+    for key, values in solution.history.records.items():
+        np.testing.assert_array_equal(np.stack([np.asarray(row[key]) for row in rows]), values)
+
+
+class FailsAfter(Objective):
+    """Another objective that becomes NaN after some evaluations."""
+
+    def __init__(self, objective, n_calls):
+        self.objective = objective
+        self.n_calls = n_calls
+
+    def value(self, hyper, params):
+        self.n_calls -= 1
+        value = self.objective.value(hyper, params)
+        return value if self.n_calls > 0 else value * float("nan")
+
+
+@every_solver
+@pytest.mark.parametrize("level", ["upper", "lower"])
+def test_a_run_on_a_failing_objective_ends_as_diverged(name, level):
+    problem = EXAMPLE_PROBLEMS["strongly convex"]()
+    failing = dataclasses.replace(problem, **{level: FailsAfter(getattr(problem, level), 25)})
+    solution = run(failing, name, max_iter=100)
+    assert solution.status is Status.DIVERGED
+    assert len(solution.history) == solution.n_iter < 100
+
+
+@every_solver
+@pytest.mark.parametrize("level", ["upper", "lower"])
+@pytest.mark.parametrize("n_calls", [3, 25])
+def test_a_diverged_run_returns_a_finite_iterate(name, level, n_calls):
+    problem = EXAMPLE_PROBLEMS["strongly convex"]()
+    failing = dataclasses.replace(problem, **{level: FailsAfter(getattr(problem, level), n_calls)})
+    solution = run(failing, name, max_iter=100)
+    assert solution.hyper.isfinite().all() and solution.params.isfinite().all()
+
+
+@every_solver
+def test_history_has_one_row_for_each_iteration(name, problem):
+    solution = run(problem, name)
+    assert len(solution.history) == solution.n_iter == N_ITER
+    assert {len(values) for values in solution.history.records.values()} == {N_ITER}
+
+
+@every_solver
+def test_history_is_numpy_only(name, problem):
+    records = run(problem, name).history.records
+    assert all(type(values) is np.ndarray for values in records.values())
+    assert all(values.dtype != object for values in records.values())
+
+
+@every_solver
+def test_history_has_what_displays_read(name, problem):
+    records = run(problem, name).history.records
+    assert {"criterion", "residual", "hypergradient_norm", "averaging", "hyper"} <= set(records)
+
+
+WITHOUT_TORCH = """
+import pickle, sys
+first = pickle.load(open(sys.argv[1], "rb"))
+again = pickle.loads(pickle.dumps(first))
+print(len(again["history"]), again["status"].value, sorted(again["solver"].get_params()))
+sys.exit("torch was imported" if "torch" in sys.modules else 0)
+"""
+
+
+@every_solver
+def test_history_and_solver_unpickle_without_torch(name, tmp_path):
+    solver = SOLVERS[name]()
+    solution = solve(EXAMPLE_PROBLEMS["boxed"](), solver, max_iter=3, tol=-1.0)
+    saved = {"history": solution.history, "status": solution.status, "solver": solver}
+    path = tmp_path / "saved.pickle"
+    path.write_bytes(pickle.dumps(saved))
+    root = Path(skbamm.__file__).parents[1]
+    found = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert found.stdout.strip() == f"3 max_iter {sorted(solver.get_params())}", found.stderr
+
+
+@every_solver
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_grad_mode_makes_no_difference(name, mode, problem):
+    expected = run(problem, name).state
+    with mode():
+        found = run(problem, name).state
+    assert_same_state(found, expected)
+
+
+@pytest.fixture(params=[torch.float32, torch.float64])
+def default_dtype(request):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(before)
+
+
+@every_solver
+def test_default_dtype_makes_no_difference(name, problem, default_dtype):
+    found = tensors(run(problem, name).state).values()
+    assert {tensor.dtype for tensor in found if tensor.is_floating_point()} == {torch.float64}
+
+
+@every_solver
+def test_global_state_is_untouched(name, problem, default_dtype):
+    torch_before, numpy_before, python_before = (
+        torch.get_rng_state(),
+        np.random.get_state()[1].copy(),
+        random.getstate(),
+    )
+    run(problem, name)
+    assert torch.get_default_dtype() == default_dtype
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert (np.random.get_state()[1] == numpy_before).all()
+    assert random.getstate() == python_before
+
+
+@every_solver
+def test_tensors_of_a_solution_carry_no_graph(name, problem):
+    start = dataclasses.replace(
+        problem, initial_hyper=problem.initial_hyper.clone().requires_grad_()
+    )
+    solution = run(start, name)
+    assert not solution.hyper.requires_grad and not solution.params.requires_grad
+
+
+@every_solver
+def test_clone_keeps_the_options(name):
+    solver = SOLVERS[name]()
+    assert clone(solver).get_params() == solver.get_params()
+
+
+@every_solver
+def test_options_are_stored_untouched(name):
+    for option in SOLVERS[name]().get_params():
+        marker = object()
+        assert getattr(SOLVERS[name](**{option: marker}), option) is marker
+
+
+@every_solver
+def test_set_params_sets_every_option(name):
+    for option in SOLVERS[name]().get_params():
+        assert SOLVERS[name]().set_params(**{option: 0.125}).get_params()[option] == 0.125
+
+
+@every_solver
+def test_repr_shows_changed_options(name):
+    option = sorted(SOLVERS[name]().get_params())[0]
+    assert f"{option}=0.125" in repr(SOLVERS[name](**{option: 0.125}))
+
+
+@every_solver
+def test_a_solver_is_found_by_its_name(name):
+    assert type(get_solver(name)) is SOLVERS[name]
+
+
+def test_every_solver_of_the_table_is_a_solver():
+    assert all(issubclass(kind, Solver) for kind in SOLVERS.values())
+
+
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(ValueError, match="solver must be one of"):
+        get_solver("no such solver")
+
+
+def test_something_else_than_a_solver_is_an_error():
+    with pytest.raises(TypeError, match="solver must be a name or a Solver"):
+        solve(strongly_convex_problem(2)[0], object())
+
+
+def test_history_of_a_candidate_is_its_slice():
+    problem = EXAMPLE_PROBLEMS["group penalty"]()
+    history = solve(problem, max_iter=3, tol=-1.0).history
+    np.testing.assert_array_equal(history.candidate(1)["hyper"], history["hyper"][:, 1])
+
+
+def test_candidates_of_a_batch_are_as_alone():
+    problem = EXAMPLE_PROBLEMS["group penalty"]()
+    together = solve(problem, max_iter=30, tol=-1.0).hyper
+    for index in range(2):
+        one = slice(index, index + 1)
+        alone = dataclasses.replace(
+            problem,
+            initial_hyper=problem.initial_hyper[one],
+            initial_params=problem.initial_params[one],
+            n_candidates=1,
+        )
+        # Products of batches round differently, and secants amplify that.
+        found = solve(alone, max_iter=30, tol=-1.0).hyper[0]
+        torch.testing.assert_close(found, together[index], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("step", [1e200, 1e308])
+@pytest.mark.parametrize("which", ["params_step", "multiplier_step", "hyper_step"])
+def test_the_best_iterate_of_a_run_with_a_huge_step_is_finite(which, step):
+    problem = EXAMPLE_PROBLEMS["strongly convex"]()
+    problem = dataclasses.replace(problem, initial_hyper=50 * problem.initial_hyper)
+    steps = {"params_step": 0.1, "multiplier_step": 0.1, "hyper_step": 0.1, which: step}
+    solution = solve(problem, SOLVERS["sl-bamm"](**steps), max_iter=10)
+    assert solution.status is Status.DIVERGED
+    assert solution.hyper.isfinite().all() and solution.params.isfinite().all()
+
+
+def test_plain_functions_make_a_problem():
+    problem = BilevelProblem(
+        lambda hyper, params: ((params - 1) ** 2).sum(),
+        lambda hyper, params: ((params - hyper) ** 2).sum(),
+        torch.zeros(2, dtype=torch.float64),
+        torch.zeros(2, dtype=torch.float64),
+        strongly_convex=True,
+    )
+    found = solve(problem, tol=1e-8).hyper
+    torch.testing.assert_close(found, torch.ones_like(found))
