@@ -1,36 +1,19 @@
-"""What both fits share, and every private name of scikit-learn that the package uses."""
+"""What both estimators share: options, endings, and fits that succeed or change nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import sys
 import warnings
 from numbers import Integral, Real
 
 import numpy as np
-import sklearn
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..solvers import SOLVERS, Solver, Status
-
-__all__ = [
-    "BilevelEstimator",
-    "HasMethods",
-    "Interval",
-    "StrOptions",
-    "_check_sample_weight",
-    "_fit_context",
-    "check_is_fitted",
-    "fit_atomically",
-    "torch_session",
-    "validate_data",
-]
+from ._validation import Interval, StrOptions, level_of_caller
 
 _SENTENCES = {
     Status.CONVERGED: (
@@ -70,17 +53,6 @@ def torch_session():
 
     with torch.inference_mode(False), torch.no_grad():
         yield
-
-
-def _level_of_caller():
-    """The `stacklevel` with which a warning points at the code that called `fit`."""
-    inside = tuple(
-        os.path.dirname(str(module.__file__)) for module in (sklearn, sys.modules["skbamm"])
-    )
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 class BilevelEstimator(BaseEstimator):
@@ -146,6 +118,6 @@ class BilevelEstimator(BaseEstimator):
                 f"{type(self).__name__} {sentence}. Increase max_iter or tol; history_ shows "
                 "whether the criterion still falls.",
                 ConvergenceWarning,
-                stacklevel=_level_of_caller(),
+                stacklevel=level_of_caller(),
             )
         return sentence

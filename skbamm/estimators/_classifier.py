@@ -14,19 +14,18 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import FLOAT_DTYPES, column_or_1d, has_fit_parameter
 
-from ._base import (
-    BilevelEstimator,
+from ._base import BilevelEstimator, fit_atomically, torch_session
+from ._label_report import label_report, row_index
+from ._validation import (
     HasMethods,
     Interval,
     StrOptions,
     _check_sample_weight,
     _fit_context,
     check_is_fitted,
-    fit_atomically,
-    torch_session,
     validate_data,
+    warn_if_unlike,
 )
-from ._label_report import label_report, row_index
 
 
 class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
@@ -320,6 +319,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             X_val, y_val = validate_data(
                 self, X_val, y_val, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False
             )
+            warn_if_unlike(X, X_val)
             weight_val = _validated_weight(sample_weight_val, X_val, "sample_weight_val")
             stack = sparse.vstack if sparse.issparse(X) else np.vstack
             if sparse.issparse(X) != sparse.issparse(X_val):

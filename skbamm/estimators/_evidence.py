@@ -65,8 +65,9 @@ def transition_matrix(probabilities, labels, weight, n_classes, *, pseudo_count,
         Rows sum to 1.
     """
     share = weight / weight.sum()
-    # Counts, but on a scale that does not change when all weights do.
-    given = np.eye(n_classes)[labels] * (share * len(weight))[:, None]
+    # Counts, but on a scale that does not change when all weights do; and rows of weight 0
+    # are as good as left out.
+    given = np.eye(n_classes)[labels] * (share * np.count_nonzero(weight))[:, None]
     transition = _symmetric(0.3, n_classes)
     for _ in range(n_iter):
         joint = probabilities * transition[:, labels].T

@@ -20,6 +20,7 @@ from ._evidence import (
 )
 from ._tensors import to_numpy, to_tensor
 
+SMOOTHING = 1e-3
 # Ridge strengths tried for pilots.
 PILOT_PATH = np.logspace(0, -2.5, 6)
 NOISY_PATH = np.logspace(-1, -3.5, 6)
@@ -27,6 +28,8 @@ NOISY_PATH = np.logspace(-1, -3.5, 6)
 PREFERENCE = 1e-6
 # Evidence comes from exact fits: what is left of their iterations would be noise in it.
 EXACT = 1e-9
+# Fits that only choose a ridge strength.
+ROUGH = 1e-2
 # The papers' free weights come with a ridge that is only there for separable rows.
 FREE_RIDGE = 1e-4
 # Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
@@ -85,7 +88,7 @@ class TrustSearch:
     def positions(self, array):
         return torch.from_numpy(np.asarray(array)).to(self.device)
 
-    def fit_folds(self, weights, ridge, start=None, tol=1e-3):
+    def fit_folds(self, weights, ridge, start=None, *, tol=1e-3, smoothing=0.0):
         """Softmax fits of every fold, (1, n_folds, n_scores, n_columns).
 
         Rows without weight in any fold cost nothing.
@@ -97,7 +100,7 @@ class TrustSearch:
                 1, len(weights), self.softmax.n_scores, self.softmax.n_columns
             )
         ridge = weights.new_full((1,), ridge)
-        rows = self.softmax
+        rows = self.softmax.smoothed(smoothing) if smoothing else self.softmax
         if float(used.double().mean()) < 0.8:
             rows, weights = rows.subset(used), weights[:, used]
         return minimize_cross_entropy(rows, weights[None], ridge, start, tol=tol)
@@ -136,6 +139,8 @@ class TrustSearch:
 def pilot_path(search, weights, strengths):
     """The strength whose fits predict judging rows best, calibrated.
 
+    Labels are smoothed a little: few rows may miss a class.
+
     Returns
     -------
     params : Tensor
@@ -146,7 +151,7 @@ def pilot_path(search, weights, strengths):
     params = None
     n_judging = np.count_nonzero(search.folds.judging)
     for strength in strengths:
-        params = search.fit_folds(weights, strength, params)
+        params = search.fit_folds(weights, strength, params, tol=ROUGH, smoothing=SMOOTHING)
         scores = search.full_scores(params)
         held_out, labels, weight = search.judged(scores)
         factors, loss = calibrate(
@@ -155,7 +160,7 @@ def pilot_path(search, weights, strengths):
         if loss < lowest * (1 - PREFERENCE):
             lowest, best = loss, (params, float(factors[0]), strength)
     params, sharpness, strength = best
-    params = search.fit_folds(weights, strength, params, tol=EXACT)
+    params = search.fit_folds(weights, strength, params, tol=EXACT, smoothing=SMOOTHING)
     return params, search.full_scores(params), sharpness, strength
 
 
@@ -226,7 +231,7 @@ def noisy_evidence(search):
     ridge, lowest, near = 0.0, np.inf, None
     params = None
     for strength in NOISY_PATH:
-        params = search.fit_folds(base, strength, params)
+        params = search.fit_folds(base, strength, params, tol=ROUGH)
         held_out, labels, weight = search.judged(search.full_scores(params))
         loss = -weight @ log_softmax(held_out)[np.arange(len(labels)), labels]
         if loss < lowest * (1 - PREFERENCE):
@@ -269,8 +274,6 @@ def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initi
         start[3:] = lower[3:] = upper[3:] = 0.0
     if alpha != "learn":
         start[2] = lower[2] = upper[2] = np.log(max(alpha, 1e-12))
-    if initial_hyper is not None and len(initial_hyper) == len(start):
-        start = np.asarray(initial_hyper)
     judging = search.tensor(folds.judging)
     centre = search.tensor(start)
     loss = TrustedLoss(
@@ -286,6 +289,9 @@ def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initi
     if has_clean:
         start[4], pull = _sharpness_and_pull(search, params)
         problem.upper = replace(loss, pull=search.tensor(pull), centre=search.tensor(start))
+    # Another start of the run is not another criterion: the pull stays where it is.
+    if initial_hyper is not None and len(initial_hyper) == len(start):
+        start = initial_hyper
     bilevel = problem.problem(
         search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
     )
@@ -316,6 +322,11 @@ def _sharpness_and_pull(search, params):
 def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_hyper=None):
     """One free weight for each noisy row, as published."""
     rows, folds = search.rows, search.folds
+    if len(rows.noisy) == 0:
+        # No weight to learn: a plain fit with a learned ridge.
+        return learn_adaptive(
+            search, solver, alpha=alpha, max_iter=max_iter, tol=tol, callback=callback
+        )
     has_clean = bool(rows.is_clean.any())
     noisy = search.positions(rows.noisy)
     ridge = FREE_RIDGE if alpha == "learn" else alpha
@@ -333,7 +344,9 @@ def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_h
     params = nothing.new_zeros(
         1, len(in_training), search.softmax.n_scores, search.softmax.n_columns
     )
-    start = nothing if initial_hyper is None else search.tensor(initial_hyper)
+    start = nothing
+    if initial_hyper is not None and len(initial_hyper) == len(noisy):
+        start = search.tensor(initial_hyper)
     if solver == "sl-bamm":
         # The lower level is all but merely convex. A constant averaging parameter biases params,
         # not so much weights, and the last fit does without it.

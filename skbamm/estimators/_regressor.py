@@ -11,18 +11,18 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import FLOAT_DTYPES
 
-from ._base import (
-    BilevelEstimator,
+from ._base import BilevelEstimator, fit_atomically
+from ._folds import Folds, make_folds
+from ._groups import check_alpha_bounds, resolve_alpha, resolve_groups
+from ._validation import (
     Interval,
     StrOptions,
     _check_sample_weight,
     _fit_context,
     check_is_fitted,
-    fit_atomically,
     validate_data,
+    warn_if_unlike,
 )
-from ._folds import Folds, make_folds
-from ._groups import check_alpha_bounds, resolve_alpha, resolve_groups
 
 
 class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstimator):
@@ -351,6 +351,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             reset=False,
         )
         validation = self._rows(X_val, y_val, sample_weight_val, "sample_weight_val", type(data))
+        warn_if_unlike(data.X, validation.X)
         if validation.y.shape[1] != data.y.shape[1]:
             raise ValueError(
                 f"y_val must have as many targets as y: got {validation.y.shape[1]}, "

@@ -168,6 +168,7 @@ class CleaningProblem:
         self.upper = upper
         self.strongly_convex = strongly_convex
         self.tol = tol
+        self._metric = None
 
     def problem(self, initial_hyper, lower_bound, upper_bound, initial_params):
         start = torch.minimum(torch.maximum(initial_hyper, lower_bound), upper_bound)
@@ -191,8 +192,12 @@ class CleaningProblem:
         if averaging:
             weights = weights + averaging * self.upper.weight
         _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
-        return make_metric(self.rows, weights, probabilities, (1 - averaging) * ridge)
+        self._metric = make_metric(self.rows, weights, probabilities, (1 - averaging) * ridge)
+        return self._metric
 
     def solve_lower(self, hyper, params, tol=None):
         weights, ridge = self.lower.weights(hyper)
-        return minimize_cross_entropy(self.rows, weights, ridge, params, tol=tol or self.tol)
+        # Near an earlier point its metric still serves.
+        return minimize_cross_entropy(
+            self.rows, weights, ridge, params, tol=tol or self.tol, metric=self._metric
+        )

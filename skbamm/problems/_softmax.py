@@ -56,6 +56,17 @@ class LabelledRows:
         part._latest = (None, None)
         return part
 
+    def smoothed(self, share):
+        """The same rows with a small share of every label spread over all classes.
+
+        Keeps the intercept of a class without rows finite.
+        """
+        part = copy.copy(self)
+        n_classes = self.n_scores + self.has_reference
+        part.indicator = (self.indicator + share / n_classes) / (1 + share)
+        part._latest = (None, None)
+        return part
+
     @property
     def n_scores(self):
         return len(self.indicator)
@@ -187,7 +198,7 @@ def make_metric(rows, weights, probabilities, ridge):
     return kind.build(rows, weights, probabilities, ridge)
 
 
-def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=300):
+def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=300, metric=None):
     """Minimiser of ``sum_i weights_i CE_i + ridge |W|^2 / 2`` for each candidate and fold.
 
     Limited-memory BFGS comes near. Where that is cheap, Newton's method by blocks of classes
@@ -203,11 +214,15 @@ def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=30
     start : Tensor of shape (n_candidates, n_folds, n_scores, n_columns)
     tol : float
         On the distance to the minimiser in units in which the Hessian is about the identity.
+    metric : Metric, default=None
+        Of a point nearby. With it, its directions alone are taken.
 
     Returns
     -------
     params : Tensor of the shape of `start`
     """
+    if metric is not None:
+        return _block_newton(rows, weights, ridge, start, tol, max_iter, metric)
     n_operations = rows.n_scores * rows.indicator.shape[1] * rows.n_columns**2
     if tol >= NEAR or n_operations > MAX_NEWTON:
         return _lbfgs(rows, weights, ridge, start, max(tol, NEAR / 100), max_iter)
@@ -238,18 +253,23 @@ def _lbfgs(rows, weights, ridge, start, tol, max_iter):
     return params
 
 
-def _block_newton(rows, weights, ridge, params, tol, max_iter):
+def _block_newton(rows, weights, ridge, params, tol, max_iter, metric=None):
     """Steps along `make_metric`'s directions, by exact line search on the local parabola."""
     penalty = rows.penalty(ridge)
     scores = rows.scores(params)
-    metric, age, previous = None, 0, torch.full_like(weights[..., 0], torch.inf)
+    age, patience = 0, 4
+    previous = torch.full_like(weights[..., 0], torch.inf)
     for _ in range(max_iter):
         value, gradient, probabilities = _evaluate(rows, weights, penalty, params, scores)
         if metric is not None:
             decrement = _sum(gradient * metric.solve(gradient))
-        # A metric serves as long as every step halves the distance.
-        if metric is None or (age >= 3 and bool((decrement > previous / 4).any())):
-            metric, age = make_metric(rows, weights, probabilities, ridge), 0
+        # A metric serves while every step halves the distance; replacing it too often costs more.
+        if metric is None or (age >= patience and bool((decrement > previous / 4).any())):
+            metric, age, patience = (
+                make_metric(rows, weights, probabilities, ridge),
+                0,
+                2 * patience,
+            )
             decrement = _sum(gradient * metric.solve(gradient))
         if bool((decrement <= tol**2).all()):
             break

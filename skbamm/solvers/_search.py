@@ -9,6 +9,7 @@ from typing import Any
 _ROUNDING = 1e-12
 _SUFFICIENT_DECREASE = 1e-4
 _SMALLEST_FRACTION = 1e-5
+_GROWTH = 4.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class SecantSearch:
         When no fraction of a direction decreases the value, the search forgets its
         secants and starts afresh at the anchor; failing again, it has stalled: the
         precision of the values is reached.
-    moves, changes : tuple of Tensor of shape (n_candidates, n_hyper)
+    moves, changes : Tensor of shape (n_candidates, n_kept, n_hyper) or None
         The last steps and the differences of gradients along them.
     """
 
@@ -45,8 +46,8 @@ class SecantSearch:
     started: Any
     fresh: Any
     stalled: Any
-    moves: tuple = ()
-    changes: tuple = ()
+    moves: Any = None
+    changes: Any = None
     polyak: bool = True
 
     @classmethod
@@ -87,23 +88,18 @@ class SecantSearch:
 
     def _accept(self, accepted, project, hyper, value, gradient, memory, max_move):
         column = accepted[:, None]
-        learned = column & self.started[:, None]
-        search = replace(
-            self,
-            moves=_remember(self.moves, hyper - self.anchor, learned, memory),
-            changes=_remember(self.changes, gradient - self.anchor_gradient, learned, memory),
-        )
+        search = self._learn(accepted & self.started, hyper, gradient, memory)
         precision = _precision(hyper)
-        projected = hyper - project(hyper - gradient)
-        length = projected.square().sum(1)
-        polyak = value.abs() / length.clamp_min(precision.tiny)
-        scale = polyak.where(accepted & ~self.started, search.scale)
+        if self.polyak:
+            projected = hyper - project(hyper - gradient)
+            polyak = value.abs() / projected.square().sum(1).clamp_min(precision.tiny)
+            search = replace(search, scale=polyak.where(accepted & ~self.started, search.scale))
         # A coordinate that sits on its bound with the gradient pointing out is fixed.
         # The step outlasts rounding in any dtype.
         step = hyper.abs().clamp_min(1) * (4 * precision.eps)
         moved = project(hyper - step * gradient.sign()) != hyper
         free = gradient.where(moved, gradient * 0)
-        direction = replace(search, scale=scale)._direction(free).where(moved, free * 0)
+        direction = search._direction(free).where(moved, free * 0)
         largest = direction.abs().amax(1, keepdim=True).clamp_min(precision.tiny)
         direction = direction * (max_move / largest).clamp_max(1)
         return replace(
@@ -113,7 +109,6 @@ class SecantSearch:
             anchor_gradient=gradient.where(column, self.anchor_gradient),
             direction=direction.where(column, self.direction),
             fraction=(self.fraction * 0 + 1).where(accepted, self.fraction),
-            scale=scale,
             started=self.started | accepted,
             fresh=(self.fresh | accepted) & ~(accepted & self.started),
         )
@@ -125,49 +120,84 @@ class SecantSearch:
         shrink = shrink.where(value.isfinite(), shrink * 0 + 0.1)
         fraction = (self.fraction * shrink).where(rejected, self.fraction)
         failed = rejected & (fraction < _SMALLEST_FRACTION)
-        kept = ~failed[:, None]
         return replace(
-            self,
+            self._forget(failed),
             fraction=fraction.where(~failed, fraction * 0),
             started=self.started & ~failed,
             stalled=self.stalled | (failed & self.fresh),
-            moves=tuple(move * kept for move in self.moves),
-            changes=tuple(change * kept for change in self.changes),
         )
 
+    def _learn(self, learned, hyper, gradient, memory):
+        """Keep the secant of an accepted step, if the curvature along it is positive.
+
+        Candidates that learned nothing forget nothing. Empty places of the memory are zero.
+        """
+        move, change = hyper - self.anchor, gradient - self.anchor_gradient
+        curvature = (move * change).sum(1)
+        length, steepness = move.square().sum(1), change.square().sum(1)
+        convex = curvature > 1e-10 * (length * steepness).sqrt()
+        search = self._grow(learned & ~convex, length.sqrt(), gradient)
+        learned = learned & convex
+        if not bool(learned.any()):
+            return search
+
+        def remember(kept, latest):
+            latest = latest[:, None]
+            empty = latest.new_zeros(len(latest), 1, latest.shape[2])
+            kept = empty[:, :0] if kept is None else kept
+            if kept.shape[1] < memory:
+                kept = _stack([empty, kept])
+            return _stack([kept[:, 1:], latest]).where(learned[:, None, None], kept)
+
+        ratio = curvature / steepness.clamp_min(_precision(move).tiny)
+        return replace(
+            search,
+            moves=remember(search.moves, move),
+            changes=remember(search.changes, change),
+            scale=ratio.where(learned, search.scale),
+        )
+
+    def _grow(self, concave, length, gradient):
+        """Where the value bends down along a step: longer steps along the plain gradient."""
+        if not bool(concave.any()):
+            return self
+        step = _GROWTH * length / gradient.norm(dim=1).clamp_min(_precision(length).tiny)
+        return replace(self._forget(concave), scale=step.where(concave, self.scale))
+
+    def _forget(self, mask):
+        """Empty the memory of some candidates."""
+        if self.moves is None:
+            return self
+        kept = ~mask[:, None, None]
+        return replace(self, moves=self.moves * kept, changes=self.changes * kept)
+
     def _direction(self, gradient):
-        """Two-loop recursion; pairs without positive curvature count nothing."""
-        vector = gradient
-        scale = self.scale
-        pairs = []
-        for move, change in zip(self.moves, self.changes, strict=True):
-            curvature = (move * change).sum(1)
-            steepness = change.square().sum(1)
-            valid = curvature > 1e-10 * (move.square().sum(1) * steepness).sqrt()
-            inverse = (1 / curvature.where(valid, curvature * 0 + 1)).where(valid, curvature * 0)
-            scale = (curvature / steepness.clamp_min(_precision(vector).tiny)).where(valid, scale)
-            pairs.append((move, change, inverse[:, None]))
-        weights = []
-        for move, change, inverse in reversed(pairs):
-            weight = inverse * (move * vector).sum(1, keepdim=True)
-            vector = vector - weight * change
-            weights.append(weight)
-        vector = vector * scale[:, None]
-        for (move, change, inverse), weight in zip(pairs, reversed(weights), strict=True):
-            vector = vector + (weight - inverse * (change * vector).sum(1, keepdim=True)) * move
+        """Minus the BFGS inverse Hessian times the gradient, in compact form.
+
+        Byrd, Nocedal, Schnabel, "Representations of quasi-Newton matrices", 1994, eq. 3.13.
+        """
+        scale = self.scale[:, None]
+        if self.moves is None:
+            return -scale * gradient
+        import torch
+
+        products = self.moves @ self.changes.mT
+        curvature = products.diagonal(dim1=1, dim2=2)
+        upper = products.triu() + torch.diag_embed((curvature == 0).to(products))
+        along = torch.linalg.solve_triangular(upper, self.moves @ gradient[..., None], upper=True)
+        changed = self.changes.mT @ along
+        right = self.changes @ (changed - gradient[..., None]) * scale[..., None]
+        right = right + curvature[..., None] * along
+        back = torch.linalg.solve_triangular(upper.mT, right, upper=False)
+        vector = scale * gradient + (self.moves.mT @ back)[..., 0] - scale * changed[..., 0]
         descent = (vector * gradient).sum(1, keepdim=True) > 0
-        return -vector.where(descent, gradient * self.scale[:, None])
+        return -vector.where(descent, gradient * scale)
 
 
-def _remember(kept, latest, learned, memory):
-    """The last vectors of each candidate; those that learned nothing forget nothing."""
-    if not bool(learned.any()):
-        return kept
-    if len(kept) < memory:
-        kept = (latest * 0, *kept)
-    return tuple(
-        new.where(learned, old) for old, new in zip(kept, (*kept[1:], latest), strict=True)
-    )
+def _stack(parts):
+    import torch
+
+    return torch.cat(parts, dim=1)
 
 
 def _precision(tensor):

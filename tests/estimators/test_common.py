@@ -1,8 +1,9 @@
 """scikit-learn's own checks, without an expected failure."""
 
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skbamm import BilevelRegularizedRegressor
+from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.solvers import SlBamm
 
 REGRESSORS = [
@@ -16,6 +17,16 @@ REGRESSORS = [
 ]
 
 
-@parametrize_with_checks(REGRESSORS)
+CLASSIFIERS = [
+    HyperCleaningClassifier(),
+    HyperCleaningClassifier("sample"),
+    HyperCleaningClassifier(max_iter=0),
+    HyperCleaningClassifier(alpha=0.1, cv=3, solver=SlBamm(memory=3)),
+    HyperCleaningClassifier(standardize=False, class_weight="balanced", tol=1e-2),
+    HyperCleaningClassifier(final_estimator=LogisticRegression(), max_iter=0),
+]
+
+
+@parametrize_with_checks(REGRESSORS + CLASSIFIERS)
 def test_scikit_learn_accepts_the_estimator(estimator, check):
     check(estimator)

@@ -233,7 +233,7 @@ def test_hypergradient_equals_finite_differences_of_the_criterion(problem):
 # sl-BAMM on it
 
 
-def settle(problem, n_steps=200, **options):
+def settle(problem, n_steps=60, **options):
     """States of a run that keeps `hyper` where it is."""
     solver = SlBamm(hyper_step=0.0, **options)
     states = [solver.init(problem)]
@@ -288,9 +288,9 @@ def test_a_metric_that_serves_badly_is_made_anew():
 @pytest.mark.parametrize("kind", ["clean", "no clean"])
 def test_sl_bamm_arrives_at_a_stationary_point(kind, n_classes):
     # A pull that makes the criterion bend: tiny problems have their minima at infinity.
-    problem = cleaning_problem(kind, n_classes, pull=0.1)
-    solution = solve(problem, SlBamm(), max_iter=400, tol=1e-6)
+    problem = cleaning_problem(kind, n_classes, pull=0.3)
+    solution = solve(problem, SlBamm(), max_iter=300, tol=1e-5)
     hypergradient = exact_hypergradient(problem, solution.hyper)
     moved = solution.hyper - problem.project_hyper(solution.hyper - hypergradient)
-    torch.testing.assert_close(moved, torch.zeros_like(moved), rtol=0, atol=1e-5)
+    torch.testing.assert_close(moved, torch.zeros_like(moved), rtol=0, atol=1e-4)
     assert bool((solution.criterion < solution.initial_criterion).all())

@@ -1,0 +1,91 @@
+"""Checking input, and every private name of scikit-learn that the package uses."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import numpy as np
+import sklearn
+from scipy import sparse
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import validate_data as sklearn_validate_data
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "_check_sample_weight",
+    "_fit_context",
+    "check_is_fitted",
+    "level_of_caller",
+    "validate_data",
+    "warn_if_unlike",
+]
+
+
+def validate_data(estimator, X, *args, **kwargs):
+    """scikit-learn's `validate_data`, naming the first column that is not finite."""
+    try:
+        return sklearn_validate_data(estimator, X, *args, **kwargs)
+    except ValueError as error:
+        place = ""
+        if str(error).startswith("Input X contains"):
+            place = _first_not_finite(X)
+        if not place:
+            raise
+        # scikit-learn goes on to advise imputation.
+        first, _, rest = str(error).partition("\n")
+        raise ValueError(f"{first} {place}\n{rest}") from None
+
+
+def _first_not_finite(X):
+    """The first column with NaN or infinity, by name where it has one."""
+    names = getattr(X, "columns", None)
+    if sparse.issparse(X):
+        entries = X.tocoo()
+        where = entries.col[~np.isfinite(entries.data)]
+    else:
+        try:
+            where = np.nonzero(~np.isfinite(np.asarray(X, dtype=np.float64)))[1]
+        except (TypeError, ValueError, IndexError):
+            return ""
+    if len(where) == 0:
+        return ""
+    column = int(where.min())
+    name = "" if names is None else f", named {list(names)[column]!r}"
+    return f"The first such column is {column}{name}."
+
+
+def warn_if_unlike(X, X_val):
+    """Warn where validation rows look untransformed: their columns have other scales."""
+    if sparse.issparse(X) or sparse.issparse(X_val) or len(X_val) < 10:
+        return
+    spread, spread_val = X.std(axis=0), X_val.std(axis=0)
+    known = (spread > 0) & (spread_val > 0)
+    if not known.any():
+        return
+    ratio = np.abs(np.log(spread_val[known] / spread[known]))
+    offset = np.abs(X_val.mean(axis=0) - X.mean(axis=0))[known] / spread[known]
+    if np.median(ratio) > np.log(30) or np.median(offset) > 30:
+        warnings.warn(
+            "The columns of X_val have scales unlike those of X. In a Pipeline, X_val reaches the "
+            "estimator untransformed unless metadata routing is enabled and the Pipeline has "
+            'transform_input=["X_val"].',
+            UserWarning,
+            stacklevel=level_of_caller(),
+        )
+
+
+def level_of_caller():
+    """The `stacklevel` with which a warning points at the code that called `fit`."""
+    inside = tuple(
+        os.path.dirname(str(module.__file__)) for module in (sklearn, sys.modules["skbamm"])
+    )
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,93 @@
+"""The report on labels."""
+
+import numpy as np
+import pytest
+
+from skbamm.estimators import _label_report
+from skbamm.estimators._label_report import RowIndex, label_report, row_index
+
+CLASSES = np.array(["cat", "dog", "owl"])
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+WEIGHT = np.array([1.0, 0.9, 0.05, 0.2, 0.1, 1.0])
+SUGGESTED = np.array([1, 1, 0, 2, 1, 0])
+PREDICTIONS = 0.05 + 0.85 * np.eye(3)[SUGGESTED]
+
+
+def report(backend="", noise_rate=0.5, labels=None):
+    index = RowIndex(labels, backend)
+    return label_report(index, CLASSES, LABELS, PREDICTIONS, WEIGHT, noise_rate)
+
+
+@pytest.fixture
+def no_pandas(monkeypatch):
+    monkeypatch.setattr(_label_report, "find_spec", lambda name: None)
+
+
+def test_without_dataframes_it_is_a_dict_of_arrays(no_pandas):
+    found = report()
+    assert type(found) is dict
+    assert all(isinstance(values, np.ndarray) for values in found.values())
+
+
+def test_its_columns_are_the_documented_ones(no_pandas):
+    names = ["index", "given_label", "suggested_label", "weight", "is_issue"]
+    assert list(report()) == names
+
+
+def test_given_labels_are_in_the_users_words(no_pandas):
+    assert report()["given_label"].tolist() == ["cat", "dog", "owl", "cat", "dog", "owl"]
+
+
+def test_clean_rows_keep_their_label(no_pandas):
+    found = report()["suggested_label"]
+    assert found.tolist() == ["cat", "dog", "cat", "owl", "dog", "owl"]
+
+
+def test_issues_are_the_lowest_weights_that_another_label_suits(no_pandas):
+    """Half of four noisy rows: the two lowest weights, of which one keeps its label."""
+    assert report()["is_issue"].tolist() == [False, False, True, False, False, False]
+
+
+@pytest.mark.parametrize(("rate", "n_issues"), [(0.0, 0), (0.25, 1), (0.75, 2), (1.0, 2)])
+def test_there_are_not_more_issues_than_the_noise_rate_says(no_pandas, rate, n_issues):
+    assert report(noise_rate=rate)["is_issue"].sum() == n_issues
+
+
+def test_it_shares_no_memory_with_the_model(no_pandas):
+    assert not np.shares_memory(report()["weight"], WEIGHT)
+
+
+def test_it_leaves_the_predictions_alone(no_pandas):
+    before = PREDICTIONS.copy()
+    report()
+    np.testing.assert_array_equal(PREDICTIONS, before)
+
+
+def test_it_is_a_pandas_frame_where_pandas_is_installed():
+    pandas = pytest.importorskip("pandas")
+    assert isinstance(report(), pandas.DataFrame)
+
+
+@pytest.mark.parametrize(
+    ("library", "kind"), [("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")]
+)
+def test_it_is_a_table_of_the_users_kind(library, kind):
+    module = pytest.importorskip(library)
+    make = module.table if library == "pyarrow" else module.DataFrame
+    index = row_index(make({"a": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}))
+    found = label_report(index, CLASSES, LABELS, PREDICTIONS, WEIGHT, 0.5)
+    assert isinstance(found, getattr(module, kind))
+    assert len(found) == 6
+
+
+def test_it_has_the_index_of_a_pandas_frame():
+    pandas = pytest.importorskip("pandas")
+    index = row_index(pandas.DataFrame({"a": np.zeros(6)}, index=list("uvwxyz")))
+    found = label_report(index, CLASSES, LABELS, PREDICTIONS, WEIGHT, 0.5)
+    assert found["index"].tolist() == list("uvwxyz")
+
+
+@pytest.mark.parametrize("X", [np.zeros((6, 2)), [[0.0], [1.0]]], ids=["array", "list"])
+def test_rows_of_arrays_are_numbered(no_pandas, X):
+    assert row_index(X) == RowIndex()
+    assert report()["index"].tolist() == [0, 1, 2, 3, 4, 5]
