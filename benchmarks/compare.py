@@ -81,7 +81,8 @@ def folder_sets(folder, task):
                 continue
             arrays = stored["X"], stored["y"]
             groups = stored["groups"] if "groups" in stored.files else None
-        yield (path.stem, *arrays) if is_labels else (path.stem, *arrays, groups)
+        name = f"{path.stem} ({path.parent.name})"  # its own name beside a shipped set's
+        yield (name, *arrays) if is_labels else (name, *arrays, groups)
 
 
 def corrupt(y, noise, generator):

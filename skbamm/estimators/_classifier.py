@@ -384,7 +384,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
                 clone(self.final_estimator),
                 rows.X[used],
                 rows.classes[rows.labels[used]],
-                training[used] / training[used].mean(),
+                training[used],
             )
 
     def decision_function(self, X):
@@ -509,7 +509,13 @@ def _validated_labels(y, name):
 
 
 def _validated_weight(weight, X, name):
-    weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(
+        weight,
+        X,
+        dtype=np.float64,
+        ensure_non_negative=True,
+        allow_all_zero_weights=True,  # refused below, by its name
+    )
     if not weight.any():
         raise ValueError(f"{name} must not be all zero.")
     return weight
