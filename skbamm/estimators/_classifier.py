@@ -5,26 +5,22 @@ from __future__ import annotations
 from numbers import Real
 
 import numpy as np
-from scipy import sparse
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import compute_class_weight
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import FLOAT_DTYPES, column_or_1d, has_fit_parameter
+from sklearn.utils.validation import FLOAT_DTYPES, has_fit_parameter
 
 from ._base import BilevelEstimator, fit_atomically, torch_session
+from ._label_input import label_rows
 from ._label_report import label_report, row_index
 from ._validation import (
     HasMethods,
     Interval,
     StrOptions,
-    _check_sample_weight,
     _fit_context,
     check_is_fitted,
     validate_data,
-    warn_if_unlike,
 )
 
 
@@ -77,11 +73,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights by class.
 
-    max_iter : int, default=60
+    max_iter : int, default=100
         Largest number of sl-BAMM iterations. 0 fits with the numbers that the search starts
         from: Bayes' rule as it is.
 
-    tol : float, default=1e-3
+    tol : float, default=3e-3
         The run has converged when its stationarity residual is below: the norm of the
         gradient of the held-out loss in the learned numbers.
 
@@ -203,8 +199,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         standardize=True,
         final_estimator=None,
         class_weight=None,
-        max_iter=60,
-        tol=1e-3,
+        max_iter=100,
+        tol=3e-3,
         warm_start=False,
         random_state=0,
         device=None,
@@ -272,7 +268,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             are all zero, and both `is_clean` and `X_val`.
         """
         index = row_index(X)
-        rows = self._validated_rows(X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
+        rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
         with torch_session():
             search, learned, standardizer = self._learn(rows)
             self._store(rows, search, learned, standardizer, index)
@@ -298,51 +294,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         )
         return search, learned, standardizer
 
-    def _validated_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
-        from ._label_rows import LabelRows
-
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
-        )
-        y = _validated_labels(y, "y")
-        weight = _validated_weight(sample_weight, X, "sample_weight")
-        clean = _validated_mask(is_clean, len(y))
-        n_given = len(y)
-        if (X_val is None) != (y_val is None):
-            missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
-            raise ValueError(f"{given} was given without {missing}: pass both, or neither.")
-        if X_val is not None:
-            if is_clean is not None:
-                raise ValueError(
-                    "is_clean and X_val were both given: mark clean rows in X, or pass them apart."
-                )
-            X_val, y_val = validate_data(
-                self, X_val, y_val, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False
-            )
-            warn_if_unlike(X, X_val)
-            weight_val = _validated_weight(sample_weight_val, X_val, "sample_weight_val")
-            stack = sparse.vstack if sparse.issparse(X) else np.vstack
-            if sparse.issparse(X) != sparse.issparse(X_val):
-                X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()
-            X = stack([X, X_val])
-            y = np.concatenate([y, _validated_labels(y_val, "y_val")])
-            weight = np.concatenate([weight, weight_val])
-            clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
-        elif sample_weight_val is not None:
-            raise ValueError("sample_weight_val was given without X_val and y_val.")
-        classes, labels = np.unique(y, return_inverse=True)
-        if len(np.unique(labels[weight > 0])) < 2:
-            raise ValueError(
-                "The number of classes has to be greater than one; all rows with positive weight "
-                "are of one class."
-            )
-        if self.class_weight is not None:
-            by_class = compute_class_weight(
-                self.class_weight, classes=classes, y=y, sample_weight=weight
-            )
-            weight = weight * by_class[labels]
-        return LabelRows(X, labels, weight, clean, n_given, classes)
-
     def _store(self, rows, search, learned, standardizer, index):
         trust = np.ones(len(rows.labels))
         trust[rows.noisy] = learned.trust
@@ -362,8 +313,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         solution = learned.solution
         self.criterion_ = float(solution.criterion[0])
         self.initial_criterion_ = float(solution.initial_criterion[0])
-        self.residual_ = _scalar(solution.state.residual)
-        self.hypergradient_norm_ = _scalar(solution.state.hypergradient_norm)
+        self.residual_ = _scalar(solution.residual)
+        self.hypergradient_norm_ = _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = solution.history.candidate(0)
         self._label_predictions = learned.predictions[: rows.n_given]
@@ -500,35 +451,3 @@ def _fit_weighted(estimator, X, y, weight):
             f"final_estimator must accept sample_weight in fit: {type(last).__name__} does not."
         )
     return estimator.fit(X, y, **{name: weight})
-
-
-def _validated_labels(y, name):
-    y = column_or_1d(y, warn=True)
-    check_classification_targets(y)
-    return np.asarray(y)
-
-
-def _validated_weight(weight, X, name):
-    weight = _check_sample_weight(
-        weight,
-        X,
-        dtype=np.float64,
-        ensure_non_negative=True,
-        allow_all_zero_weights=True,  # refused below, by its name
-    )
-    if not weight.any():
-        raise ValueError(f"{name} must not be all zero.")
-    return weight
-
-
-def _validated_mask(is_clean, n_samples):
-    if is_clean is None:
-        return np.zeros(n_samples, dtype=bool)
-    mask = column_or_1d(is_clean)
-    if len(mask) != n_samples:
-        raise ValueError(
-            f"is_clean must have one entry per row of X: got {len(mask)} for {n_samples} rows."
-        )
-    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise ValueError("is_clean must be a boolean mask: got other values than True and False.")
-    return mask.astype(bool)

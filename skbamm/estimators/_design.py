@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import sparse
 
@@ -19,29 +17,8 @@ from ..problems._moments import (
 from ..problems._quadratic import GramLoss, RowLoss, Rows
 from ..problems._ridge_path import GramPath, RowPath
 from ._folds import Folds
+from ._regression_input import RegressionRows
 from ._tensors import to_numpy, to_tensor
-
-
-@dataclass(frozen=True)
-class RegressionRows:
-    """Validated rows: targets 2-D, weights None when all equal."""
-
-    X: object  # ndarray or sparse, (n_samples, n_features)
-    y: np.ndarray  # (n_samples, n_targets)
-    weight: np.ndarray | None
-    single_target: bool = True
-
-    def target(self, index):
-        """The same rows with one target, or a slice of the targets."""
-        if isinstance(index, slice):
-            return self
-        return RegressionRows(self.X, self.y[:, [index]], self.weight)
-
-    def __len__(self):
-        return len(self.y)
-
-    def weights(self):
-        return np.ones(len(self)) if self.weight is None else self.weight
 
 
 class Design:

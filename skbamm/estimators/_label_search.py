@@ -192,10 +192,7 @@ def clean_evidence(search):
     clean rows.
     """
     rows, noisy = search.rows, search.rows.noisy
-    is_clean = search.tensor(rows.is_clean)
-    pilot, pilot_scores, sharpness, _ = pilot_path(
-        search, search.in_training * search.row_weight * is_clean, PILOT_PATH
-    )
+    pilot, pilot_scores, sharpness, _ = pilot_path(search, _pilot_weights(search), PILOT_PATH)
     own = search.folds.part[noisy], noisy
     predictions = np.exp(log_softmax(sharpness * pilot_scores[own]))
     # Few rows, poor predictions: one overall noise rate at first, class pairs later.
@@ -222,6 +219,20 @@ def clean_evidence(search):
     return Evidence(
         _odds(rows, predictions[noisy], pseudo_count=10), predictions, RIDGE_START, params
     )
+
+
+def _pilot_weights(search):
+    """Clean rows; and for a class without any, its noisy rows, as if they were an average class.
+
+    The clean rows cannot tell that such a class exists, let alone who belongs to it.
+    """
+    rows = search.rows
+    mass = np.bincount(rows.labels, rows.weight * rows.is_clean, minlength=rows.n_classes)
+    noisy_mass = np.bincount(rows.labels, rows.weight * ~rows.is_clean, minlength=rows.n_classes)
+    share = np.where(mass == 0, mass[mass > 0].mean() / np.maximum(noisy_mass, 1e-300), 0.0)
+    stand_in = ~rows.is_clean * np.minimum(share, 1.0)[rows.labels]
+    weights = search.folds.in_training * rows.is_clean + search.folds.unseen * stand_in
+    return search.tensor(rows.weight * weights)
 
 
 def noisy_evidence(search):
@@ -287,8 +298,12 @@ def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initi
     problem = CleaningProblem(search.softmax, weighting, loss, strongly_convex=True)
     params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
     if has_clean:
-        start[4], pull = _sharpness_and_pull(search, params)
-        problem.upper = replace(loss, pull=search.tensor(pull), centre=search.tensor(start))
+        start[4], error = _sharpness_and_error(search, params)
+    else:
+        error = _error_over_folds(to_numpy(loss.fold_losses(centre[None], params)[0]))
+    problem.upper = replace(
+        loss, pull=search.tensor(error / SCALES**2), centre=search.tensor(start)
+    )
     # Another start of the run is not another criterion: the pull stays where it is.
     if initial_hyper is not None and len(initial_hyper) == len(start):
         start = initial_hyper
@@ -308,15 +323,20 @@ def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initi
     )
 
 
-def _sharpness_and_pull(search, params):
-    """Calibration of the start's held-out scores, and the pull by their standard error."""
+def _error_over_folds(losses):
+    """Standard error of the mean of the folds' losses; does not change as rows are repeated."""
+    return losses.std(ddof=1) / np.sqrt(len(losses)) if len(losses) > 1 else 0.0
+
+
+def _sharpness_and_error(search, params):
+    """Calibration of the start's held-out scores, and the standard error of their loss."""
     scores, labels, weight = search.judged(search.full_scores(params))
     factor, _ = calibrate(scores[None], labels, weight * len(weight), start=np.ones(1), pull=1.0)
     factor = max(float(factor[0]), np.exp(LOWER[4]))
     loss = -log_softmax(factor * scores)[np.arange(len(labels)), labels]
     spread = weight @ np.square(loss - weight @ loss)
     error = np.sqrt(spread * (weight @ weight))  # weights sum to 1: 1 / rows where all equal
-    return np.log(factor), error / SCALES**2
+    return np.log(factor), error
 
 
 def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_hyper=None):

@@ -70,7 +70,7 @@ class LearnedPenalty:
         return self._final("hypergradient_norm")
 
     def _final(self, name):
-        values = getattr(self.solution.state, name)
+        values = getattr(self.solution, name)
         if values is None:
             return 0.0
         # In the unit of `tol`: beside the best ridge fit's error.

@@ -6,22 +6,19 @@ from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import FLOAT_DTYPES
 
 from ._base import BilevelEstimator, fit_atomically
 from ._folds import Folds, make_folds
 from ._groups import check_alpha_bounds, resolve_alpha, resolve_groups
+from ._regression_input import regression_rows, validation_rows
 from ._validation import (
     Interval,
     StrOptions,
-    _check_sample_weight,
     _fit_context,
     check_is_fitted,
     validate_data,
-    warn_if_unlike,
 )
 
 
@@ -263,8 +260,8 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             For NaN or infinite entries, wrong lengths, groups that do not partition the
             features, and weights that are all zero.
         """
-        data = self._validated_rows(X, y, sample_weight)
-        validation = self._validated_validation(data, X_val, y_val, sample_weight_val)
+        data = regression_rows(self, X, y, sample_weight)
+        validation = validation_rows(self, data, X_val, y_val, sample_weight_val)
         folds = self._folds(data, validation)
         names = getattr(self, "feature_names_in_", None)
         groups = resolve_groups(self.groups, data.X.shape[1], names)
@@ -299,68 +296,6 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-
-    def _validated_rows(self, X, y, sample_weight):
-        from ._design import RegressionRows
-
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            dtype=FLOAT_DTYPES,
-            y_numeric=True,
-            multi_output=True,
-            ensure_min_samples=2,
-        )
-        return self._rows(X, y, sample_weight, "sample_weight", RegressionRows)
-
-    def _rows(self, X, y, sample_weight, name, kind):
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight,
-                X,
-                dtype=np.float64,
-                ensure_non_negative=True,
-                allow_all_zero_weights=True,  # refused below, by its name
-            )
-            if not weight.any():
-                raise ValueError(f"{name} must not be all zero.")
-        if sparse.issparse(X):
-            X = X.tocsr()
-        single = np.ndim(y) == 1
-        return kind(X, np.asarray(y, dtype=np.float64).reshape(len(y), -1), weight, single)
-
-    def _validated_validation(self, data, X_val, y_val, sample_weight_val):
-        if X_val is None and y_val is None:
-            if sample_weight_val is not None:
-                raise ValueError("sample_weight_val was given without X_val and y_val.")
-            return None
-        if X_val is None or y_val is None:
-            missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
-            raise ValueError(f"{given} was given without {missing}: pass both, or neither.")
-        X_val, y_val = validate_data(
-            self,
-            X_val,
-            y_val,
-            accept_sparse=["csr", "csc"],
-            dtype=FLOAT_DTYPES,
-            y_numeric=True,
-            multi_output=True,
-            reset=False,
-        )
-        validation = self._rows(X_val, y_val, sample_weight_val, "sample_weight_val", type(data))
-        warn_if_unlike(data.X, validation.X)
-        if validation.y.shape[1] != data.y.shape[1]:
-            raise ValueError(
-                f"y_val must have as many targets as y: got {validation.y.shape[1]}, "
-                f"not {data.y.shape[1]}."
-            )
-        if sparse.issparse(data.X) != sparse.issparse(validation.X):
-            convert = sparse.csr_matrix if sparse.issparse(data.X) else sparse.csr_matrix.toarray
-            validation = type(data)(convert(validation.X), validation.y, validation.weight, True)
-        return validation
 
     def _folds(self, data, validation):
         if validation is None:

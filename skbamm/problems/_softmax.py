@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..solvers._search import SecantSearch
+from .._secant import SecantSearch
 
 # Keeps the unpenalized intercepts of separable or absent classes finite.
 INTERCEPT_RIDGE = 1e-6

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .._secant import SecantSearch
 from ._base import Solver
 from ._schedules import PowerLaw, at
-from ._search import SecantSearch
 
 # Without strong convexity of the lower level, averaging starts high and fades.
 FADING = PowerLaw(0.9, 0.5)
@@ -97,9 +97,10 @@ class SlBamm(Solver):
     max_move : float, default=1.0
         Largest change of one entry of `hyper` in one step of ``hyper_step="auto"``.
 
-    accuracy : float, default=0.01
+    accuracy : float or None, default=None
         ``hyper_step="auto"`` moves when the error of the hypergradient is below this
-        fraction of it.
+        fraction of it. None: 0.1 where the problem can solve its lower level, so that the
+        best iterate is known exactly; else 0.01.
 
     Notes
     -----
@@ -123,7 +124,7 @@ class SlBamm(Solver):
         hyper_step="auto",
         memory=10,
         max_move=1.0,
-        accuracy=0.01,
+        accuracy=None,
     ):
         self.averaging = averaging
         self.params_step = params_step
@@ -178,7 +179,7 @@ class SlBamm(Solver):
         displacement, error = self._settling(
             problem, state, hypergradient, products.mixed, params_move, multiplier_move
         )
-        settled = error <= self.accuracy * norm
+        settled = error <= self._accuracy(problem) * norm
         if self.hyper_step == "auto":
             # First-order value at the params that this step arrives at.
             value = problem.upper.value(hyper, params) - problem.inner(upper.params, params_move)
@@ -205,6 +206,11 @@ class SlBamm(Solver):
             or bool(((displacement > 0.5 * state.displacement) & ~state.moved).any()),
             search=search,
         )
+
+    def _accuracy(self, problem):
+        if self.accuracy is None:
+            return 0.01 if problem.solve_lower is None else 0.1
+        return self.accuracy
 
     def _averaging(self, problem, iteration):
         if self.averaging is None:

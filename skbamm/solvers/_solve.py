@@ -31,8 +31,8 @@ class Solution:
         Number of solver steps.
 
     residual, hypergradient_norm : Tensor
-        Certificate of stationarity: the residual when the run ended, and the norm of
-        the projected hypergradient in it.
+        Certificate of stationarity when the run ended: the last residual that was known, and
+        the norm of the projected hypergradient.
 
     history : History
 
@@ -126,12 +126,18 @@ class _Run:
         self.problem = problem
         self.recorder = Recorder()
         self.hyper, self.params = state.hyper, state.params
+        self.residual = state.residual
         self.latest = self.initial_criterion = problem.criterion(state.hyper, state.params)
         self.criterion = self.latest
         self.exact = problem.solve_lower is not None
         self.score = self.latest if self.exact else self.latest * 0 + float("inf")
 
     def record(self, previous, state):
+        # Infinite where `hyper` has just moved and its error is not known yet.
+        known = state.residual.isfinite()
+        self.residual = state.residual.where(
+            known, state.residual if self.residual is None else self.residual
+        )
         if not self.exact or bool((state.hyper != previous.hyper).any()):
             self.latest = self.problem.criterion(state.hyper, state.params)
             self._keep_best(state)
@@ -175,7 +181,7 @@ class _Run:
             initial_criterion=self.initial_criterion,
             status=status,
             n_iter=n_iter,
-            residual=state.residual,
+            residual=self.residual,
             hypergradient_norm=state.hypergradient_norm,
             history=self.recorder.history(),
             state=state,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from skbamm.solvers._search import SecantSearch
+from skbamm._secant import SecantSearch
 
 OPTIONS = {"memory": 4, "max_move": 1.0}
 

@@ -1,0 +1,89 @@
+"""The rows of a cleaning fit, validated and stacked."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import FLOAT_DTYPES, column_or_1d
+
+from ._label_rows import LabelRows
+from ._validation import _check_sample_weight, validate_data, warn_if_unlike
+
+
+def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
+    """Validated rows of X and of X_val, stacked; sets what the estimator knows of its features."""
+    X, y = validate_data(
+        estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
+    )
+    y = _validated_labels(y, "y")
+    weight = _validated_weight(sample_weight, X, "sample_weight")
+    clean = _validated_mask(is_clean, len(y))
+    n_given = len(y)
+    if (X_val is None) != (y_val is None):
+        missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
+        raise ValueError(f"{given} was given without {missing}: pass both, or neither.")
+    if X_val is not None:
+        if is_clean is not None:
+            raise ValueError(
+                "is_clean and X_val were both given: mark clean rows in X, or pass them apart."
+            )
+        X_val, y_val = validate_data(
+            estimator, X_val, y_val, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False
+        )
+        warn_if_unlike(X, X_val)
+        weight_val = _validated_weight(sample_weight_val, X_val, "sample_weight_val")
+        stack = sparse.vstack if sparse.issparse(X) else np.vstack
+        if sparse.issparse(X) != sparse.issparse(X_val):
+            X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()
+        X = stack([X, X_val])
+        y = np.concatenate([y, _validated_labels(y_val, "y_val")])
+        weight = np.concatenate([weight, weight_val])
+        clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
+    elif sample_weight_val is not None:
+        raise ValueError("sample_weight_val was given without X_val and y_val.")
+    classes, labels = np.unique(y, return_inverse=True)
+    if len(np.unique(labels[weight > 0])) < 2:
+        raise ValueError(
+            "The number of classes has to be greater than one; all rows with positive weight "
+            "are of one class."
+        )
+    if estimator.class_weight is not None:
+        by_class = compute_class_weight(
+            estimator.class_weight, classes=classes, y=y, sample_weight=weight
+        )
+        weight = weight * by_class[labels]
+    return LabelRows(X, labels, weight, clean, n_given, classes)
+
+
+def _validated_labels(y, name):
+    y = column_or_1d(y, warn=True)
+    check_classification_targets(y)
+    return np.asarray(y)
+
+
+def _validated_weight(weight, X, name):
+    weight = _check_sample_weight(
+        weight,
+        X,
+        dtype=np.float64,
+        ensure_non_negative=True,
+        allow_all_zero_weights=True,  # refused below, by its name
+    )
+    if not weight.any():
+        raise ValueError(f"{name} must not be all zero.")
+    return weight
+
+
+def _validated_mask(is_clean, n_samples):
+    if is_clean is None:
+        return np.zeros(n_samples, dtype=bool)
+    mask = column_or_1d(is_clean)
+    if len(mask) != n_samples:
+        raise ValueError(
+            f"is_clean must have one entry per row of X: got {len(mask)} for {n_samples} rows."
+        )
+    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        raise ValueError("is_clean must be a boolean mask: got other values than True and False.")
+    return mask.astype(bool)
