@@ -1,4 +1,7 @@
-"""Upper-level steps that nobody has to tune: secants of settled hypergradients."""
+"""Projected limited-memory BFGS for stacked candidates, with nothing to tune.
+
+Below solvers and problems: it moves `hyper` in one, and fits softmax models in the other.
+"""
 
 from __future__ import annotations
 

@@ -76,10 +76,10 @@ class BilevelEstimator(BaseEstimator):
         if any(name.startswith("solver__") for name in params):
             solver = params.get("solver", self.solver)
             if isinstance(solver, str):
+                example = SOLVERS.get(solver, Solver).__name__
                 raise ValueError(
                     f"solver={solver!r} is a name and has no parameters to set; give an instance, "
-                    f"for example solver=skbamm.solvers.{SOLVERS[solver].__name__}(), to use "
-                    "solver__ parameters."
+                    f"for example solver=skbamm.solvers.{example}(), to use solver__ parameters."
                 )
         return super().set_params(**params)
 
@@ -95,15 +95,15 @@ class BilevelEstimator(BaseEstimator):
             return None
         every = 10 if int(self.verbose) == 1 else 1
         name = type(self).__name__
+        best = np.inf
 
         def report(state, row):
+            nonlocal best
+            best = min(best, float(row["criterion"].min()))
             if state.iteration % every == 0 or state.iteration == 1:
-                best = float(row["criterion"].min())
-                worst = float(row["residual"].max())
-                print(
-                    f"[{name}] iteration {state.iteration}: criterion {best:.6g}, "
-                    f"residual {worst:.1e}"
-                )
+                residual = float(row["residual"].max())
+                known = f", residual {residual:.1e}" if np.isfinite(residual) else ""
+                print(f"[{name}] iteration {state.iteration}: best criterion {best:.6g}{known}")
             return False
 
         return report

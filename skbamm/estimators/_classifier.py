@@ -6,14 +6,15 @@ from numbers import Real
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import ClassifierMixin, clone
-from sklearn.pipeline import Pipeline
+from sklearn.base import ClassifierMixin
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import FLOAT_DTYPES, has_fit_parameter
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import FLOAT_DTYPES
 
 from ._base import BilevelEstimator, fit_atomically, torch_session
+from ._final_estimator import check_final_estimator, final_estimator_has, fit_final_estimator
 from ._label_input import label_rows
-from ._label_report import label_report, row_index
+from ._label_report import LabelRecord, row_index
 from ._validation import (
     HasMethods,
     Interval,
@@ -42,10 +43,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         How weights come about.
 
         - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the evidence :math:`e_i` is the
-          log odds that the label of row i is right, by Bayes' rule from models that have not
-          seen it (first of the clean rows, then of all rows) and from the estimated
-          confusions of classes. Learned are a, b, the ridge strength, the weight c of a clean
-          row and the sharpness of predictions.
+          log odds that the label of row i is right, by models that have not seen it. With
+          clean rows these are fitted to the clean rows first, then to all rows, and Bayes'
+          rule adds the estimated confusions of classes. Learned are a, b, the ridge strength,
+          the weight c of a clean row and the sharpness of predictions.
         - "sample": one free weight for each row, which is the papers' setting. Thousands of
           free numbers overfit the clean rows; on tables prefer "adaptive".
 
@@ -128,11 +129,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         sharpness; the free logits with ``weighting="sample"``.
 
     criterion_, initial_criterion_ : float
-        Held-out loss that the numbers were learned by, at the end and at the start.
+        Held-out loss that the numbers were learned by, at the end and at the start. A little
+        optimistic: models behind the evidence share clean rows with the folds.
 
     hypergradient_norm_, residual_ : float
         Certificate: norm of the gradient of the criterion in the learned numbers when the run
         ended, and the same with the error of that gradient added.
+
+    label_record_ : LabelRecord
+        What `label_report` is made from.
 
     n_iter_ : int
         Number of evaluations: the start's, and one for each iteration.
@@ -267,6 +272,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             For NaN or infinite entries, wrong lengths, fewer than two classes, weights that
             are all zero, and both `is_clean` and `X_val`.
         """
+        if self.final_estimator is not None:
+            check_final_estimator(self.final_estimator)
         index = row_index(X)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
         with torch_session():
@@ -317,9 +324,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.hypergradient_norm_ = _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = solution.history.candidate(0)
-        self._label_predictions = learned.predictions[: rows.n_given]
-        self._labels = rows.labels[: rows.n_given]
-        self._index = index
+        given = slice(rows.n_given)
+        self.label_record_ = LabelRecord(
+            index,
+            rows.labels[given].copy(),
+            learned.predictions[given].argmax(axis=1),
+            ~rows.is_clean[given],
+        )
         self._fit_last(rows, training, search, learned, standardizer)
         self.status_ = self._describe(solution, self.residual_)
 
@@ -331,13 +342,16 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.coef_, self.intercept_ = standardizer.raw(params)
         if self.final_estimator is not None:
             used = training > 0
-            self.final_estimator_ = _fit_weighted(
-                clone(self.final_estimator),
+            self.final_estimator_ = fit_final_estimator(
+                self.final_estimator,
                 rows.X[used],
                 rows.classes[rows.labels[used]],
                 training[used],
             )
+        elif hasattr(self, "final_estimator_"):
+            del self.final_estimator_
 
+    @available_if(final_estimator_has("decision_function"))
     def decision_function(self, X):
         """Confidence scores for each class.
 
@@ -351,7 +365,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             Of the second class where there are two.
         """
         check_is_fitted(self)
-        if self.final_estimator is not None:
+        if hasattr(self, "final_estimator_"):
             return self.final_estimator_.decision_function(self._validated_features(X))
         return self._scores(X)
 
@@ -367,11 +381,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         y : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        if self.final_estimator is not None:
+        if hasattr(self, "final_estimator_"):
             return self.final_estimator_.predict(self._validated_features(X))
         scores = self._scores(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
 
+    @available_if(final_estimator_has("predict_proba"))
     def predict_proba(self, X):
         """Predict probabilities of the classes.
 
@@ -385,7 +400,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             In the order of `classes_`.
         """
         check_is_fitted(self)
-        if self.final_estimator is not None:
+        if hasattr(self, "final_estimator_"):
             return self.final_estimator_.predict_proba(self._validated_features(X))
         scores = self._scores(X)
         if scores.ndim == 1:
@@ -406,14 +421,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             suggested.
         """
         check_is_fitted(self)
-        return label_report(
-            self._index,
-            self.classes_,
-            self._labels,
-            self._label_predictions,
-            self.sample_weight_,
-            self.noise_rate_,
-        )
+        return self.label_record_.report(self.classes_, self.sample_weight_, self.noise_rate_)
 
     def _validated_features(self, X):
         return validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
@@ -437,17 +445,3 @@ def _noise_rate(rows, trust, index):
     """Weighted share of wrong labels among some rows, as the trust has it; 0 of none."""
     weight = rows.weight[index]
     return float(1 - np.average(trust[index], weights=weight)) if weight.sum() > 0 else 0.0
-
-
-def _fit_weighted(estimator, X, y, weight):
-    """Fit any classifier, or a Pipeline that ends in one, with sample weights."""
-    name = "sample_weight"
-    last = estimator
-    if isinstance(estimator, Pipeline):
-        step, last = estimator.steps[-1]
-        name = f"{step}__sample_weight"
-    if not has_fit_parameter(last, "sample_weight"):
-        raise ValueError(
-            f"final_estimator must accept sample_weight in fit: {type(last).__name__} does not."
-        )
-    return estimator.fit(X, y, **{name: weight})

@@ -89,8 +89,8 @@ class Design:
 
 
 def make_design(data, folds, validation=None, **options):
-    """Rows where there are more penalized features than rows, Gram matrices elsewhere."""
-    kind = RowDesign if options["penalized"].sum() > len(data) else GramDesign
+    """Rows where there are more features than rows, Gram matrices elsewhere."""
+    kind = RowDesign if data.X.shape[1] > len(data) else GramDesign
     return kind(data, folds, validation, **options)
 
 

@@ -64,7 +64,7 @@ def transition_matrix(probabilities, labels, weight, n_classes, *, pseudo_count,
     transition : ndarray of shape (n_classes, n_classes)
         Rows sum to 1.
     """
-    share = weight / weight.sum()
+    share = weight / max(weight.sum(), 1e-300)
     # Counts, but on a scale that does not change when all weights do; and rows of weight 0
     # are as good as left out.
     given = np.eye(n_classes)[labels] * (share * np.count_nonzero(weight))[:, None]
@@ -73,7 +73,7 @@ def transition_matrix(probabilities, labels, weight, n_classes, *, pseudo_count,
         joint = probabilities * transition[:, labels].T
         joint /= joint.sum(axis=1, keepdims=True) + 1e-300
         counts = joint.T @ given
-        rate = max(1 - np.trace(counts) / counts.sum(), 0.01)
+        rate = max(1 - np.trace(counts) / max(counts.sum(), 1e-300), 0.01)
         counts += pseudo_count * _symmetric(rate, n_classes)
         transition = counts / counts.sum(axis=1, keepdims=True)
     return transition

@@ -21,6 +21,10 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
     weight = _validated_weight(sample_weight, X, "sample_weight")
     clean = _validated_mask(is_clean, len(y))
     n_given = len(y)
+    if np.asarray(sample_weight).dtype == bool:
+        raise ValueError(
+            "sample_weight is boolean: to mark rows whose labels are right, pass is_clean=."
+        )
     if (X_val is None) != (y_val is None):
         missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
         raise ValueError(f"{given} was given without {missing}: pass both, or neither.")
@@ -43,6 +47,10 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
     elif sample_weight_val is not None:
         raise ValueError("sample_weight_val was given without X_val and y_val.")
+    if clean.sum() == 1:
+        raise ValueError(
+            "A single clean row cannot be split into folds: mark two or more clean rows, or none."
+        )
     classes, labels = np.unique(y, return_inverse=True)
     if len(np.unique(labels[weight > 0])) < 2:
         raise ValueError(

@@ -27,22 +27,40 @@ def row_index(X) -> RowIndex:
     return RowIndex(labels, str(frame.implementation.value))
 
 
-def label_report(index, classes, labels, predictions, weight, noise_rate):
-    """See `HyperCleaningClassifier.label_report`."""
-    suggested = predictions.argmax(axis=1)
-    suggested[weight == 1] = labels[weight == 1]
-    is_noisy = weight < 1
-    n_issues = round(noise_rate * is_noisy.sum())
-    lowest = np.zeros(len(weight), dtype=bool)
-    lowest[np.argsort(weight, kind="stable")[:n_issues]] = True
-    columns = {
-        "index": np.arange(len(weight)) if index.labels is None else index.labels,
-        "given_label": classes[labels],
-        "suggested_label": classes[suggested],
-        "weight": weight.copy(),
-        "is_issue": lowest & (suggested != labels),
-    }
-    backend = index.backend or ("pandas" if find_spec("pandas") else "")
-    if not backend:
-        return columns
-    return nw.to_native(nw.from_dict(columns, backend=backend))
+@dataclass(frozen=True)
+class LabelRecord:
+    """What a report on labels is made from; one entry for each row of X.
+
+    Attributes
+    ----------
+    index : RowIndex
+    labels, suggested : ndarray of int of shape (n_samples,)
+        Positions among the classes, of the given label and of the most probable one by models
+        that had not seen it.
+    is_noisy : ndarray of bool of shape (n_samples,)
+    """
+
+    index: RowIndex
+    labels: np.ndarray
+    suggested: np.ndarray
+    is_noisy: np.ndarray
+
+    def report(self, classes, weight, noise_rate):
+        """See `HyperCleaningClassifier.label_report`."""
+        suggested = np.where(self.is_noisy, self.suggested, self.labels)
+        n_issues = round(noise_rate * self.is_noisy.sum())
+        doubtful = np.where(self.is_noisy, weight, np.inf)
+        lowest = np.zeros(len(weight), dtype=bool)
+        lowest[np.argsort(doubtful, kind="stable")[:n_issues]] = True
+        named = self.index.labels
+        columns = {
+            "index": np.arange(len(weight)) if named is None else named,
+            "given_label": classes[self.labels],
+            "suggested_label": classes[suggested],
+            "weight": weight.copy(),
+            "is_issue": lowest & (suggested != self.labels),
+        }
+        backend = self.index.backend or ("pandas" if find_spec("pandas") else "")
+        if not backend:
+            return columns
+        return nw.to_native(nw.from_dict(columns, backend=backend))

@@ -74,7 +74,12 @@ class LabelFolds:
 
     @property
     def unseen(self):
-        """1 where a row trains in a fold and is not in that fold's own part."""
+        """1 where a row trains in a fold and is not in that fold's own part.
+
+        A single fold has no other part to learn from: there, all training rows.
+        """
+        if self.n_folds == 1:
+            return self.in_training
         own = self.part == np.arange(self.n_folds)[:, None]
         return self.in_training * ~own
 

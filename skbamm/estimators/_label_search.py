@@ -32,6 +32,8 @@ EXACT = 1e-9
 ROUGH = 1e-2
 # The papers' free weights come with a ridge that is only there for separable rows.
 FREE_RIDGE = 1e-4
+# Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
+LEAST_RIDGE = 1e-12
 # Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
 RIDGE_START = 1e-2
 CLEAN_START = 2.0
@@ -284,7 +286,7 @@ def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initi
     if not has_clean:
         start[3:] = lower[3:] = upper[3:] = 0.0
     if alpha != "learn":
-        start[2] = lower[2] = upper[2] = np.log(max(alpha, 1e-12))
+        start[2] = lower[2] = upper[2] = np.log(max(alpha, LEAST_RIDGE))
     judging = search.tensor(folds.judging)
     centre = search.tensor(start)
     loss = TrustedLoss(
@@ -349,7 +351,7 @@ def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_h
         )
     has_clean = bool(rows.is_clean.any())
     noisy = search.positions(rows.noisy)
-    ridge = FREE_RIDGE if alpha == "learn" else alpha
+    ridge = FREE_RIDGE if alpha == "learn" else max(alpha, LEAST_RIDGE)
     if has_clean:
         # As published: all noisy rows below, all clean rows above, a single fit.
         in_training = search.tensor(~rows.is_clean)[None]
@@ -370,19 +372,18 @@ def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_h
     if solver == "sl-bamm":
         # The lower level is all but merely convex. A constant averaging parameter biases params,
         # not so much weights, and the last fit does without it.
-        solver = SlBamm(averaging=0.5, accuracy=0.1)
+        solver = SlBamm(averaging=0.5)
     bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
     solution = solve(bilevel, solver, max_iter=max_iter, tol=tol, callback=callback)
     trust = weighting.trust(solution.hyper)[0]
     # The fit of the run itself is no model to keep: it saw the judging rows (averaging), and
     # its ridge is next to none. Cross-fitted ones choose the ridge of the last fit.
-    weights = (search.row_weight * search.in_training).index_copy(
-        1, noisy, (search.row_weight * search.in_training)[:, noisy] * trust
-    )
+    base = search.tensor(folds.unseen * rows.weight)
+    weights = base.index_copy(1, noisy, base[:, noisy] * trust)
     params, _, _, strength = pilot_path(search, weights, NOISY_PATH)
     return LearnedTrust(
         trust=to_numpy(trust),
-        ridge=strength if alpha == "learn" else float(alpha),
+        ridge=strength if alpha == "learn" else max(alpha, LEAST_RIDGE),
         clean_weight=1.0,
         hyper=to_numpy(solution.hyper[0]),
         predictions=np.exp(log_softmax(search.cross_fitted(params))),

@@ -20,7 +20,7 @@ EXPONENT_BOUNDS = (0.0, 6.0)
 # feature's and of its group's magnitude. One from each side: the criterion has valleys.
 STARTS = ((1 / 30, 1.0, 0.0), (30.0, 2.0, 1.0))
 # Steps of the log strength that the one-standard-error rule tries.
-STRENGTHENING = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+STRENGTHENING = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 # A criterion below this is an exact fit: it has no scale to be relative to, and weaker penalties
 # would only follow its rounding.
 TINY = 1e-10
@@ -210,17 +210,23 @@ def _strengthen(problem, hyper, params, ceiling, standard_errors):
     the error below that of ridge.
     """
     loss = problem.upper.loss
-    steps = torch.as_tensor(STRENGTHENING, dtype=hyper.dtype, device=hyper.device)
-    stronger = hyper.repeat(len(steps), 1)
-    stronger[:, 1] += steps
-    stronger = problem.project_hyper(stronger)
-    params = problem.solve_lower(stronger, params.expand(len(steps), *params.shape[1:]))
-    errors = problem.upper.value(stronger, params)
-    increase = 2 * loss.n_folds * (loss.by_fold(params) - loss.by_fold(params[:1]))
-    error = increase.std(1, correction=1) / loss.n_folds**0.5 if loss.n_folds > 2 else 0 * errors
-    allowed = (increase.mean(1) <= standard_errors * error) & (errors <= ceiling)
-    last = int(allowed[1:].long().cumprod(0).sum())
-    return stronger[last : last + 1], float(errors[last])
+    if loss.n_folds < 3:
+        return hyper, float(problem.criterion(hyper, params)[0])
+    params = problem.solve_lower(hyper, params)
+    chosen = hyper
+    error, best = float(problem.upper.value(hyper, params)[0]), loss.by_fold(params)[0]
+    for step in STRENGTHENING:
+        stronger = hyper.clone()
+        stronger[:, 1] += step
+        stronger = problem.project_hyper(stronger)
+        params = problem.solve_lower(stronger, params)
+        increase = 2 * loss.n_folds * (loss.by_fold(params)[0] - best)
+        allowed = standard_errors * float(increase.std(correction=1)) / loss.n_folds**0.5
+        raised = float(problem.upper.value(stronger, params)[0])
+        if float(increase.mean()) > allowed or raised > ceiling:
+            break
+        chosen, error = stronger, raised
+    return chosen, error
 
 
 def first_best(values):

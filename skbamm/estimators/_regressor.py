@@ -66,8 +66,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
 
     alpha_bounds : tuple of two floats, default=(1e-9, 1e6)
-        Smallest and largest learned strength; with ``standardize=False`` in units of the
-        mean variance of the columns.
+        Smallest and largest learned strength: of each group with "l2"; with "adaptive" of the
+        pilot and of the common strength :math:`e^a`, around which those of features spread.
+        With ``standardize=False`` in units of the mean variance of the columns.
 
     standard_errors : float, default=0.5
         How many standard errors of the held-out error (over folds) ``penalty="adaptive"``
@@ -330,7 +331,8 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     def _previous_hyper(self, search, number):
         if not (self.warm_start and hasattr(self, "hyper_")):
             return None
-        hyper = self.hyper_[number] if self.hyper_.ndim == 2 else self.hyper_
+        known = np.atleast_2d(self.hyper_)
+        hyper = known[min(number, len(known) - 1)]
         return hyper if len(hyper) == search.n_hyper else None
 
     def _store(self, learned, groups, *, single_target):

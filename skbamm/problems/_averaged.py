@@ -48,6 +48,13 @@ class AveragedObjective(Objective):
         above = self.upper.hessian_product(hyper, params, vector)
         return self.averaging * above + (1 - self.averaging) * product
 
+    def mixed_product(self, hyper, params, vector):
+        product = self.lower.mixed_product(hyper, params, vector)
+        if self.averaging == 0:
+            return product
+        above = self.upper.mixed_product(hyper, params, vector)
+        return self.averaging * above + (1 - self.averaging) * product
+
     def mix(self, lower, upper, kind):
         """The two levels' derivatives averaged; `kind` is their named tuple."""
         return kind(

@@ -27,7 +27,7 @@ class Objective:
     """A scalar function of ``(hyper, params)``.
 
     Write `value`; the derivatives come from autograd. A subclass overrides
-    `gradients` and `curvature_products` where it knows a faster way (and the two short
+    `gradients` and `curvature_products` where it knows a faster way (and the short
     cuts to one half of each, where that is cheaper still), and promises the same answers.
 
     `value` returns a scalar, or one value for each candidate when the problem
@@ -63,6 +63,12 @@ class Objective:
     ) -> torch.Tensor:
         """The first of the curvature products alone."""
         return self.curvature_products(hyper, params, vector).hessian
+
+    def mixed_product(
+        self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
+    ) -> torch.Tensor:
+        """The second of the curvature products alone."""
+        return self.curvature_products(hyper, params, vector).mixed
 
     def curvature_products(
         self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor

@@ -59,14 +59,21 @@ class WeightedCrossEntropy(Objective):
         _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
         return self._hessian(hyper, probabilities, vector, self.rows.scores(vector))
 
+    def _mixed(self, hyper, params, probabilities, vector, ahead):
+        by_weight = ((probabilities - self.rows.indicator) * ahead).sum(-2)
+        by_ridge = (params * vector * self.rows.penalized()).sum((1, 2, 3))
+        return self._pull_back(hyper, by_weight, by_ridge)
+
+    def mixed_product(self, hyper, params, vector):
+        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
+        return self._mixed(hyper, params, probabilities, vector, self.rows.scores(vector))
+
     def curvature_products(self, hyper, params, vector):
         _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
         ahead = self.rows.scores(vector)
-        by_weight = ((probabilities - self.rows.indicator) * ahead).sum(-2)
-        by_ridge = (params * vector * self.rows.penalized()).sum((1, 2, 3))
         return CurvatureProducts(
             self._hessian(hyper, probabilities, vector, ahead),
-            self._pull_back(hyper, by_weight, by_ridge),
+            self._mixed(hyper, params, probabilities, vector, ahead),
         )
 
     def _pull_back(self, hyper, by_weight, by_ridge):

@@ -62,10 +62,13 @@ class PenalizedError(Objective):
     def hessian_product(self, hyper, params, vector):
         return self.loss.product(vector) + self.weights(hyper)[0][:, :, None] * vector
 
+    def mixed_product(self, hyper, params, vector):
+        return self._pull_back(hyper, (params * vector).sum(2))
+
     def curvature_products(self, hyper, params, vector):
         return CurvatureProducts(
             self.hessian_product(hyper, params, vector),
-            self._pull_back(hyper, (params * vector).sum(2)),
+            self.mixed_product(hyper, params, vector),
         )
 
     def _pull_back(self, hyper, slope):

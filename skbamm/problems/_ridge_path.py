@@ -34,6 +34,14 @@ def _shrunken(values, target, log_strength):
     return ratio, -ratio * strength / (values[:, None] + strength)
 
 
+def _rotate(vectors, rotated):
+    """``rotated @ vectors.mT``; broadcasting would copy the vectors for each candidate."""
+    n_candidates, n_folds, n_targets, n_values = rotated.shape
+    columns = rotated.transpose(0, 1).reshape(n_folds, n_candidates * n_targets, n_values)
+    product = torch.bmm(columns, vectors.mT)
+    return product.reshape(n_folds, n_candidates, n_targets, -1).transpose(0, 1)
+
+
 @dataclass(frozen=True)
 class GramPath:
     """From the eigenvectors of the folds' Gram matrices."""
@@ -49,7 +57,7 @@ class GramPath:
 
     def coefficients(self, log_strength):
         return tuple(
-            rotated @ self.vectors.mT
+            _rotate(self.vectors, rotated)
             for rotated in _shrunken(self.values, self.target, log_strength)
         )
 
@@ -75,6 +83,6 @@ class RowPath:
 
     def coefficients(self, log_strength):
         return tuple(
-            self.rows.adjoint(self.root_weight * (rotated @ self.vectors.mT))
+            self.rows.adjoint(self.root_weight * _rotate(self.vectors, rotated))
             for rotated in _shrunken(self.values, self.target, log_strength)
         )

@@ -66,7 +66,9 @@ class EvidenceWeighting:
         clean = hyper[:, self.LOG_CLEAN, None].exp().expand(-1, len(self.clean))
         weights = weights.index_copy(1, self.clean, clean)
         weights = (weights * self.row_weight)[:, None] * self.in_training
-        return weights / weights.sum(-1, keepdim=True), hyper[:, self.LOG_RIDGE].exp()
+        return weights / weights.sum(-1, keepdim=True).clamp_min(1e-300), hyper[
+            :, self.LOG_RIDGE
+        ].exp()
 
 
 @dataclass(frozen=True)
@@ -88,5 +90,5 @@ class FreeWeighting:
         weights = hyper.new_zeros(len(hyper), len(self.row_weight))
         weights = weights.index_copy(1, self.noisy, self.trust(hyper))
         base = self.row_weight * self.in_training
-        total = base[:, self.noisy].sum(1)[:, None]
+        total = base[:, self.noisy].sum(1)[:, None].clamp_min(1e-300)
         return weights[:, None] * base / total, hyper.new_full((len(hyper),), self.ridge)

@@ -99,8 +99,8 @@ class SlBamm(Solver):
 
     accuracy : float or None, default=None
         ``hyper_step="auto"`` moves when the error of the hypergradient is below this
-        fraction of it. None: 0.1 where the problem can solve its lower level, so that the
-        best iterate is known exactly; else 0.01.
+        fraction of it. None: 0.1 where the problem offers an inexact metric (more would take
+        many steps for each move there), else 0.01.
 
     Notes
     -----
@@ -176,10 +176,12 @@ class SlBamm(Solver):
         multiplier_move = move(multiplier_gradient, self.multiplier_step)
         projected = hyper - problem.project_hyper(hyper - hypergradient)
         norm = problem.norm(projected)
+        # Linear in the multiplier: what its coming move changes in the hypergradient.
+        ahead = averaged.mixed_product(hyper, params, multiplier_move)
         displacement, error = self._settling(
-            problem, state, hypergradient, products.mixed, params_move, multiplier_move
+            problem, state, hypergradient, ahead, params_move, multiplier_move
         )
-        settled = error <= self._accuracy(problem) * norm
+        settled = error <= self._accuracy(metric) * norm
         if self.hyper_step == "auto":
             # First-order value at the params that this step arrives at.
             value = problem.upper.value(hyper, params) - problem.inner(upper.params, params_move)
@@ -207,10 +209,10 @@ class SlBamm(Solver):
             search=search,
         )
 
-    def _accuracy(self, problem):
-        if self.accuracy is None:
-            return 0.01 if problem.solve_lower is None else 0.1
-        return self.accuracy
+    def _accuracy(self, metric):
+        if self.accuracy is not None:
+            return self.accuracy
+        return 0.01 if metric is None or metric.exact else 0.1
 
     def _averaging(self, problem, iteration):
         if self.averaging is None:
@@ -247,23 +249,22 @@ class SlBamm(Solver):
         # A direction without curvature (or none left to go) gets no step.
         return (slope / bend.where(bend > 0, bend * 0 + 1)).where(bend > 0, bend * 0)
 
-    def _settling(self, problem, state, hypergradient, indirect, params_move, multiplier_move):
+    def _settling(self, problem, state, hypergradient, ahead, params_move, multiplier_move):
         """How far params and multiplier still move, and what that does to the hypergradient.
 
-        Two estimates, the larger counts: the indirect part of the hypergradient is linear in
-        the multiplier; and what the last displacement changed is extrapolated to the next
-        one. The second is unknown where `hyper` moved in between.
+        Two estimates, the larger counts: the change that the multiplier's coming move makes
+        (`ahead`), and what the last displacement changed, extrapolated to the next one. The
+        second is unknown where `hyper` moved in between.
         """
-        multiplier_displacement = _relative(problem, multiplier_move, state.multiplier)
-        displacement = _relative(problem, params_move, state.params) + multiplier_displacement
+        displacement = _relative(problem, params_move, state.params) + _relative(
+            problem, multiplier_move, state.multiplier
+        )
         unknown = displacement * 0 + float("inf")
         if state.hypergradient is None:
             return displacement, unknown
         change = problem.norm(hypergradient - state.hypergradient)
         last = state.displacement.where(state.displacement > 0, unknown)
-        error = (change * displacement / last).maximum(
-            problem.norm(indirect) * multiplier_displacement
-        )
+        error = (change * displacement / last).maximum(problem.norm(ahead))
         if self.hyper_step == "auto":
             error = error.where(~state.moved, unknown)
         return displacement, error

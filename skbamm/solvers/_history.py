@@ -37,6 +37,13 @@ class History:
     def __getitem__(self, name):
         return self.records[name]
 
+    def keys(self):
+        """Names of the records."""
+        return self.records.keys()
+
+    def __iter__(self):
+        return iter(self.records)
+
     def __len__(self):
         return len(next(iter(self.records.values()), ()))
 

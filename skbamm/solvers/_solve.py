@@ -139,8 +139,12 @@ class _Run:
             known, state.residual if self.residual is None else self.residual
         )
         if not self.exact or bool((state.hyper != previous.hyper).any()):
-            self.latest = self.problem.criterion(state.hyper, state.params)
-            self._keep_best(state)
+            at_start, self.latest = self.latest, self.problem.criterion(state.hyper, state.params)
+            if self.exact:
+                self._keep_best(state, self.latest, self.latest)
+            else:
+                # A residual is that of the point from which the step started.
+                self._keep_best(previous, state.residual, at_start)
         row = {
             "criterion": self.latest,
             "residual": state.residual,
@@ -151,13 +155,10 @@ class _Run:
         self.recorder.add(**row)
         return row
 
-    def _keep_best(self, state):
-        score = self.latest if self.exact else state.residual
-        # The residual belongs to the point the step started from; ties go to the newer.
-        better = score < self.score if self.exact else score <= self.score
-        better = better & self._is_finite(state)
+    def _keep_best(self, state, score, criterion):
+        better = (score < self.score) & self._is_finite(state)
         self.score = score.where(better, self.score)
-        self.criterion = self.latest.where(better, self.criterion)
+        self.criterion = criterion.where(better, self.criterion)
         self.hyper = state.hyper.where(_spread(better, state.hyper), self.hyper)
         self.params = state.params.where(_spread(better, state.params), self.params)
 

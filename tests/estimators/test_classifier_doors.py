@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import is_dataclass
 
 import joblib
 import numpy as np
@@ -102,8 +103,8 @@ def leaves(value):
         return [leaf for part in (*value, *value.values()) for leaf in leaves(part)]
     if isinstance(value, (list, tuple)):
         return [leaf for part in value for leaf in leaves(part)]
-    if hasattr(value, "records"):
-        return leaves(value.records)
+    if is_dataclass(value):
+        return leaves(vars(value))
     return [value]
 
 

@@ -138,8 +138,8 @@ def test_folds_without_clean_rows_to_judge_are_an_error():
     assert_fit_raises("cv must give at least one split", X, y, is_clean=CLEAN, options=splits)
 
 
-def test_a_single_clean_row_is_an_error_that_names_cv():
-    assert_fit_raises("cv must be at least 2 folds", X, y, is_clean=np.arange(60) == 0)
+def test_a_single_clean_row_is_an_error_that_says_so():
+    assert_fit_raises("A single clean row", X, y, is_clean=np.arange(60) == 0)
 
 
 # Options

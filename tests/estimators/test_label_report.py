@@ -4,18 +4,20 @@ import numpy as np
 import pytest
 
 from skbamm.estimators import _label_report
-from skbamm.estimators._label_report import RowIndex, label_report, row_index
+from skbamm.estimators._label_report import LabelRecord, RowIndex, row_index
 
 CLASSES = np.array(["cat", "dog", "owl"])
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 WEIGHT = np.array([1.0, 0.9, 0.05, 0.2, 0.1, 1.0])
 SUGGESTED = np.array([1, 1, 0, 2, 1, 0])
-PREDICTIONS = 0.05 + 0.85 * np.eye(3)[SUGGESTED]
 
 
 def report(backend="", noise_rate=0.5, labels=None):
-    index = RowIndex(labels, backend)
-    return label_report(index, CLASSES, LABELS, PREDICTIONS, WEIGHT, noise_rate)
+    return report_of(RowIndex(labels, backend), noise_rate)
+
+
+def report_of(index, noise_rate=0.5):
+    return LabelRecord(index, LABELS, SUGGESTED, WEIGHT < 1).report(CLASSES, WEIGHT, noise_rate)
 
 
 @pytest.fixture
@@ -57,10 +59,10 @@ def test_it_shares_no_memory_with_the_model(no_pandas):
     assert not np.shares_memory(report()["weight"], WEIGHT)
 
 
-def test_it_leaves_the_predictions_alone(no_pandas):
-    before = PREDICTIONS.copy()
+def test_it_leaves_the_suggestions_alone(no_pandas):
+    before = SUGGESTED.copy()
     report()
-    np.testing.assert_array_equal(PREDICTIONS, before)
+    np.testing.assert_array_equal(SUGGESTED, before)
 
 
 def test_it_is_a_pandas_frame_where_pandas_is_installed():
@@ -75,7 +77,7 @@ def test_it_is_a_table_of_the_users_kind(library, kind):
     module = pytest.importorskip(library)
     make = module.table if library == "pyarrow" else module.DataFrame
     index = row_index(make({"a": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}))
-    found = label_report(index, CLASSES, LABELS, PREDICTIONS, WEIGHT, 0.5)
+    found = report_of(index)
     assert isinstance(found, getattr(module, kind))
     assert len(found) == 6
 
@@ -83,7 +85,7 @@ def test_it_is_a_table_of_the_users_kind(library, kind):
 def test_it_has_the_index_of_a_pandas_frame():
     pandas = pytest.importorskip("pandas")
     index = row_index(pandas.DataFrame({"a": np.zeros(6)}, index=list("uvwxyz")))
-    found = label_report(index, CLASSES, LABELS, PREDICTIONS, WEIGHT, 0.5)
+    found = report_of(index)
     assert found["index"].tolist() == list("uvwxyz")
 
 

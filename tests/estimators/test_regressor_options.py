@@ -508,7 +508,7 @@ def test_verbose_prints_progress(data, capsys, verbose, every):
     lines = capsys.readouterr().out.splitlines()
     n_iter = model.n_iter_ - 1
     assert len(lines) == (n_iter if every == 1 else n_iter // 10 + 1)
-    assert lines[0].startswith("[BilevelRegularizedRegressor] iteration 1: criterion ")
+    assert lines[0].startswith("[BilevelRegularizedRegressor] iteration 1: best criterion ")
 
 
 def test_silence_is_the_default(data, capsys):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from skbamm.problems import merely_convex_problem, strongly_convex_problem
+from skbamm.problems import BilevelProblem, merely_convex_problem, strongly_convex_problem
 from skbamm.solvers import SlBamm, Status, solve
 from tests.reference.regression import penalty_problem
 
@@ -129,3 +129,28 @@ def test_hyper_is_still_while_params_are_unsettled():
         if not following.settled:
             assert torch.equal(following.hyper, state.hyper)
         state = following
+
+
+def test_a_start_where_the_multiplier_vanishes_is_not_taken_for_a_solution():
+    # At the start params minimise the upper objective, so the first multiplier is zero.
+    problem = BilevelProblem(
+        lambda hyper, params: (params - 1).square().sum() / 2,
+        lambda hyper, params: (params - hyper).square().sum() / 2,
+        torch.tensor([3.0], dtype=torch.float64),
+        torch.tensor([1.0], dtype=torch.float64),
+        strongly_convex=True,
+    )
+    solution = solve(problem, tol=1e-8)
+    assert float(solution.hyper) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_best_iterate_is_the_point_that_its_residual_belongs_to():
+    start = torch.tensor([1 + 1e-8], dtype=torch.float64)
+    problem = BilevelProblem(
+        lambda hyper, params: (params - 1).square().sum() / 2,
+        lambda hyper, params: (params - hyper).square().sum() / 2,
+        start,
+        start.clone(),
+        strongly_convex=True,
+    )
+    assert float(solve(problem, tol=1e-6).hyper) == pytest.approx(1.0, abs=1e-5)

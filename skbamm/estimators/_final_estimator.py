@@ -1,0 +1,42 @@
+"""Any classifier, refitted with learned weights."""
+
+from __future__ import annotations
+
+from sklearn.base import clone, is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+
+def check_final_estimator(estimator):
+    """Raise unless it is a classifier, or a Pipeline that ends in one, that takes weights."""
+    if isinstance(estimator, type):
+        raise ValueError(
+            f"final_estimator must be an instance: got the class {estimator.__name__}."
+        )
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if not is_classifier(estimator):
+        raise ValueError(f"final_estimator must be a classifier: {type(last).__name__} is none.")
+    if not has_fit_parameter(last, "sample_weight"):
+        raise ValueError(
+            f"final_estimator must accept sample_weight in fit: {type(last).__name__} does not."
+        )
+
+
+def fit_final_estimator(estimator, X, y, weight):
+    """A fitted clone."""
+    name = "sample_weight"
+    if isinstance(estimator, Pipeline):
+        name = f"{estimator.steps[-1][0]}__sample_weight"
+    return clone(estimator).fit(X, y, **{name: weight})
+
+
+def final_estimator_has(method):
+    """For `available_if`: the linear model has all methods, a final estimator its own."""
+
+    def check(self):
+        if self.final_estimator is None:
+            return True
+        getattr(getattr(self, "final_estimator_", self.final_estimator), method)
+        return True
+
+    return check
