@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from ..problems._moments import (
+from ..problems._quadratic import GramLoss, RowLoss, Rows
+from ..problems._ridge_path import GramPath, RowPath
+from ._folds import Folds
+from ._moments import (
     Moments,
     augmented,
     column_shift,
@@ -14,9 +17,6 @@ from ..problems._moments import (
     row_blocks,
     split_moments,
 )
-from ..problems._quadratic import GramLoss, RowLoss, Rows
-from ..problems._ridge_path import GramPath, RowPath
-from ._folds import Folds
 from ._regression_input import RegressionRows
 from ._tensors import to_numpy, to_tensor
 

@@ -74,7 +74,7 @@ def stratified_position_folds(y, n_folds: int, seed: int) -> np.ndarray:
     return folds
 
 
-def make_folds(cv, X, y, *, seed, stratify=False, splitter_params=None) -> Folds:
+def make_folds(cv, X, y, *, seed, stratify=False) -> Folds:
     """Folds of an estimator's ``cv`` parameter: an int, a splitter, or a list of splits."""
     n_samples = len(y)
     if isinstance(cv, Integral):
@@ -89,7 +89,7 @@ def make_folds(cv, X, y, *, seed, stratify=False, splitter_params=None) -> Folds
         return Folds.from_labels(np.searchsorted(used, label), len(used))
     splits = [
         (_positions(train, n_samples), _positions(test, n_samples))
-        for train, test in check_cv(cv).split(X, y, **(splitter_params or {}))
+        for train, test in check_cv(cv).split(X, y)
     ]
     if not splits:
         raise ValueError("cv must yield at least one split: got none.")

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import FLOAT_DTYPES, column_or_1d
 
 from ._label_rows import LabelRows
-from ._validation import _check_sample_weight, validate_data, warn_if_unlike
+from ._validation import validate_data, validate_weight, warn_if_unlike
 
 
 def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
@@ -18,7 +18,7 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
     )
     y = _validated_labels(y, "y")
-    weight = _validated_weight(sample_weight, X, "sample_weight")
+    weight = validate_weight(sample_weight, X, "sample_weight")
     clean = _validated_mask(is_clean, len(y))
     n_given = len(y)
     if np.asarray(sample_weight).dtype == bool:
@@ -37,7 +37,7 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
             estimator, X_val, y_val, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False
         )
         warn_if_unlike(X, X_val)
-        weight_val = _validated_weight(sample_weight_val, X_val, "sample_weight_val")
+        weight_val = validate_weight(sample_weight_val, X_val, "sample_weight_val")
         stack = sparse.vstack if sparse.issparse(X) else np.vstack
         if sparse.issparse(X) != sparse.issparse(X_val):
             X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()
@@ -69,19 +69,6 @@ def _validated_labels(y, name):
     y = column_or_1d(y, warn=True)
     check_classification_targets(y)
     return np.asarray(y)
-
-
-def _validated_weight(weight, X, name):
-    weight = _check_sample_weight(
-        weight,
-        X,
-        dtype=np.float64,
-        ensure_non_negative=True,
-        allow_all_zero_weights=True,  # refused below, by its name
-    )
-    if not weight.any():
-        raise ValueError(f"{name} must not be all zero.")
-    return weight
 
 
 def _validated_mask(is_clean, n_samples):

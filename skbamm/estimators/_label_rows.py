@@ -84,7 +84,7 @@ class LabelFolds:
         return self.in_training * ~own
 
 
-def make_label_folds(rows: LabelRows, cv, seed, splitter_params=None) -> LabelFolds:
+def make_label_folds(rows: LabelRows, cv, seed) -> LabelFolds:
     """Folds of an estimator's ``cv``.
 
     An int splits the judging rows (the clean ones, or all where none is clean), and clean and
@@ -100,13 +100,11 @@ def make_label_folds(rows: LabelRows, cv, seed, splitter_params=None) -> LabelFo
         free = np.setdiff1d(np.arange(n_rows), judges)
     elif rows.n_given < n_rows:
         over = np.arange(rows.n_given, n_rows)
-        folds = make_folds(
-            cv, rows.X[over], rows.labels[over], seed=seed, splitter_params=splitter_params
-        )
+        folds = make_folds(cv, rows.X[over], rows.labels[over], seed=seed)
         splits = [(over[train], over[test]) for train, test in folds.splits]
         free = np.arange(rows.n_given)
     else:
-        folds = make_folds(cv, rows.X, rows.labels, seed=seed, splitter_params=splitter_params)
+        folds = make_folds(cv, rows.X, rows.labels, seed=seed)
         splits, free = folds.splits, np.arange(0)
     return _lay_out(rows, Folds(splits), free, judges, seed)
 

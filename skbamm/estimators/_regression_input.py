@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import FLOAT_DTYPES
 
-from ._validation import _check_sample_weight, validate_data, warn_if_unlike
+from ._validation import validate_data, validate_weight, warn_if_unlike
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,7 @@ def regression_rows(estimator, X, y, sample_weight):
 
 
 def _rows(X, y, sample_weight, name):
-    weight = None
-    if sample_weight is not None:
-        weight = _check_sample_weight(
-            sample_weight,
-            X,
-            dtype=np.float64,
-            ensure_non_negative=True,
-            allow_all_zero_weights=True,  # refused below, by its name
-        )
-        if not weight.any():
-            raise ValueError(f"{name} must not be all zero.")
+    weight = None if sample_weight is None else validate_weight(sample_weight, X, name)
     if sparse.issparse(X):
         X = X.tocsr()
     single = np.ndim(y) == 1

@@ -18,11 +18,11 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
-    "_check_sample_weight",
     "_fit_context",
     "check_is_fitted",
     "level_of_caller",
     "validate_data",
+    "validate_weight",
     "warn_if_unlike",
 ]
 
@@ -40,6 +40,20 @@ def validate_data(estimator, X, *args, **kwargs):
         # scikit-learn goes on to advise imputation.
         first, _, rest = str(error).partition("\n")
         raise ValueError(f"{first} {place}\n{rest}") from None
+
+
+def validate_weight(weight, X, name):
+    """Weights as float64, ones for None; not negative, and not all zero."""
+    weight = _check_sample_weight(
+        weight,
+        X,
+        dtype=np.float64,
+        ensure_non_negative=True,
+        allow_all_zero_weights=True,  # refused below, by its name
+    )
+    if not weight.any():
+        raise ValueError(f"{name} must not be all zero.")
+    return weight
 
 
 def _first_not_finite(X):

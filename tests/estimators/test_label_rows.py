@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, StratifiedKFold
+from sklearn.model_selection import KFold, PredefinedSplit, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from skbamm.estimators import _label_rows
@@ -161,15 +161,6 @@ def test_cv_without_clean_rows_to_judge_is_an_error():
     rows.is_clean[:2] = True
     with pytest.raises(ValueError, match="cv must give at least one split"):
         make_label_folds(rows, [(np.arange(6), np.arange(6, 12))], 0)
-
-
-def test_groups_reach_the_splitter():
-    rows = CASES["no clean rows"]
-    groups = np.arange(60) // 6
-    folds = make_label_folds(rows, GroupKFold(5), 0, {"groups": groups})
-    for fold in folds.judging:
-        members = np.unique(groups[fold > 0])
-        assert (fold[np.isin(groups, members)] > 0).all()
 
 
 def test_rows_of_no_test_fold_get_parts_of_their_own():

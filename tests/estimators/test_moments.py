@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn import config_context
 
-from skbamm.problems._moments import (
+from skbamm.estimators._moments import (
     column_shift,
     fold_moments,
     residual_moments,

@@ -14,20 +14,19 @@ from sklearn import get_config
 class Moments:
     """Weighted sums over sets of rows of ``[X - shift, y - shift, 1]``.
 
+    The shift is taken off before multiplying, so that columns with a large mean keep their
+    digits.
+
     Attributes
     ----------
     total : ndarray of shape (d, d), d = n_features + n_targets + 1
         ``M' W M`` over all training rows.
     train, test : ndarray of shape (n_folds, d, d)
-    shift : ndarray of shape (n_features + n_targets,)
-        Subtracted before multiplying, so that columns with a large mean keep their
-        digits.
     """
 
     total: np.ndarray
     train: np.ndarray
     test: np.ndarray
-    shift: np.ndarray
 
 
 def row_blocks(n_samples: int, n_columns: int) -> Iterator[slice]:
@@ -79,7 +78,7 @@ def fold_moments(X, y, weight, fold: np.ndarray, n_folds: int, shift) -> Moments
             part = block[fold[rows] == k]
             test[k] += part.T @ part
     total = test.sum(axis=0)
-    return Moments(total, total - test, test, shift)
+    return Moments(total, total - test, test)
 
 
 def split_moments(
@@ -106,7 +105,7 @@ def split_moments(
         for train, _ in splits
     ]
     test = [moments(X_test, y_test, weight_test, test) for _, test in splits]
-    return Moments(total, np.stack(train), np.stack(test), shift)
+    return Moments(total, np.stack(train), np.stack(test))
 
 
 def residual_moments(train, test, n_eliminated: int):
