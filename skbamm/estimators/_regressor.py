@@ -86,7 +86,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     alpha_per_target : bool, default=False
         Whether each target learns a penalty of its own; otherwise they share one.
 
-    max_iter : int, default=100
+    max_iter : int, default=200
         Largest number of sl-BAMM iterations. 0 evaluates the starts, chooses the best and
         refits: what the estimator does before it learns.
 
@@ -203,7 +203,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         standardize=True,
         fit_intercept=True,
         alpha_per_target=False,
-        max_iter=100,
+        max_iter=200,
         tol=2e-3,
         warm_start=False,
         random_state=0,
