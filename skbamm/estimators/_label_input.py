@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import FLOAT_DTYPES, column_or_1d
 
 from ._label_rows import LabelRows
-from ._validation import validate_data, validate_weight, warn_if_unlike
+from ._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
 
 
 def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
@@ -25,10 +25,7 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         raise ValueError(
             "sample_weight is boolean: to mark rows whose labels are right, pass is_clean=."
         )
-    if (X_val is None) != (y_val is None):
-        missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
-        raise ValueError(f"{given} was given without {missing}: pass both, or neither.")
-    if X_val is not None:
+    if has_validation_rows(X_val, y_val, sample_weight_val):
         if is_clean is not None:
             raise ValueError(
                 "is_clean and X_val were both given: mark clean rows in X, or pass them apart."
@@ -45,8 +42,6 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         y = np.concatenate([y, _validated_labels(y_val, "y_val")])
         weight = np.concatenate([weight, weight_val])
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
-    elif sample_weight_val is not None:
-        raise ValueError("sample_weight_val was given without X_val and y_val.")
     if clean.sum() == 1:
         raise ValueError(
             "A single clean row cannot be split into folds: mark two or more clean rows, or none."

@@ -20,6 +20,7 @@ from ._evidence import (
 )
 from ._tensors import to_numpy, to_tensor
 
+# Share of every label that pilots spread over all classes.
 SMOOTHING = 1e-3
 # Ridge strengths tried for pilots.
 PILOT_PATH = np.logspace(0, -2.5, 6)

@@ -127,7 +127,8 @@ class PenaltySearch:
         hyper, criterion = solution.hyper[chosen : chosen + 1], float(solution.criterion[chosen])
         if not criterion < ceiling * (1 - PREFERENCE):
             hyper, criterion = ridge, ceiling
-        if isinstance(penalty, AdaptivePenalty) and standard_errors > 0:
+        # Two folds have no standard error to speak of.
+        if isinstance(penalty, AdaptivePenalty) and standard_errors > 0 and train.n_folds > 2:
             hyper, criterion = _strengthen(
                 bilevel, hyper, solution.params[:1], ceiling, standard_errors
             )
@@ -210,8 +211,6 @@ def _strengthen(problem, hyper, params, ceiling, standard_errors):
     the error below that of ridge.
     """
     loss = problem.upper.loss
-    if loss.n_folds < 3:
-        return hyper, float(problem.criterion(hyper, params)[0])
     params = problem.solve_lower(hyper, params)
     chosen = hyper
     error, best = float(problem.upper.value(hyper, params)[0]), loss.by_fold(params)[0]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import FLOAT_DTYPES
 
-from ._validation import validate_data, validate_weight, warn_if_unlike
+from ._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,8 @@ def _rows(X, y, sample_weight, name):
 
 def validation_rows(estimator, data, X_val, y_val, sample_weight_val):
     """Validated rows to judge by, or None."""
-    if X_val is None and y_val is None:
-        if sample_weight_val is not None:
-            raise ValueError("sample_weight_val was given without X_val and y_val.")
+    if not has_validation_rows(X_val, y_val, sample_weight_val):
         return None
-    if X_val is None or y_val is None:
-        missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
-        raise ValueError(f"{given} was given without {missing}: pass both, or neither.")
     X_val, y_val = validate_data(
         estimator,
         X_val,

@@ -20,6 +20,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "check_is_fitted",
+    "has_validation_rows",
     "level_of_caller",
     "validate_data",
     "validate_weight",
@@ -54,6 +55,16 @@ def validate_weight(weight, X, name):
     if not weight.any():
         raise ValueError(f"{name} must not be all zero.")
     return weight
+
+
+def has_validation_rows(X_val, y_val, sample_weight_val):
+    """Whether validation rows were given; raises where they are incomplete."""
+    if (X_val is None) != (y_val is None):
+        missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
+        raise ValueError(f"{given} was given without {missing}: pass both, or neither.")
+    if X_val is None and sample_weight_val is not None:
+        raise ValueError("sample_weight_val was given without X_val and y_val.")
+    return X_val is not None
 
 
 def _first_not_finite(X):

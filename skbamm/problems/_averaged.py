@@ -20,10 +20,7 @@ class AveragedObjective(Objective):
     averaging: float
 
     def value(self, hyper, params):
-        lower = self.lower.value(hyper, params)
-        if self.averaging == 0:
-            return lower
-        return self.averaging * self.upper.value(hyper, params) + (1 - self.averaging) * lower
+        return self._average(lambda level: level.value(hyper, params))
 
     def gradients(self, hyper, params, *, differentiable=False):
         lower = self.lower.gradients(hyper, params, differentiable=differentiable)
@@ -42,18 +39,17 @@ class AveragedObjective(Objective):
         )
 
     def hessian_product(self, hyper, params, vector):
-        product = self.lower.hessian_product(hyper, params, vector)
-        if self.averaging == 0:
-            return product
-        above = self.upper.hessian_product(hyper, params, vector)
-        return self.averaging * above + (1 - self.averaging) * product
+        return self._average(lambda level: level.hessian_product(hyper, params, vector))
 
     def mixed_product(self, hyper, params, vector):
-        product = self.lower.mixed_product(hyper, params, vector)
+        return self._average(lambda level: level.mixed_product(hyper, params, vector))
+
+    def _average(self, part):
+        """A tensor of both levels averaged; the upper one is not asked where it has no weight."""
+        lower = part(self.lower)
         if self.averaging == 0:
-            return product
-        above = self.upper.mixed_product(hyper, params, vector)
-        return self.averaging * above + (1 - self.averaging) * product
+            return lower
+        return self.averaging * part(self.upper) + (1 - self.averaging) * lower
 
     def mix(self, lower, upper, kind):
         """The two levels' derivatives averaged; `kind` is their named tuple."""

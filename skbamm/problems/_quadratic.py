@@ -15,6 +15,19 @@ import numpy as np
 import torch
 
 
+def fold_product(columns, matrices):
+    """``columns @ matrices`` fold by fold, without a copy of the matrices for each candidate.
+
+    Broadcasting would make these. `columns` has shape (n_candidates, n_folds, n_targets, n),
+    `matrices` (n_folds, n, m).
+    """
+    n_candidates, n_folds, n_targets, n = columns.shape
+    stacked = columns.transpose(0, 1).reshape(n_folds, n_candidates * n_targets, n)
+    product = torch.bmm(stacked, matrices)
+    shape = (n_folds, n_candidates, n_targets, matrices.shape[-1])
+    return product.reshape(shape).transpose(0, 1)
+
+
 class QuadraticLoss(Protocol):
     """``sum over folds of w'Gw/2 - b'w + c``, one value for each candidate."""
 
@@ -72,10 +85,7 @@ class GramLoss:
         return GramMetric.build(self.gram, penalty)
 
     def product(self, vector):
-        n_candidates, n_folds, n_targets, n_features = vector.shape
-        columns = vector.transpose(0, 1).reshape(n_folds, n_candidates * n_targets, n_features)
-        product = torch.bmm(columns, self.gram)
-        return product.reshape(n_folds, n_candidates, n_targets, n_features).transpose(0, 1)
+        return fold_product(vector, self.gram)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from ._quadratic import Rows
+from ._quadratic import Rows, fold_product
 
 
 class RidgePath(Protocol):
@@ -34,14 +34,6 @@ def _shrunken(values, target, log_strength):
     return ratio, -ratio * strength / (values[:, None] + strength)
 
 
-def _rotate(vectors, rotated):
-    """``rotated @ vectors.mT``; broadcasting would copy the vectors for each candidate."""
-    n_candidates, n_folds, n_targets, n_values = rotated.shape
-    columns = rotated.transpose(0, 1).reshape(n_folds, n_candidates * n_targets, n_values)
-    product = torch.bmm(columns, vectors.mT)
-    return product.reshape(n_folds, n_candidates, n_targets, -1).transpose(0, 1)
-
-
 @dataclass(frozen=True)
 class GramPath:
     """From the eigenvectors of the folds' Gram matrices."""
@@ -57,7 +49,7 @@ class GramPath:
 
     def coefficients(self, log_strength):
         return tuple(
-            _rotate(self.vectors, rotated)
+            fold_product(rotated, self.vectors.mT)
             for rotated in _shrunken(self.values, self.target, log_strength)
         )
 
@@ -83,6 +75,6 @@ class RowPath:
 
     def coefficients(self, log_strength):
         return tuple(
-            self.rows.adjoint(self.root_weight * _rotate(self.vectors, rotated))
+            self.rows.adjoint(self.root_weight * fold_product(rotated, self.vectors.mT))
             for rotated in _shrunken(self.values, self.target, log_strength)
         )

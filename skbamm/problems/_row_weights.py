@@ -66,9 +66,8 @@ class EvidenceWeighting:
         clean = hyper[:, self.LOG_CLEAN, None].exp().expand(-1, len(self.clean))
         weights = weights.index_copy(1, self.clean, clean)
         weights = (weights * self.row_weight)[:, None] * self.in_training
-        return weights / weights.sum(-1, keepdim=True).clamp_min(1e-300), hyper[
-            :, self.LOG_RIDGE
-        ].exp()
+        total = weights.sum(-1, keepdim=True).clamp_min(1e-300)
+        return weights / total, hyper[:, self.LOG_RIDGE].exp()
 
 
 @dataclass(frozen=True)

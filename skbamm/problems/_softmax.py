@@ -50,21 +50,20 @@ class LabelledRows:
 
     def subset(self, mask):
         """Only the rows of a boolean mask."""
-        part = copy.copy(self)
-        part.design = self.design[mask if self.is_dense else mask.cpu().numpy()]
-        part.indicator = self.indicator[:, mask]
-        part._latest = (None, None)
-        return part
+        design = self.design[mask if self.is_dense else mask.cpu().numpy()]
+        return self._altered(design, self.indicator[:, mask])
 
     def smoothed(self, share):
         """The same rows with a small share of every label spread over all classes.
 
         Keeps the intercept of a class without rows finite.
         """
-        part = copy.copy(self)
         n_classes = self.n_scores + self.has_reference
-        part.indicator = (self.indicator + share / n_classes) / (1 + share)
-        part._latest = (None, None)
+        return self._altered(self.design, (self.indicator + share / n_classes) / (1 + share))
+
+    def _altered(self, design, indicator):
+        part = copy.copy(self)
+        part.design, part.indicator, part._latest = design, indicator, (None, None)
         return part
 
     @property
@@ -265,11 +264,8 @@ def _block_newton(rows, weights, ridge, params, tol, max_iter, metric=None):
             decrement = _sum(gradient * metric.solve(gradient))
         # A metric serves while every step halves the distance; replacing it too often costs more.
         if metric is None or (age >= patience and bool((decrement > previous / 4).any())):
-            metric, age, patience = (
-                make_metric(rows, weights, probabilities, ridge),
-                0,
-                2 * patience,
-            )
+            metric = make_metric(rows, weights, probabilities, ridge)
+            age, patience = 0, 2 * patience
             decrement = _sum(gradient * metric.solve(gradient))
         if bool((decrement <= tol**2).all()):
             break

@@ -160,24 +160,12 @@ class SlBamm(Solver):
         # one would be another (Gauss-Seidel) method, without this one's analysis.
         hypergradient = upper.hyper - products.mixed
 
-        def curvature(direction):
-            return averaged.hessian_product(hyper, params, direction)
-
-        def move(gradient, option):
-            direction = gradient if metric is None else metric.solve(gradient)
-            step = self._lower_step(
-                problem, option, state.iteration, metric, gradient, direction, curvature
-            )
-            return _scale(step, direction)
-
-        params_move = move(params_gradient, self.params_step)
-        if self.params_step == "auto" and not (metric is not None and metric.exact):
-            params_move = _descend(averaged, hyper, params, params_move)
-        multiplier_move = move(multiplier_gradient, self.multiplier_step)
+        params_move = self._params_move(problem, averaged, state, metric, params_gradient)
+        multiplier_move, ahead = self._multiplier_move(
+            problem, averaged, state, metric, multiplier_gradient
+        )
         projected = hyper - problem.project_hyper(hyper - hypergradient)
         norm = problem.norm(projected)
-        # Linear in the multiplier: what its coming move changes in the hypergradient.
-        ahead = averaged.mixed_product(hyper, params, multiplier_move)
         displacement, error = self._settling(
             problem, state, hypergradient, ahead, params_move, multiplier_move
         )
@@ -239,15 +227,29 @@ class SlBamm(Solver):
                 return metric, state.metric_age + 1
         return problem.metric(state.hyper, state.params, averaging), 0
 
-    def _lower_step(self, problem, option, iteration, metric, gradient, direction, curvature):
-        if option not in ("auto", "cauchy"):
-            return at(option, iteration)
+    def _params_move(self, problem, averaged, state, metric, gradient):
+        """What params lose in this step."""
+        hyper, params = state.hyper, state.params
+        direction = gradient if metric is None else metric.solve(gradient)
+        if not _searches(self.params_step):
+            return at(self.params_step, state.iteration) * direction
         if metric is not None and metric.exact:
-            return 1.0
-        slope = problem.inner(gradient, direction)
-        bend = problem.inner(direction, curvature(direction))
-        # A direction without curvature (or none left to go) gets no step.
-        return (slope / bend.where(bend > 0, bend * 0 + 1)).where(bend > 0, bend * 0)
+            return direction
+        bend = averaged.hessian_product(hyper, params, direction)
+        move = _scale(_cauchy(problem, gradient, direction, bend), direction)
+        return _descend(averaged, hyper, params, move) if self.params_step == "auto" else move
+
+    def _multiplier_move(self, problem, averaged, state, metric, gradient):
+        """What the multiplier loses in this step, and what that changes in the mixed product."""
+        hyper, params = state.hyper, state.params
+        direction = gradient if metric is None else metric.solve(gradient)
+        if not _searches(self.multiplier_step):
+            direction = at(self.multiplier_step, state.iteration) * direction
+        elif metric is None or not metric.exact:
+            products = averaged.curvature_products(hyper, params, direction)
+            step = _cauchy(problem, gradient, direction, products.hessian)
+            return _scale(step, direction), _scale(step, products.mixed)
+        return direction, averaged.mixed_product(hyper, params, direction)
 
     def _settling(self, problem, state, hypergradient, ahead, params_move, multiplier_move):
         """How far params and multiplier still move, and what that does to the hypergradient.
@@ -301,8 +303,22 @@ def _rows(problem, hyper):
     return hyper.reshape(problem.n_candidates or 1, -1)
 
 
+def _searches(option):
+    """Whether a step size is left to the line search."""
+    return isinstance(option, str) and option in ("auto", "cauchy")
+
+
+def _cauchy(problem, gradient, direction, bend):
+    """Exact line search on the local parabola, `bend` being the Hessian times the direction."""
+    slope = problem.inner(gradient, direction)
+    bend = problem.inner(direction, bend)
+    # A direction without curvature (or none left to go) gets no step.
+    return (slope / bend.where(bend > 0, bend * 0 + 1)).where(bend > 0, bend * 0)
+
+
 def _scale(step, vector):
-    if isinstance(step, float) or step.ndim == 0:
+    """A step for each candidate, times a vector."""
+    if step.ndim == 0:
         return step * vector
     return step.reshape(-1, *([1] * (vector.ndim - 1))) * vector
 

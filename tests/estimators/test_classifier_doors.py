@@ -1,13 +1,7 @@
 """HyperCleaningClassifier among the tools of scikit-learn, and as a guest in a process."""
 
-import copy
-import io
-import os
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import is_dataclass
 
 import joblib
 import numpy as np
@@ -24,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from skbamm import HyperCleaningClassifier
 from skbamm.solvers import SlBamm
 from tests.estimators.label_data import make_labels
+from tests.estimators.tools import COPIES, leaves, run_python
 
 pytestmark = pytest.mark.filterwarnings(
     # Runs are cut short.
@@ -43,36 +38,7 @@ def fitted(data):
     return model.fit(data.X, data.y, is_clean=data.is_clean)
 
 
-def run_python(code, *arguments):
-    """Standard output of a fresh interpreter that sees the same packages."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 # Copies
-
-
-def through_joblib(model):
-    buffer = io.BytesIO()
-    joblib.dump(model, buffer)
-    buffer.seek(0)
-    return joblib.load(buffer)
-
-
-COPIES = {
-    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
-    "joblib": through_joblib,
-    "deepcopy": copy.deepcopy,
-}
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -95,17 +61,6 @@ def test_a_clone_is_unfitted_and_fits_the_same(fitted, data):
     assert not hasattr(copied, "coef_")
     copied.fit(data.X, data.y, is_clean=data.is_clean)
     np.testing.assert_array_equal(copied.coef_, fitted.coef_)
-
-
-def leaves(value):
-    """Everything that an attribute holds."""
-    if isinstance(value, dict):
-        return [leaf for part in (*value, *value.values()) for leaf in leaves(part)]
-    if isinstance(value, (list, tuple)):
-        return [leaf for part in value for leaf in leaves(part)]
-    if is_dataclass(value):
-        return leaves(vars(value))
-    return [value]
 
 
 @pytest.mark.parametrize("weighting", ["adaptive", "sample"])

@@ -11,15 +11,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from skbamm import HyperCleaningClassifier
 from skbamm.solvers import SlBamm
 from tests.estimators.label_data import make_labels
+from tests.estimators.tools import with_value
 
 DATA = make_labels(60, 3)
 X, y, CLEAN = DATA.X, DATA.y, DATA.is_clean
-
-
-def with_value(array, value):
-    array = array.astype(float)
-    array.flat[4] = value
-    return array
 
 
 def assert_fit_raises(message, *args, error=ValueError, options=None, **fit_params):

@@ -1,14 +1,8 @@
 """BilevelRegularizedRegressor among the tools of scikit-learn, and as a guest in a process."""
 
-import copy
-import io
-import os
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import joblib
 import numpy as np
 import pytest
 import torch
@@ -24,6 +18,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skbamm import BilevelRegularizedRegressor
 from skbamm.solvers import SlBamm
 from tests.estimators.regression_data import make_regression
+from tests.estimators.tools import COPIES, leaves, run_python
 
 
 @pytest.fixture(scope="module")
@@ -37,36 +32,7 @@ def fitted(data):
     return BilevelRegularizedRegressor(groups=groups, solver=SlBamm()).fit(data.X, data.y)
 
 
-def run_python(code, *arguments):
-    """Standard output of a fresh interpreter that sees the same packages."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 # Copies
-
-
-def through_joblib(model):
-    buffer = io.BytesIO()
-    joblib.dump(model, buffer)
-    buffer.seek(0)
-    return joblib.load(buffer)
-
-
-COPIES = {
-    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
-    "joblib": through_joblib,
-    "deepcopy": copy.deepcopy,
-}
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -85,17 +51,6 @@ def test_a_clone_is_unfitted_and_fits_the_same(fitted, data):
     copied = clone(fitted)
     assert not hasattr(copied, "coef_")
     np.testing.assert_array_equal(copied.fit(data.X, data.y).coef_, fitted.coef_)
-
-
-def leaves(value):
-    """Everything that an attribute holds."""
-    if isinstance(value, dict):
-        return [leaf for part in (*value, *value.values()) for leaf in leaves(part)]
-    if isinstance(value, (list, tuple)):
-        return [leaf for part in value for leaf in leaves(part)]
-    if hasattr(value, "records"):
-        return leaves(value.records)
-    return [value]
 
 
 @pytest.mark.parametrize("per_target", [True, False])

@@ -9,16 +9,11 @@ from scipy import sparse
 from skbamm import BilevelRegularizedRegressor
 from skbamm.solvers import SlBamm
 from tests.estimators.regression_data import make_regression
+from tests.estimators.tools import with_value
 
 DATA = make_regression(20, 3)
 X, y = DATA.X, DATA.y
 WIDE = make_regression(8, 12)
-
-
-def with_value(array, value):
-    array = array.copy()
-    array.flat[4] = value
-    return array
 
 
 def assert_fit_raises(message, *args, error=ValueError, options=None, **fit_params):
