@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..problems._penalties import AdaptivePenalty, GroupPenalty
-from ..problems._regression import PenaltyProblem
+from ..problems._regression import HeldOutError, PenalizedError, PenaltyProblem
+from ..problems._shaped import ShapedError, ShapedProblem
+from ..problems._shapes import Barrier, Bridge, Square
 from ..solvers import Solution, Status, solve
+from ._families import SMOOTHING, GlobalFit
+from ._lasso import lasso_fits
+from ._refit import refit
 from ._tensors import to_numpy, to_tensor
 
 # Strengths of the ridge path, in units of the mean eigenvalue of the Gram matrix; the strongest
 # comes first, as the simplest.
 PATH = np.logspace(4, -9, 53)
-EXPONENT_BOUNDS = (0.0, 6.0)
-# Starts of the adaptive penalty: pilot strength beside the best ridge's, exponents of the
-# feature's and of its group's magnitude. One from each side: the criterion has valleys.
-STARTS = ((1 / 30, 1.0, 0.0), (30.0, 2.0, 1.0))
 # Steps of the log strength that the one-standard-error rule tries.
 STRENGTHENING = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 # A criterion below this is an exact fit: it has no scale to be relative to, and weaker penalties
@@ -27,6 +27,9 @@ TINY = 1e-10
 # A later candidate must beat an earlier, simpler one by this much, so that rounding cannot
 # flip the choice.
 PREFERENCE = 1e-6
+# Of the barrier that keeps coefficients positive while learning, in units of the mean
+# eigenvalue of the Gram matrix.
+STIFFNESS = 1e6
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,12 @@ class LearnedPenalty:
     ----------
     coef : ndarray of shape (n_targets, n_features)
     intercept : ndarray of shape (n_targets,)
-    alpha : ndarray of shape (n_features,)
+    alpha, power : ndarray of shape (n_features,)
     hyper : ndarray of shape (n_hyper,)
     exponents : ndarray of shape (n_exponents,)
     criterion, initial_criterion : float
-        Of the learned penalty, and of the best ridge fit.
+        Of the learned penalty, and of the best fit with one strength for all.
+    shrinkage : float
     solution : Solution
     chosen : int
         Index of the chosen candidate in `solution`.
@@ -50,10 +54,12 @@ class LearnedPenalty:
     coef: np.ndarray
     intercept: np.ndarray
     alpha: np.ndarray
+    power: np.ndarray
     hyper: np.ndarray
     exponents: np.ndarray
     criterion: float
     initial_criterion: float
+    shrinkage: float
     solution: Solution
     chosen: int
 
@@ -73,7 +79,7 @@ class LearnedPenalty:
         values = getattr(self.solution, name)
         if values is None:
             return 0.0
-        # In the unit of `tol`: beside the best ridge fit's error.
+        # In the unit of `tol`: beside the best global fit's error.
         return float(values[self.chosen]) / max(self.initial_criterion, TINY)
 
 
@@ -83,149 +89,175 @@ class PenaltySearch:
     Parameters
     ----------
     design : GramDesign or RowDesign
-    kind : {"adaptive", "l2"}
-    groups : FeatureGroups
-        Of all features.
-    strengths : ndarray of shape (n_groups,)
-        Fixed strengths; NaN where learned.
-    bounds : tuple of float
-        Smallest and largest learned strength.
+    family : LinearFamily or AdaptiveFamily
+        What is learned.
+    upper : Objective or None
+        Held-out error; None for the mean squared one.
     """
 
-    def __init__(self, design, kind, groups, strengths, bounds):
+    def __init__(self, design, family, upper=None):
         self.design = design
-        self.kind = kind
-        self.groups = groups
-        penalized = design.penalized
-        self.index = groups.index[penalized]
-        self.feature_strength = strengths[groups.index][penalized]
-        self.learned = np.isnan(self.feature_strength)
-        self.learned_groups = np.unique(self.index[self.learned])
-        self.log_bounds = np.log(np.asarray(bounds) * design.unit)
+        self.family = family
+        self.upper = HeldOutError(design.test) if upper is None else upper
+        self.smoothing = 0.0  # known with the path
 
-    def run(self, solver, *, max_iter, tol, standard_errors, callback=None, initial_hyper=None):
+    def run(
+        self,
+        solver,
+        *,
+        max_iter,
+        tol,
+        standard_errors=0.0,
+        shrinkage=0.0,
+        exact_zeros=False,
+        callback=None,
+        initial_hyper=None,
+    ):
         """Learn on the folds, then refit on all rows with what was learned."""
-        train = self.design.train
-        path = self.design.path(train) if self.learned.any() else None
-        penalty = self._penalty(path, train.n_folds)
-        problem = PenaltyProblem(train, self.design.test, penalty)
-        ridge, starts = self._starts(path, penalty, problem.upper)
+        problem, common, starts = self._prepare()
         if initial_hyper is not None:
-            starts = torch.cat([self._tensor(initial_hyper)[None], starts])
-        if penalty.n_hyper == 0:
-            max_iter = 0
-        bilevel = problem.problem(starts, *self._bounds(penalty))
-        ceiling = float(bilevel.criterion(ridge, bilevel.initial_params[:1])[0])
+            starts = torch.cat([self.tensor(initial_hyper)[None], starts])
+        bilevel, ceiling = self._bilevel(problem, common, starts, shrinkage)
+        unit = max(ceiling, TINY)
         solution = solve(
-            bilevel, solver, max_iter=max_iter, tol=tol * max(ceiling, TINY), callback=callback
+            bilevel,
+            solver,
+            max_iter=max_iter if self.family.n_hyper else 0,
+            tol=tol * unit,
+            callback=callback,
         )
         chosen = first_best(to_numpy(solution.criterion))
-        if solution.status is Status.MAX_ITER and (
-            solution.residual[chosen] <= tol * max(ceiling, TINY)
-        ):
+        if solution.status is Status.MAX_ITER and solution.residual[chosen] <= tol * unit:
             solution = replace(solution, status=Status.CONVERGED)  # only the others have not
-        hyper, criterion = solution.hyper[chosen : chosen + 1], float(solution.criterion[chosen])
-        if not criterion < ceiling * (1 - PREFERENCE):
-            hyper, criterion = ridge, ceiling
+        best = solution.hyper[chosen : chosen + 1], float(solution.criterion[chosen])
+        params = solution.params[chosen : chosen + 1]
+        if not best[1] < ceiling * (1 - PREFERENCE):
+            best, params = (common, ceiling), problem.solve_lower(common, params)
+        hyper, params = best[0], params
         # Two folds have no standard error to speak of.
-        if isinstance(penalty, AdaptivePenalty) and standard_errors > 0 and train.n_folds > 2:
-            hyper, criterion = _strengthen(
-                bilevel, hyper, solution.params[:1], ceiling, standard_errors
+        if self._strengthens and standard_errors > 0 and self.design.train.n_folds > 2:
+            hyper, params = _strengthen(
+                bilevel, self.upper, self.family.strengths, hyper, params, ceiling, standard_errors
             )
-        return self._refit(hyper, criterion, ceiling, solution, chosen)
-
-    @property
-    def n_hyper(self):
-        """How many numbers are learned."""
-        if self.kind == "l2" or not self.learned.any():
-            return len(self.learned_groups)
-        return 4 if self._has_group_exponent else 3
-
-    @property
-    def _has_group_exponent(self):
-        """With one group, or with as many as features, its magnitude says nothing new."""
-        return self.groups.given and 1 < len(self.learned_groups) < self.learned.sum()
-
-    def _tensor(self, array):
-        return to_tensor(array, self.design.device)
-
-    def _penalty(self, path, n_folds):
-        fixed = self._tensor(np.log(np.where(self.learned, 1.0, self.feature_strength)))
-        if self.kind == "l2" or not self.learned.any():
-            indicator = (self.index == self.learned_groups[:, None]) & self.learned
-            return GroupPenalty(self._tensor(indicator), fixed, n_folds)
-        membership = None
-        if self._has_group_exponent:
-            member = (self.index == self.learned_groups[:, None]) & self.learned
-            membership = self._tensor(member / member.sum(axis=1, keepdims=True))
-        limit = (-60.0, 60.0)
-        return AdaptivePenalty(path, self._tensor(self.learned), fixed, limit, membership)
-
-    def _bounds(self, penalty):
-        box = [self.log_bounds] * penalty.n_hyper
-        if isinstance(penalty, AdaptivePenalty):
-            box[2:] = [np.array(EXPONENT_BOUNDS)] * (penalty.n_hyper - 2)
-        low, high = np.reshape(box, (-1, 2)).T
-        return self._tensor(low), self._tensor(high)
-
-    def _starts(self, path, penalty, upper):
-        """The best of the ridge path as it is, and the points that the run starts from."""
-        if penalty.n_hyper == 0:
-            nothing = self._tensor(np.zeros((1, 0)))
-            return nothing, nothing
-        grid = self._tensor(np.log(PATH * self.design.unit).clip(*self.log_bounds))
-        coefficients, _ = path.coefficients(grid)
-        best = grid[first_best(to_numpy(upper.value(grid, coefficients)))]
-        ridge = torch.zeros_like(best).repeat(1, penalty.n_hyper)
-        if isinstance(penalty, GroupPenalty):
-            ridge += best
-            return ridge, ridge.clone()
-        ridge[:, :2] = best
-        starts = ridge.repeat(len(STARTS), 1)
-        for start, (pilot, *exponents) in zip(starts, STARTS, strict=True):
-            start[0] += np.log(pilot)
-            start[2:] = self._tensor(exponents[: penalty.n_hyper - 2])
-        return ridge, starts
-
-    def _refit(self, hyper, criterion, ceiling, solution, chosen):
-        loss = self.design.all_rows()
-        path = self.design.path(loss) if self.learned.any() else None
-        penalty = self._penalty(path, n_folds=1)
-        refit = PenaltyProblem(loss, loss, penalty)
-        params = refit.solve_lower(hyper, solution.params[:1, :1])[0, 0]
-        coef, intercept = self.design.raw_coefficients(params)
-        alpha = np.zeros(len(self.design.penalized))
-        alpha[self.design.penalized] = to_numpy(refit.lower.weights(hyper)[0][0, 0])
-        hyper = to_numpy(hyper[0])
-        exponents = hyper[2:] if isinstance(penalty, AdaptivePenalty) else hyper[:0]
+        fitted = self._refit(problem, hyper, params, exact_zeros)
         return LearnedPenalty(
-            coef, intercept, alpha, hyper, exponents, criterion, ceiling, solution, chosen
+            **fitted,
+            hyper=to_numpy(hyper[0]),
+            exponents=to_numpy(hyper[0])[self.family.exponents],
+            criterion=float(self.upper.value(hyper, params)[0]),
+            initial_criterion=ceiling,
+            shrinkage=float(shrinkage),
+            solution=solution,
+            chosen=chosen,
         )
 
+    def tensor(self, array):
+        return to_tensor(array, self.design.device)
 
-def _strengthen(problem, hyper, params, ceiling, standard_errors):
+    @property
+    def _strengthens(self):
+        return self.family.kind == "adaptive"
+
+    def _prepare(self):
+        """The problem's two levels, the best global fit and the points to start from."""
+        train = self.design.train
+        path = self._path(train)
+        fit = self._global_fit(path)
+        problem = self._problem(train, path)
+        return problem, *(self.tensor(points) for points in self.family.starts(fit))
+
+    def _path(self, loss):
+        plain = self.family.is_square and self.family.n_hyper == 0
+        return None if plain else self.design.path(loss)
+
+    def _problem(self, loss, path):
+        penalty = self.family.penalty(path, loss.n_folds, self.tensor)
+        positive = self.family.features.positive
+        if self.family.is_square and not positive:
+            return PenaltyProblem(PenalizedError(loss, penalty), self.upper)
+        shape = Square() if self.family.is_square else Bridge(self.smoothing)
+        barrier = Barrier(STIFFNESS * self.design.unit if positive else 0.0)
+        return ShapedProblem(ShapedError(loss, penalty, shape, barrier), self.upper)
+
+    def _global_fit(self, path):
+        """The best of the ridge path and, where coefficients may be zero, of the lasso's."""
+        if path is None:
+            return GlobalFit(0.0)
+        low, high = self.family.features.log_bounds
+        grid = self.tensor(np.log(PATH * self.design.unit).clip(low, high))
+        coefficients, _ = path.coefficients(grid)
+        best = first_best(to_numpy(self.upper.value(grid[:, None], coefficients)))
+        ridge = float(grid[best])
+        if self.family.is_square:
+            return GlobalFit(ridge)
+        # The scale of coefficients: what is far below it counts as zero while learning.
+        size = float(coefficients[best].square().mean().sqrt())
+        self.smoothing = SMOOTHING[self.family.kind] * max(size, TINY)
+        train, features = self.design.train, self.family.features
+        weights = np.ones(train.zeros().shape)
+        strengths, params = lasso_fits(
+            train, weights, positive=features.positive, device=self.design.device
+        )
+        error = self.upper.value(self.tensor(strengths)[:, None], params)
+        best = first_best(to_numpy(error))
+        size = params[best][params[best] != 0]
+        typical = float(size.square().mean().sqrt()) if len(size) else np.nan
+        return GlobalFit(ridge, float(np.clip(np.log(strengths[best]), low, high)), typical)
+
+    def _bilevel(self, problem, common, starts, shrinkage):
+        """The problem to solve, and the criterion of the best global fit."""
+        ceiling = float(problem.criterion(common)[0])
+        if shrinkage:
+            strength = self.tensor(np.full(len(starts), shrinkage * max(ceiling, TINY)))
+            problem = problem.pulled(self.tensor(self.family.pull()), strength)
+        low, high = self.tensor(self.family.bounds()).unbind(1)
+        return problem.problem(starts, low, high), ceiling
+
+    def _refit(self, problem, hyper, params, exact_zeros):
+        """Coefficients and weights on all rows."""
+        loss = self.design.all_rows()
+        final = self._problem(loss, self._path(loss))
+        coefficients = refit(
+            final,
+            problem,
+            hyper,
+            params,
+            exact_zeros=exact_zeros,
+            is_lasso=self.family.kind == "l1",
+            positive=self.family.features.positive,
+        )
+        coef, intercept = self.design.raw_coefficients(coefficients)
+        power = np.full(len(self.design.penalized), 2.0)
+        power[self.design.penalized] = self.family.power(to_numpy(hyper[0]))
+        weights = to_numpy(final.lower.weights(hyper)[0][0, 0])
+        alpha = np.zeros(len(power))
+        unit = (2 - power[self.design.penalized]) * self.family.features.log_target_scale
+        alpha[self.design.penalized] = weights * np.exp(unit)
+        return {"coef": coef, "intercept": intercept, "alpha": alpha, "power": power}
+
+
+def _strengthen(problem, upper, strengths, hyper, params, ceiling, standard_errors):
     """The strongest penalty that the folds cannot tell from the best one.
 
-    The one-standard-error rule, on the log strength: steps up while the mean increase of the
+    The one-standard-error rule, on the log strengths: steps up while the mean increase of the
     held-out error stays below so many standard errors of that increase over the folds, and
-    the error below that of ridge.
+    the error below that of the best global fit.
     """
-    loss = problem.upper.loss
     params = problem.solve_lower(hyper, params)
-    chosen = hyper
-    error, best = float(problem.upper.value(hyper, params)[0]), loss.by_fold(params)[0]
+    chosen, best = (hyper, params), upper.by_fold(params)[0]
+    n_folds = len(best)
     for step in STRENGTHENING:
         stronger = hyper.clone()
-        stronger[:, 1] += step
+        stronger[:, strengths] += step
         stronger = problem.project_hyper(stronger)
         params = problem.solve_lower(stronger, params)
-        increase = 2 * loss.n_folds * (loss.by_fold(params)[0] - best)
-        allowed = standard_errors * float(increase.std(correction=1)) / loss.n_folds**0.5
-        raised = float(problem.upper.value(stronger, params)[0])
+        increase = n_folds * (upper.by_fold(params)[0] - best)
+        allowed = standard_errors * float(increase.std(correction=1)) / n_folds**0.5
+        raised = float(upper.value(stronger, params)[0])
         if float(increase.mean()) > allowed or raised > ceiling:
             break
-        chosen, error = stronger, raised
-    return chosen, error
+        chosen = stronger, params
+    return chosen
 
 
 def first_best(values):

@@ -10,6 +10,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
 
 from ._base import BilevelEstimator, fit_atomically
+from ._descriptions import resolve_descriptions
 from ._folds import Folds, make_folds
 from ._groups import check_alpha_bounds, resolve_alpha, resolve_groups
 from ._regression_input import regression_rows, validation_rows
@@ -181,12 +182,15 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
-        "penalty": [StrOptions({"adaptive", "l2"})],
+        "penalty": [StrOptions({"adaptive", "l2", "l1", "bridge"})],
         "groups": ["array-like", dict, Mapping, callable, str, None],
         "alpha": [Real, Mapping, dict, StrOptions({"learn"})],
         "alpha_bounds": [tuple, list],
         "standard_errors": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
+        "positive": ["boolean"],
+        "exact_zeros": ["boolean"],
+        "alpha_features": ["array-like", None],
         "alpha_per_target": ["boolean"],
     }
 
@@ -196,12 +200,15 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         *,
         groups=None,
         alpha="learn",
+        alpha_features=None,
         cv=5,
         solver="sl-bamm",
         alpha_bounds=(1e-9, 1e6),
         standard_errors=0.5,
         standardize=True,
         fit_intercept=True,
+        positive=False,
+        exact_zeros=False,
         alpha_per_target=False,
         max_iter=200,
         tol=2e-3,
@@ -213,12 +220,15 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.penalty = penalty
         self.groups = groups
         self.alpha = alpha
+        self.alpha_features = alpha_features
         self.cv = cv
         self.solver = solver
         self.alpha_bounds = alpha_bounds
         self.standard_errors = standard_errors
         self.standardize = standardize
         self.fit_intercept = fit_intercept
+        self.positive = positive
+        self.exact_zeros = exact_zeros
         self.alpha_per_target = alpha_per_target
         self.max_iter = max_iter
         self.tol = tol
@@ -306,6 +316,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
     def _learn(self, data, validation, folds, groups, strengths, number):
         from ._design import make_design
+        from ._families import PenalizedFeatures, make_family
         from ._penalty_search import PenaltySearch
         from ._tensors import resolve_device
 
@@ -318,22 +329,35 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             standardize=self.standardize,
             device=resolve_device(self.device),
         )
-        search = PenaltySearch(design, self.penalty, groups, strengths, self.alpha_bounds)
+        features = PenalizedFeatures(
+            group=groups.index[design.penalized],
+            grouped=groups.given,
+            strength=strengths[groups.index][design.penalized],
+            descriptions=resolve_descriptions(
+                self.alpha_features, np.isnan(strengths)[groups.index]
+            )[:, design.penalized],
+            log_bounds=tuple(np.log(np.asarray(self.alpha_bounds) * design.unit)),
+            log_target_scale=float(np.log(design.target_scale).mean()),
+            positive=self.positive,
+        )
+        family = make_family(self.penalty, features)
+        search = PenaltySearch(design, family)
         return search.run(
             self.solver,
             standard_errors=self.standard_errors,
+            exact_zeros=self.exact_zeros,
             max_iter=self.max_iter,
             tol=self.tol,
             callback=self._printer(),
-            initial_hyper=self._previous_hyper(search, number),
+            initial_hyper=self._previous_hyper(family, number),
         )
 
-    def _previous_hyper(self, search, number):
+    def _previous_hyper(self, family, number):
         if not (self.warm_start and hasattr(self, "hyper_")):
             return None
         known = np.atleast_2d(self.hyper_)
         hyper = known[min(number, len(known) - 1)]
-        return hyper if len(hyper) == search.n_hyper else None
+        return hyper if len(hyper) == family.n_hyper else None
 
     def _store(self, learned, groups, *, single_target):
         def stacked(name):
@@ -345,6 +369,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.coef_ = coef[0] if single_target else coef
         self.intercept_ = float(intercept[0]) if single_target else intercept
         self.alpha_ = stacked("alpha")
+        self.power_ = stacked("power")
         self.exponents_ = stacked("exponents")
         self.hyper_ = stacked("hyper")
         for name in ("criterion", "initial_criterion", "hypergradient_norm", "residual"):

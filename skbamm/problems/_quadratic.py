@@ -49,6 +49,12 @@ class QuadraticLoss(Protocol):
     def metric(self, penalty: torch.Tensor):
         """Inverse of ``G + diag(penalty)``, exact."""
 
+    def root_rows(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """Few rows A and targets t with ``A'A = G`` and ``A't = b`` of one fold.
+
+        As least squares solvers want them, of shapes (n, n_features) and (n, n_targets).
+        """
+
 
 @dataclass(frozen=True)
 class GramLoss:
@@ -84,6 +90,13 @@ class GramLoss:
     def metric(self, penalty):
         return GramMetric.build(self.gram, penalty)
 
+    def root_rows(self, fold):
+        values, vectors = torch.linalg.eigh(self.gram[fold])
+        kept = values > 1e-13 * values[-1].clamp_min(0)
+        root, vectors = values[kept].sqrt(), vectors[:, kept]
+        targets = (self.moment[fold] @ vectors) / root
+        return (root[:, None] * vectors.mT).cpu().numpy(), targets.mT.cpu().numpy()
+
     def product(self, vector):
         return fold_product(vector, self.gram)
 
@@ -97,6 +110,8 @@ class GramMetric:
 
     @classmethod
     def build(cls, gram, penalty):
+        if penalty.ndim == 4:
+            gram = gram[:, None]
         matrix = gram + torch.diag_embed(penalty)
         factor, failed = torch.linalg.cholesky_ex(matrix)
         if bool(failed.any()):
@@ -108,6 +123,8 @@ class GramMetric:
         return cls(factor)
 
     def solve(self, vector):
+        if self.factor.ndim == 5:
+            return torch.cholesky_solve(vector[..., None], self.factor)[..., 0]
         return torch.cholesky_solve(vector.mT, self.factor).mT
 
     def minimizer(self, loss, like):
@@ -162,6 +179,12 @@ class Rows:
         product = torch.from_numpy(np.ascontiguousarray((self.design.T @ flat.T).T)).to(columns)
         return product.reshape(*columns.shape[:-1], -1)
 
+    def fold_design(self, fold):
+        """The design with the nuisance columns regressed out as in one fold, dense."""
+        design = self.design.cpu().numpy() if self.is_dense else self.design.toarray()
+        regression = self.regression[fold].cpu().numpy()
+        return design - self.nuisance.cpu().numpy() @ (regression @ design)
+
     def kernel(self, inverse_penalty):
         """``R X diag(inverse_penalty) X' R'`` for each candidate and fold."""
         n_rows = self.targets.shape[-1]
@@ -206,6 +229,13 @@ class RowLoss:
     def metric(self, penalty):
         return RowMetric.build(self.rows, self.weight, penalty)
 
+    def root_rows(self, fold):
+        weight = self.weight[fold].cpu().numpy()
+        kept = weight > 0
+        root = np.sqrt(weight[kept])[:, None]
+        design = self.rows.fold_design(fold)[kept]
+        return root * design, root * self.rows.targets[0, fold].mT.cpu().numpy()[kept]
+
     def gradient(self, params):
         residual = self.rows.fitted(params) - self.rows.targets
         return self.rows.adjoint(self.weight[:, None] * residual)
@@ -227,10 +257,22 @@ class RowMetric:
     @classmethod
     def build(cls, rows, weight, penalty):
         root = weight.sqrt()
-        kernel = root[:, :, None] * rows.kernel(1 / penalty) * root[:, None, :]
+        if penalty.ndim == 4:
+            kernels = [rows.kernel(1 / one) for one in penalty.unbind(2)]
+            factors = [cls._factor(kernel, root) for kernel in kernels]
+            return cls(rows, root[:, None], 1 / penalty, torch.stack(factors, dim=2))
+        return cls(
+            rows,
+            root[:, None],
+            1 / penalty[:, :, None],
+            cls._factor(rows.kernel(1 / penalty), root),
+        )
+
+    @staticmethod
+    def _factor(kernel, root):
+        kernel = root[:, :, None] * kernel * root[:, None, :]
         eye = torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
-        factor = torch.linalg.cholesky_ex(kernel + eye)[0]
-        return cls(rows, root[:, None], 1 / penalty[:, :, None], factor)
+        return torch.linalg.cholesky_ex(kernel + eye)[0]
 
     def solve(self, vector):
         scaled = self.inverse_penalty * vector
@@ -240,5 +282,8 @@ class RowMetric:
         return self._back(self.root_weight * self.rows.targets.expand(*like.shape[:-1], -1))
 
     def _back(self, columns):
-        columns = torch.cholesky_solve(columns.mT, self.factor).mT
+        if self.factor.ndim == 5:
+            columns = torch.cholesky_solve(columns[..., None], self.factor)[..., 0]
+        else:
+            columns = torch.cholesky_solve(columns.mT, self.factor).mT
         return self.inverse_penalty * self.rows.adjoint(self.root_weight * columns)

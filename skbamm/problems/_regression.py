@@ -8,14 +8,25 @@ import torch
 
 from ._base import BilevelProblem, CurvatureProducts, Gradients, Objective
 from ._penalties import Penalty
+from ._pull import Pulled
 from ._quadratic import QuadraticLoss
 
 
 @dataclass(frozen=True)
 class HeldOutError(Objective):
-    """Mean squared error on the held-out rows of all folds."""
+    """Mean squared error on the held-out rows of all folds.
+
+    Attributes
+    ----------
+    loss : QuadraticLoss
+        Weighs the folds; its value is half the mean held-out error.
+    """
 
     loss: QuadraticLoss
+
+    def by_fold(self, params):
+        """The folds' parts of the value, but for a constant; shape (n_candidates, n_folds)."""
+        return 2 * self.loss.by_fold(params)
 
     def value(self, hyper, params):
         return 2 * self.loss.value(params)
@@ -33,7 +44,7 @@ class PenalizedError(Objective):
 
     loss: QuadraticLoss
     penalty: Penalty
-    _latest: tuple = field(default=(None, None), repr=False)
+    _latest: tuple = field(default=(None, None), init=False, repr=False)
 
     def weights(self, hyper):
         """Penalty weights at `hyper`, and the Jacobian of their logarithms.
@@ -44,6 +55,10 @@ class PenalizedError(Objective):
             log_weights, jacobian = self.penalty.log_weights(hyper)
             self._latest = (hyper, (log_weights.exp(), jacobian))
         return self._latest[1]
+
+    def majorizer(self, hyper, params):
+        """Weights of the quadratic penalty, for each target."""
+        return self.weights(hyper)[0][:, :, None].expand_as(params)
 
     def value(self, hyper, params):
         weights, _ = self.weights(hyper)
@@ -82,15 +97,24 @@ class PenaltyProblem:
 
     Parameters
     ----------
-    train, test : QuadraticLoss
-        `test` weighs the folds; its value is half the mean held-out error.
-    penalty : Penalty
+    lower : PenalizedError
+    upper : Objective
+        With the quadratic `loss` that it is or that bounds its curvature from above.
     """
 
-    def __init__(self, train, test, penalty):
-        self.lower = PenalizedError(train, penalty)
-        self.upper = HeldOutError(test)
+    def __init__(self, lower, upper):
+        self.lower = lower
+        self.upper = upper
         self._factor = (None, None)
+
+    def pulled(self, form, strength):
+        """The same problem with a pull of `hyper` added to the upper objective."""
+        return type(self)(self.lower, Pulled(self.upper, form, strength))
+
+    def criterion(self, hyper):
+        """Upper objective at the lower level's solution."""
+        zeros = self.lower.loss.zeros()
+        return self.upper.value(hyper, self.solve_lower(hyper, zeros.repeat(len(hyper), 1, 1, 1)))
 
     def problem(self, initial_hyper, lower_bound, upper_bound):
         """The problem for some starts, of shape (n_candidates, n_hyper)."""

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.estimators._penalty_search import EXPONENT_BOUNDS
+from skbamm.estimators._families import EXPONENT_BOUNDS
 from tests.estimators.regression_data import make_regression
 from tests.reference import adaptive_ridge as reference
 

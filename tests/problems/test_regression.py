@@ -169,7 +169,9 @@ def test_start_is_clipped_to_its_box():
     train, test = losses("gram", make_data())
     penalty = make_penalty("groups", train)
     bounds = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
-    problem = PenaltyProblem(train, test, penalty).problem(10 * make_hyper(penalty) - 5, *bounds)
+    problem = PenaltyProblem(PenalizedError(train, penalty), HeldOutError(test)).problem(
+        10 * make_hyper(penalty) - 5, *bounds
+    )
     assert torch.equal(problem.project_hyper(problem.initial_hyper), problem.initial_hyper)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skbamm.problems._penalties import AdaptivePenalty, GroupPenalty
+from skbamm.problems._penalties import AdaptivePenalty, LinearPenalty
 from skbamm.problems._quadratic import GramLoss, RowLoss, Rows
-from skbamm.problems._regression import PenaltyProblem
+from skbamm.problems._regression import HeldOutError, PenalizedError, PenaltyProblem
 from skbamm.problems._ridge_path import GramPath, RowPath
 
 # Groups of the five features; the fourth feature's penalty is fixed.
@@ -81,7 +81,7 @@ def make_penalty(name, train, limit=(-12.0, 12.0)):
     fixed = torch.tensor(np.where(LEARNED, 0.0, -1.0))
     if name == "groups":
         member = (np.arange(3)[:, None] == GROUPS) & LEARNED
-        return GroupPenalty(torch.tensor(member.astype(float)), fixed, train.n_folds)
+        return LinearPenalty(torch.tensor(member.astype(float)), fixed, train.n_folds)
     membership = None
     if name == "adaptive with groups":
         member = ((np.arange(3)[:, None] == GROUPS) & LEARNED).astype(float)
@@ -106,7 +106,7 @@ def penalty_problem(kind, penalty_name, *, dtype=torch.float64):
         penalty = _cast(penalty, dtype)
     hyper = make_hyper(penalty).to(dtype)
     box = hyper[0] * 0 - 4, hyper[0] * 0 + 4
-    return PenaltyProblem(train, test, penalty).problem(hyper, *box)
+    return PenaltyProblem(PenalizedError(train, penalty), HeldOutError(test)).problem(hyper, *box)
 
 
 def _cast(record, dtype):
