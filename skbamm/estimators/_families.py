@@ -10,12 +10,13 @@ from scipy.linalg import block_diag
 from ..problems._penalties import AdaptivePenalty, LinearPenalty
 
 EXPONENT_BOUNDS = (0.0, 6.0)
+SHARE_BOUNDS = (0.0, 1.0)
 POWER_BOUNDS = (0.1, 2.0)
 # Of a term of the log strengths: a description one deviation from its mean, or a group.
 TERM_BOUNDS = (-10.0, 10.0)
-# Starts of the adaptive penalty: pilot strength beside the best ridge's, exponents of the
-# feature's and of its group's magnitude. One from each side: the criterion has valleys.
-ADAPTIVE_STARTS = ((1 / 30, 1.0, 0.0), (30.0, 2.0, 1.0))
+# Pilot strength beside the best ridge's, exponent, and the groups' share in the magnitude.
+# One start from each side: the criterion has valleys.
+ADAPTIVE_STARTS = ((1 / 30, 1.0, 0.1), (30.0, 2.0, 0.3))
 # Powers that the bridge starts from: the lasso, and the side where it is sparser.
 BRIDGE_POWERS = (1.0, 0.5)
 # Smoothing of the penalty at zero, in units of the ridge coefficients' root mean square. Less
@@ -103,7 +104,7 @@ class LinearFamily:
         Whether groups and descriptions make a difference.
     """
 
-    exponents = slice(0, 0)
+    exponents = shares = slice(0, 0)
 
     def __init__(self, kind, features, separate=True):
         self.kind = kind
@@ -182,49 +183,46 @@ class LinearFamily:
 class AdaptiveFamily:
     """ "adaptive": weights that fall with the size of a pilot's coefficients.
 
-    `hyper` is the pilot's log strength, the log strength, the exponents of the feature's and
-    (with groups) of its group's magnitude, then slopes of descriptions and deviations of groups.
+    `hyper` is the pilot's log strength, the log strength, the exponent and (with groups)
+    their share, then slopes of descriptions and deviations of groups.
 
     Parameters
     ----------
     features : PenalizedFeatures
         At least one of them learned.
-    separate : bool
-        Whether groups and descriptions make a difference.
-    deviations : bool
-        Whether groups also have deviations of their own.
+    pooled : bool
+        Whether groups have a share in the magnitudes of their features.
+    described : bool
+        Whether descriptions make a difference.
+    deviating : bool
+        Whether groups also have a deviation each.
     """
 
     kind = "adaptive"
     is_square = True
 
-    def __init__(self, features, separate=True, deviations=False):
+    def __init__(self, features, *, pooled=True, described=True, deviating=False):
         self.features = features
-        groups = features.indicators(features.learned, separate)
-        # With one group, or with as many as features, its magnitude says nothing new.
-        distinct = features.grouped and len(groups) > 1
-        self._groups = groups if distinct and len(groups) < features.learned.sum() else None
-        terms = [features.descriptions] if separate else []
-        if distinct and deviations:
+        groups = features.indicators(features.learned, separate=True)
+        # One group, or as many as features, have nothing to share.
+        shared = features.grouped and 1 < len(groups) < features.learned.sum()
+        self._groups = groups if pooled and shared else None
+        terms = [features.descriptions] if described else []
+        if deviating and features.grouped and len(groups) > 1:
             terms.append(groups)
         self._terms = np.vstack([np.zeros((0, len(features.group))), *terms])
         self.n_deviations = len(self._terms)
-        self.n_hyper = 2 + self._n_exponents + len(self._terms)
-
-    @property
-    def _n_exponents(self):
-        return 1 if self._groups is None else 2
+        self.exponents = slice(2, 3)
+        self.shares = slice(3, 3 if self._groups is None else 4)
+        self.n_hyper = self.shares.stop + len(self._terms)
 
     @property
     def strengths(self):
         return slice(1, 2)
 
-    @property
-    def exponents(self):
-        return slice(2, 2 + self._n_exponents)
-
     def bounds(self):
-        rows = [self.features.log_bounds] * 2 + [EXPONENT_BOUNDS] * self._n_exponents
+        rows = [self.features.log_bounds] * 2 + [EXPONENT_BOUNDS]
+        rows += [] if self._groups is None else [SHARE_BOUNDS]
         return np.array(rows + [TERM_BOUNDS] * len(self._terms), dtype=float)
 
     def pull(self):
@@ -235,9 +233,10 @@ class AdaptiveFamily:
         common = np.zeros((1, self.n_hyper))
         common[:, :2] = fit.ridge
         starts = common.repeat(len(ADAPTIVE_STARTS), axis=0)
-        for start, (pilot, *exponents) in zip(starts, ADAPTIVE_STARTS, strict=True):
+        for start, (pilot, exponent, share) in zip(starts, ADAPTIVE_STARTS, strict=True):
             start[0] += np.log(pilot)
-            start[self.exponents] = exponents[: self._n_exponents]
+            start[self.exponents] = exponent
+            start[self.shares] = share
         return common, starts
 
     def penalty(self, path, n_folds, tensor):
@@ -258,12 +257,29 @@ class AdaptiveFamily:
         return np.full(len(self.features.group), 2.0)
 
 
-def make_family(kind, features, **options):
-    """The family of an estimator's ``penalty``; with nothing to learn, a square."""
+def make_family(kind, features, shrinkage=0.0, *, asked="auto"):
+    """The family of an estimator's ``penalty``; with nothing to learn, a square.
+
+    Parameters
+    ----------
+    kind : {"adaptive", "l2", "l1", "bridge"}
+    features : PenalizedFeatures
+    shrinkage : float
+        Infinite where nothing but the common numbers is learned.
+    asked : float or "auto"
+        The estimator's parameter. Adaptive weights of groups deviate only where a number is
+        given: left to themselves these deviations predict worse (docs/design-notes.md).
+    """
+    separate = np.isfinite(shrinkage)
     if kind == "adaptive" and features.learned.any():
-        return AdaptiveFamily(features, **options)
-    options.pop("deviations", None)
-    return LinearFamily("l2" if kind == "adaptive" else kind, features, **options)
+        by_user = asked != "auto"
+        return AdaptiveFamily(
+            features,
+            pooled=separate or not by_user,
+            described=separate,
+            deviating=separate and by_user,
+        )
+    return LinearFamily("l2" if kind == "adaptive" else kind, features, separate)
 
 
 def _spread(n):

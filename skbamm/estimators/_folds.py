@@ -29,6 +29,26 @@ class Folds:
     def __len__(self):
         return len(self.splits)
 
+    def nested(self):
+        """For each fold: the other folds without its held-out rows, and the fold alone.
+
+        Returns
+        -------
+        pairs : list of (Folds, Folds)
+            Only where rows are left for both.
+        """
+        pairs = []
+        for k, (train, test) in enumerate(self.splits):
+            inner = [
+                (np.intersect1d(other, train), np.intersect1d(held_out, train))
+                for index, (other, held_out) in enumerate(self.splits)
+                if index != k
+            ]
+            inner = [split for split in inner if len(split[0]) and len(split[1])]
+            if inner:
+                pairs.append((Folds(inner), Folds([(train, test)])))
+        return pairs
+
     @classmethod
     def from_labels(cls, label, n_folds):
         splits = [(np.flatnonzero(label != k), np.flatnonzero(label == k)) for k in range(n_folds)]

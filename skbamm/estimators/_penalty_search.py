@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..problems._penalties import LinearPenalty
 from ..problems._regression import HeldOutError, PenalizedError, PenaltyProblem
 from ..problems._shaped import ShapedError, ShapedProblem
 from ..problems._shapes import Barrier, Bridge, Square
@@ -43,6 +44,7 @@ class LearnedPenalty:
     alpha, power : ndarray of shape (n_features,)
     hyper : ndarray of shape (n_hyper,)
     exponents : ndarray of shape (n_exponents,)
+    group_share : float
     criterion, initial_criterion : float
         Of the learned penalty, and of the best fit with one strength for all.
     shrinkage : float
@@ -57,6 +59,7 @@ class LearnedPenalty:
     power: np.ndarray
     hyper: np.ndarray
     exponents: np.ndarray
+    group_share: float
     criterion: float
     initial_criterion: float
     shrinkage: float
@@ -143,13 +146,34 @@ class PenaltySearch:
         return LearnedPenalty(
             **fitted,
             hyper=to_numpy(hyper[0]),
-            exponents=to_numpy(hyper[0])[self.family.exponents],
+            exponents=to_numpy(hyper[0, self.family.exponents]),
+            group_share=float(hyper[0, self.family.shares].sum()),
             criterion=float(self.upper.value(hyper, params)[0]),
             initial_criterion=ceiling,
             shrinkage=float(shrinkage),
             solution=solution,
             chosen=chosen,
         )
+
+    def learn(self, solver, *, max_iter, tol, shrinkages):
+        """The numbers learned from the common start, for each of some shrinkages.
+
+        Returns
+        -------
+        hyper : ndarray of shape (n_shrinkages, n_hyper)
+        """
+        problem, common, _ = self._prepare()
+        starts = common.repeat(len(shrinkages), 1)
+        bilevel, ceiling = self._bilevel(problem, common, starts, shrinkages)
+        max_iter = max_iter if self.family.n_hyper else 0
+        return to_numpy(
+            solve(bilevel, solver, max_iter=max_iter, tol=tol * max(ceiling, TINY)).hyper
+        )
+
+    def error(self, hyper):
+        """Held-out error at each of some learned numbers, shape (n_candidates,)."""
+        problem, _, _ = self._prepare()
+        return to_numpy(problem.criterion(self.tensor(hyper)))
 
     def tensor(self, array):
         return to_tensor(array, self.design.device)
@@ -161,17 +185,13 @@ class PenaltySearch:
     def _prepare(self):
         """The problem's two levels, the best global fit and the points to start from."""
         train = self.design.train
-        path = self._path(train)
+        plain = self.family.is_square and self.family.n_hyper == 0
+        path = None if plain else self.design.path(train)
         fit = self._global_fit(path)
-        problem = self._problem(train, path)
+        problem = self._problem(train, self.family.penalty(path, train.n_folds, self.tensor))
         return problem, *(self.tensor(points) for points in self.family.starts(fit))
 
-    def _path(self, loss):
-        plain = self.family.is_square and self.family.n_hyper == 0
-        return None if plain else self.design.path(loss)
-
-    def _problem(self, loss, path):
-        penalty = self.family.penalty(path, loss.n_folds, self.tensor)
+    def _problem(self, loss, penalty):
         positive = self.family.features.positive
         if self.family.is_square and not positive:
             return PenaltyProblem(PenalizedError(loss, penalty), self.upper)
@@ -207,18 +227,29 @@ class PenaltySearch:
     def _bilevel(self, problem, common, starts, shrinkage):
         """The problem to solve, and the criterion of the best global fit."""
         ceiling = float(problem.criterion(common)[0])
-        if shrinkage:
-            strength = self.tensor(np.full(len(starts), shrinkage * max(ceiling, TINY)))
+        shrinkage = np.broadcast_to(shrinkage, len(starts))
+        if self.family.n_deviations and shrinkage.any():
+            strength = self.tensor(shrinkage * max(ceiling, TINY))
             problem = problem.pulled(self.tensor(self.family.pull()), strength)
         low, high = self.tensor(self.family.bounds()).unbind(1)
         return problem.problem(starts, low, high), ceiling
 
     def _refit(self, problem, hyper, params, exact_zeros):
-        """Coefficients and weights on all rows."""
+        """Coefficients and weights on all rows.
+
+        A weight is the geometric mean of the folds': a feature is penalized little only if it
+        looks important without any fold. (The weights of a pilot on all rows predict worse:
+        a column with entries in few rows looks important there and nowhere else.)
+        """
+        power = self.family.power(to_numpy(hyper[0]))
+        log_weights = problem.lower.penalty.log_weights(hyper)[0][0].mean(0)
+        nothing = log_weights.new_zeros(0, len(log_weights))
+        penalty = LinearPenalty(nothing, log_weights, 1)
+        if not self.family.is_square:
+            penalty = replace(penalty, power_basis=nothing, fixed_power=self.tensor(power))
         loss = self.design.all_rows()
-        final = self._problem(loss, self._path(loss))
         coefficients = refit(
-            final,
+            self._problem(loss, penalty),
             problem,
             hyper,
             params,
@@ -227,13 +258,19 @@ class PenaltySearch:
             positive=self.family.features.positive,
         )
         coef, intercept = self.design.raw_coefficients(coefficients)
-        power = np.full(len(self.design.penalized), 2.0)
-        power[self.design.penalized] = self.family.power(to_numpy(hyper[0]))
-        weights = to_numpy(final.lower.weights(hyper)[0][0, 0])
-        alpha = np.zeros(len(power))
-        unit = (2 - power[self.design.penalized]) * self.family.features.log_target_scale
-        alpha[self.design.penalized] = weights * np.exp(unit)
-        return {"coef": coef, "intercept": intercept, "alpha": alpha, "power": power}
+        unit = (2 - power) * self.family.features.log_target_scale
+        return {
+            "coef": coef,
+            "intercept": intercept,
+            "alpha": self._of_all(np.exp(to_numpy(log_weights) + unit), 0.0),
+            "power": self._of_all(power, 2.0),
+        }
+
+    def _of_all(self, values, otherwise):
+        """A number for every feature, from those of the penalized."""
+        found = np.full(len(self.design.penalized), otherwise)
+        found[self.design.penalized] = values
+        return found
 
 
 def _strengthen(problem, upper, strengths, hyper, params, ceiling, standard_errors):

@@ -18,7 +18,7 @@ def refit(final, problem, hyper, params, *, exact_zeros, is_lasso, positive):
     Parameters
     ----------
     final : PenaltyProblem
-        Its lower level is the loss of all rows, as a single fold.
+        Its lower level is the loss of all rows, as a single fold; nothing is learned in it.
     problem : PenaltyProblem
         That of the folds, `params` being their solution at `hyper`.
     exact_zeros : bool
@@ -28,15 +28,16 @@ def refit(final, problem, hyper, params, *, exact_zeros, is_lasso, positive):
     positive : bool
     """
     loss = final.lower.loss
+    nothing = hyper[:, :0]
     if is_lasso:
-        weights = to_numpy(final.lower.weights(hyper)[0][0])
+        weights = to_numpy(final.lower.weights(nothing)[0][0])
         weights = np.repeat(weights, loss.zeros().shape[1], axis=0)
         coef = weighted_lasso(loss, 0, weights, np.ones(1), positive=positive, tol=FINAL_TOL)
         return to_tensor(coef[0], params.device)
-    solved = final.solve_lower(hyper, loss.zeros()[None])
+    solved = final.solve_lower(nothing, loss.zeros()[None])
     if exact_zeros:
         return _sparse(final, problem, hyper, params, solved, positive)
-    return _without_negative(final, hyper, solved)[0, 0] if positive else solved[0, 0]
+    return _without_negative(final, nothing, solved)[0, 0] if positive else solved[0, 0]
 
 
 def _sparse(final, problem, hyper, params, solved, positive):
@@ -51,7 +52,7 @@ def _sparse(final, problem, hyper, params, solved, positive):
     errors = to_numpy(problem.upper.by_fold(fits)) * train.n_folds
     strength = _half_standard_error_rule(strengths, errors)
     loss = final.lower.loss
-    weights = to_numpy(final.lower.majorizer(hyper, solved)[0, 0].sqrt())
+    weights = to_numpy(final.lower.majorizer(hyper[:, :0], solved)[0, 0].sqrt())
     grid = np.append(strengths[strengths > strength], strength)
     coef = weighted_lasso(loss, 0, weights, grid, positive=positive, tol=FINAL_TOL)
     return to_tensor(coef[-1], device)

@@ -14,6 +14,7 @@ from ._descriptions import resolve_descriptions
 from ._folds import Folds, make_folds
 from ._groups import check_alpha_bounds, resolve_alpha, resolve_groups
 from ._regression_input import regression_rows, validation_rows
+from ._shrinkage import check_shrinkage
 from ._validation import (
     Interval,
     StrOptions,
@@ -191,6 +192,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         "positive": ["boolean"],
         "exact_zeros": ["boolean"],
         "alpha_features": ["array-like", None],
+        "shrinkage": [Real, str],
         "alpha_per_target": ["boolean"],
     }
 
@@ -201,6 +203,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         groups=None,
         alpha="learn",
         alpha_features=None,
+        shrinkage="auto",
         cv=5,
         solver="sl-bamm",
         alpha_bounds=(1e-9, 1e6),
@@ -221,6 +224,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.groups = groups
         self.alpha = alpha
         self.alpha_features = alpha_features
+        self.shrinkage = shrinkage
         self.cv = cv
         self.solver = solver
         self.alpha_bounds = alpha_bounds
@@ -274,23 +278,13 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         data = regression_rows(self, X, y, sample_weight)
         validation = validation_rows(self, data, X_val, y_val, sample_weight_val)
         folds = self._folds(data, validation)
-        names = getattr(self, "feature_names_in_", None)
-        groups = resolve_groups(self.groups, data.X.shape[1], names)
-        strengths = resolve_alpha(self.alpha, groups)
-        check_alpha_bounds(self.alpha_bounds)
+        options = self._options(data.X.shape[1])
         targets = range(data.y.shape[1]) if self.alpha_per_target else [slice(None)]
         learned = [
-            self._learn(
-                data.target(t),
-                validation and validation.target(t),
-                folds,
-                groups,
-                strengths,
-                number,
-            )
+            self._learn(data.target(t), folds, validation and validation.target(t), options, number)
             for number, t in enumerate(targets)
         ]
-        self._store(learned, groups, single_target=data.single_target)
+        self._store(learned, options.groups, single_target=data.single_target)
         return self
 
     def predict(self, X):
@@ -314,50 +308,53 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             return make_folds(self.cv, data.X, y, seed=self._seed())
         return Folds([(np.arange(len(data)), np.arange(len(validation)))])
 
-    def _learn(self, data, validation, folds, groups, strengths, number):
-        from ._design import make_design
-        from ._families import PenalizedFeatures, make_family
-        from ._penalty_search import PenaltySearch
+    def _options(self, n_features):
+        from ._penalty_learning import PenaltyOptions
         from ._tensors import resolve_device
 
-        design = make_design(
+        groups = resolve_groups(self.groups, n_features, getattr(self, "feature_names_in_", None))
+        strengths = resolve_alpha(self.alpha, groups)
+        check_alpha_bounds(self.alpha_bounds)
+        check_shrinkage(self.shrinkage)
+        return PenaltyOptions(
+            kind=self.penalty,
+            groups=groups,
+            strengths=strengths,
+            descriptions=resolve_descriptions(
+                self.alpha_features, np.isnan(strengths)[groups.index]
+            ),
+            shrinkage=self.shrinkage,
+            alpha_bounds=self.alpha_bounds,
+            positive=self.positive,
+            design={
+                "fit_intercept": self.fit_intercept,
+                "standardize": self.standardize,
+                "device": resolve_device(self.device),
+            },
+        )
+
+    def _learn(self, data, folds, validation, options, number):
+        from ._penalty_learning import learn_penalty
+
+        return learn_penalty(
             data,
             folds,
             validation,
-            penalized=~(strengths == 0)[groups.index],
-            fit_intercept=self.fit_intercept,
-            standardize=self.standardize,
-            device=resolve_device(self.device),
-        )
-        features = PenalizedFeatures(
-            group=groups.index[design.penalized],
-            grouped=groups.given,
-            strength=strengths[groups.index][design.penalized],
-            descriptions=resolve_descriptions(
-                self.alpha_features, np.isnan(strengths)[groups.index]
-            )[:, design.penalized],
-            log_bounds=tuple(np.log(np.asarray(self.alpha_bounds) * design.unit)),
-            log_target_scale=float(np.log(design.target_scale).mean()),
-            positive=self.positive,
-        )
-        family = make_family(self.penalty, features)
-        search = PenaltySearch(design, family)
-        return search.run(
+            options,
             self.solver,
+            initial_hyper=self._previous_hyper(number),
             standard_errors=self.standard_errors,
             exact_zeros=self.exact_zeros,
             max_iter=self.max_iter,
             tol=self.tol,
             callback=self._printer(),
-            initial_hyper=self._previous_hyper(family, number),
         )
 
-    def _previous_hyper(self, family, number):
+    def _previous_hyper(self, number):
         if not (self.warm_start and hasattr(self, "hyper_")):
             return None
         known = np.atleast_2d(self.hyper_)
-        hyper = known[min(number, len(known) - 1)]
-        return hyper if len(hyper) == family.n_hyper else None
+        return known[min(number, len(known) - 1)]
 
     def _store(self, learned, groups, *, single_target):
         def stacked(name):
@@ -371,7 +368,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.alpha_ = stacked("alpha")
         self.power_ = stacked("power")
         self.exponents_ = stacked("exponents")
+        self.group_share_ = stacked("group_share")
         self.hyper_ = stacked("hyper")
+        self.shrinkage_ = stacked("shrinkage")
         for name in ("criterion", "initial_criterion", "hypergradient_norm", "residual"):
             setattr(self, f"{name}_", stacked(name))
         by_group = [groups.geometric_means(one.alpha) for one in learned]

@@ -78,14 +78,17 @@ class LinearPenalty:
 class AdaptivePenalty:
     r"""Weights that fall with the size of a pilot fit's coefficients.
 
-    .. math:: \alpha_j = e^{a + z_j^T c} (m_j / m)^{-e_1} (m_{g(j)} / m)^{-e_2}
+    .. math::
 
-    where :math:`m_j` is the magnitude of the coefficient of feature j in a ridge fit of
-    strength :math:`e^{l}` on the same training rows (root mean square over targets,
-    floored), :math:`m_g` its root mean square over the group of j, and :math:`m` over all
-    features. `hyper` is :math:`(l, a, e_1)`, :math:`e_2` where groups are given, and
-    :math:`c` where there is a basis z. With exponents 0 it is ridge, 2 adaptive ridge; more
-    is close to subset selection.
+        \alpha_j = e^{a + z_j^T c} (m_j / m)^{-e}, \qquad
+        m_j^2 = (1 - t) \, w_j^2 + t \, \overline{w^2}_{g(j)} + \delta^2 m^2
+
+    where :math:`w_j^2` is the squared coefficient of feature j in a ridge fit of strength
+    :math:`e^{l}` on the same training rows (mean over targets), the bar its mean over the
+    group of j, and :math:`m^2` its mean over all features. `hyper` is :math:`(l, a, e)`,
+    :math:`t` where groups are given, and :math:`c` where there is a basis z. With exponent 0
+    it is ridge, 2 adaptive ridge; more is close to subset selection. With share t = 1 a group
+    has one strength, with 0 groups make no difference.
 
     Attributes
     ----------
@@ -114,61 +117,60 @@ class AdaptivePenalty:
 
     @property
     def n_hyper(self):
-        return 2 + self.n_exponents + (0 if self.basis is None else len(self.basis))
+        return self._n_shape + (0 if self.basis is None else len(self.basis))
 
     @property
-    def n_exponents(self):
-        return 1 if self.membership is None else 2
-
-    def magnitudes(self, log_strength):
-        """Log magnitudes beside the root mean square, and their slopes in `log_strength`.
-
-        Returns a list of pairs: of the features, then of their groups where given.
-        """
-        coefficients, slope = self.path.coefficients(log_strength)
-        if self.positive:
-            coefficients = coefficients.clamp_min(0)
-        square = coefficients.square().mean(2) * self.learned
-        growth = 2 * (coefficients * slope).mean(2) * self.learned
-        n_learned = self.learned.sum()
-        mean = square.sum(-1, keepdim=True) / n_learned
-        mean_growth = growth.sum(-1, keepdim=True) / n_learned
-        floor = MAGNITUDE_FLOOR**2
-
-        def relative(square, growth):
-            floored = square + floor * mean
-            known = floored > 0  # a pilot that is zero everywhere says nothing
-            safe = floored.where(known, torch.ones_like(floored))
-            log = ((safe / mean.where(mean > 0, torch.ones_like(mean))).log() / 2).where(
-                known, 0 * safe
-            )
-            rate = (growth + floor * mean_growth) / safe - mean_growth / mean.where(
-                mean > 0, torch.ones_like(mean)
-            )
-            return log, (rate / 2).where(known, 0 * safe)
-
-        pairs = [relative(square, growth)]
-        if self.membership is not None:
-            spread = (self.membership > 0).to(square)
-            pairs.append(
-                relative(square @ self.membership.mT @ spread, growth @ self.membership.mT @ spread)
-            )
-        return pairs
+    def _n_shape(self):
+        """How many numbers come before those of the basis."""
+        return 3 if self.membership is None else 4
 
     def log_weights(self, hyper):
-        pairs = self.magnitudes(hyper[:, 0])
-        strength = hyper[:, 1, None, None]
+        strength, exponent = hyper[:, 1, None, None], hyper[:, 2, None, None]
         if self.basis is not None:
-            strength = strength + (hyper[:, 2 + self.n_exponents :] @ self.basis)[:, None]
-        exponents = [hyper[:, 2 + i, None, None] for i in range(len(pairs))]
-        log_weights = strength - sum(e * log for e, (log, _) in zip(exponents, pairs, strict=True))
-        by_pilot = -sum(e * rate for e, (_, rate) in zip(exponents, pairs, strict=True))
-        jacobian = torch.stack(
-            [by_pilot, torch.ones_like(by_pilot), *(-log for log, _ in pairs)], dim=1
-        )
+            strength = strength + (hyper[:, self._n_shape :] @ self.basis)[:, None]
+        share = hyper[:, 3, None, None] if self.membership is not None else None
+        log, by_pilot, by_share = self._magnitudes(hyper[:, 0], share)
+        log_weights = strength - exponent * log
+        slopes = [-exponent * by_pilot, torch.ones_like(log), -log]
+        if share is not None:
+            slopes.append(-exponent * by_share)
+        jacobian = torch.stack(slopes, dim=1)
         if self.basis is not None:
             terms = self.basis[None, :, None].expand(len(hyper), -1, jacobian.shape[2], -1)
             jacobian = torch.cat([jacobian, terms], dim=1)
         inside = (log_weights >= self.limit[0]) & (log_weights <= self.limit[1])
         log_weights = log_weights.clamp(*self.limit) * self.learned + self.fixed
         return log_weights, jacobian * (inside * self.learned)[:, None]
+
+    def _magnitudes(self, log_strength, share):
+        """Log magnitudes beside the root mean square; slopes in `log_strength` and in `share`."""
+        square, growth = self._squares(log_strength)
+        n_learned = self.learned.sum()
+        mean = square.sum(-1, keepdim=True) / n_learned
+        mean_growth = growth.sum(-1, keepdim=True) / n_learned
+        by_share = torch.zeros_like(square)
+        if share is not None:
+            by_share = self._group_means(square) - square
+            growth = growth + share * (self._group_means(growth) - growth)
+            square = square + share * by_share
+        floored = square + MAGNITUDE_FLOOR**2 * mean
+        known = floored > 0  # a pilot that is zero everywhere says nothing
+        safe = floored.where(known, torch.ones_like(floored))
+        safe_mean = mean.where(mean > 0, torch.ones_like(mean))
+        rate = (growth + MAGNITUDE_FLOOR**2 * mean_growth) / safe - mean_growth / safe_mean
+        found = (safe / safe_mean).log(), rate, by_share / safe
+        return tuple((part / 2).where(known, 0 * safe) for part in found)
+
+    def _squares(self, log_strength):
+        """Squared coefficients of the pilot, mean over targets, and their slopes."""
+        coefficients, slope = self.path.coefficients(log_strength)
+        if self.positive:
+            coefficients = coefficients.clamp_min(0)
+        square = coefficients.square().mean(2) * self.learned
+        return square, 2 * (coefficients * slope).mean(2) * self.learned
+
+    def _group_means(self, values):
+        """The mean over its group for each learned feature, 0 for others."""
+        if self.membership is None:
+            return values
+        return values @ self.membership.mT @ (self.membership > 0).to(values)

@@ -34,6 +34,9 @@ class QuadraticLoss(Protocol):
     def value(self, params: torch.Tensor) -> torch.Tensor:
         """Value, shape (n_candidates,)."""
 
+    def by_fold(self, params: torch.Tensor) -> torch.Tensor:
+        """The folds' parts of it, but for constants, shape (n_candidates, n_folds)."""
+
     def gradient(self, params: torch.Tensor) -> torch.Tensor:
         """``G w - b``."""
 

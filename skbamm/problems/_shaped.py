@@ -34,10 +34,14 @@ class ShapedError(PenalizedError):
     shape: Bridge | Square = field(default_factory=Square)
     barrier: Barrier = field(default_factory=Barrier)
 
+    @property
+    def _power_basis(self):
+        return self.penalty.power_basis if isinstance(self.penalty, LinearPenalty) else None
+
     def power(self, hyper):
         if isinstance(self.penalty, LinearPenalty) and self.penalty.power_basis is not None:
             return self.penalty.powers(hyper)
-        return torch.full_like(hyper[:, :1, None, None], 2.0)
+        return hyper.new_full((len(hyper), 1, 1, 1), 2.0)
 
     def _alpha(self, hyper):
         return self.weights(hyper)[0][:, :, None]
@@ -111,16 +115,15 @@ class ShapedError(PenalizedError):
         )
 
     def _by_power(self, derivative):
-        learned = isinstance(self.penalty, LinearPenalty) and self.penalty.power_basis is not None
-        return derivative(self.shape) if learned else None
+        return None if self._power_basis is None else derivative(self.shape)
 
     def _pull_back_both(self, hyper, by_weight, by_power):
         """Gradient in `hyper` from the slopes in weights and powers, summed over targets."""
         gradient = self._pull_back(hyper, by_weight.sum(2))
-        if by_power is None or not isinstance(self.penalty, LinearPenalty):
+        basis = self._power_basis
+        if basis is None:
             return gradient
-        by_feature = (self._alpha(hyper) * by_power).sum((1, 2))
-        return gradient + by_feature @ self.penalty.power_basis.mT
+        return gradient + (self._alpha(hyper) * by_power).sum((1, 2)) @ basis.mT
 
 
 class ShapedProblem(PenaltyProblem):

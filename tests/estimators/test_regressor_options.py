@@ -71,9 +71,10 @@ def test_no_intercept_is_zero(data):
 
 
 @pytest.mark.parametrize("groups", [None, LABELS])
-def test_exponents_count_the_groups_where_given(data, groups):
+def test_groups_have_a_share_where_given(data, groups):
     model = regressor("adaptive", groups=groups, max_iter=0).fit(data.X, data.y)
-    assert model.exponents_.shape == ((1,) if groups is None else (2,))
+    assert model.exponents_.shape == (1,)
+    assert (model.group_share_ > 0) == (groups is not None)
 
 
 def test_group_alpha_is_the_strength_of_each_group(data):

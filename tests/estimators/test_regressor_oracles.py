@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.estimators._families import EXPONENT_BOUNDS
+from skbamm.estimators._families import EXPONENT_BOUNDS, SHARE_BOUNDS
 from tests.estimators.regression_data import make_regression
 from tests.reference import adaptive_ridge as reference
 
@@ -206,9 +206,14 @@ def test_adaptive_criterion_equals_the_plain_implementation(adaptive):
     np.testing.assert_allclose(model.criterion_, expected, rtol=1e-8)
 
 
+def adaptive_refit(model, data, groups):
+    trains = [train for train, _ in data.splits]
+    return reference.adaptive_refit(data.X, data.y, trains, model.hyper_, groups, data.weight)
+
+
 def test_adaptive_refit_equals_the_plain_implementation(adaptive):
     model, data, groups = adaptive
-    coef, _ = reference.adaptive_refit(data.X, data.y, model.hyper_, groups, data.weight)
+    coef, _ = adaptive_refit(model, data, groups)
     # Large exponents amplify the rounding of the pilot coefficients.
     atol = 1e-7 * np.abs(coef).max()
     np.testing.assert_allclose(np.atleast_2d(model.coef_), coef, rtol=1e-7, atol=atol)
@@ -216,14 +221,14 @@ def test_adaptive_refit_equals_the_plain_implementation(adaptive):
 
 def test_adaptive_alpha_equals_the_plain_implementation(adaptive):
     model, data, groups = adaptive
-    _, alpha = reference.adaptive_refit(data.X, data.y, model.hyper_, groups, data.weight)
+    _, alpha = adaptive_refit(model, data, groups)
     np.testing.assert_allclose(model.alpha_, alpha, rtol=1e-6)
 
 
 def test_no_local_search_improves_the_learned_numbers(adaptive):
     model, data, groups = adaptive
-    low = np.array([np.log(1e-8)] * 2 + [EXPONENT_BOUNDS[0]] * (len(model.hyper_) - 2))
-    high = np.array([np.log(1e6)] * 2 + [EXPONENT_BOUNDS[1]] * (len(model.hyper_) - 2))
+    shape = [EXPONENT_BOUNDS, SHARE_BOUNDS][: len(model.hyper_) - 2]
+    low, high = np.transpose([np.log([1e-8, 1e6])] * 2 + shape)
 
     def criterion(hyper):
         hyper = hyper.clip(low, high)

@@ -50,21 +50,19 @@ def adaptive_alpha(X, y, hyper, groups=None, weight=None):
     X, y : ndarray
         In the units in which the penalty acts; y of shape (n_samples, n_targets).
     hyper : sequence
-        Log pilot strength, log strength, exponent of the feature, [of its group].
+        Log pilot strength, log strength, exponent, [share of the group].
     groups : ndarray of shape (n_features,) or None
         Labels.
     """
     pilot, _ = ridge(X, y, np.exp(hyper[0]), weight)
     square = np.mean(pilot**2, axis=0)
     mean = square.mean()
-    magnitude = np.sqrt(square + MAGNITUDE_FLOOR**2 * mean)
-    alpha = np.exp(hyper[1]) * (magnitude / np.sqrt(mean)) ** -hyper[2]
-    if groups is not None:
-        for label in np.unique(groups):
-            members = groups == label
-            of_group = np.sqrt(np.mean(magnitude[members] ** 2))
-            alpha[members] *= (of_group / np.sqrt(mean)) ** -hyper[3]
-    return alpha
+    shared = square.copy()
+    for label in np.unique(groups) if groups is not None else []:
+        members = groups == label
+        shared[members] += hyper[3] * (square[members].mean() - square[members])
+    magnitude = np.sqrt((shared + MAGNITUDE_FLOOR**2 * mean) / mean)
+    return np.exp(hyper[1]) * magnitude ** -hyper[2]
 
 
 def held_out_error(X, y, splits, alpha_of, weight=None, *, standardize=True):
@@ -95,10 +93,18 @@ def adaptive_criterion(X, y, splits, hyper, groups=None, weight=None):
     return held_out_error(X, y, splits, alpha_of, weight)
 
 
-def adaptive_refit(X, y, hyper, groups=None, weight=None):
-    """Coefficients and penalty weights on all rows, in original units."""
+def adaptive_refit(X, y, trains, hyper, groups=None, weight=None):
+    """Coefficients on all rows and penalty weights, in original units.
+
+    The weights are the geometric mean of those that the folds' training rows give.
+    """
     X_scale, y_scale = scales(X, weight), scales(y.reshape(len(y), -1), weight)
     scaled, targets = X / X_scale, y.reshape(len(y), -1) / y_scale
-    alpha = adaptive_alpha(scaled, targets, hyper, groups, weight)
+    weights = np.ones(len(X)) if weight is None else weight
+    logs = [
+        np.log(adaptive_alpha(scaled[rows], targets[rows], hyper, groups, weights[rows]))
+        for rows in trains
+    ]
+    alpha = np.exp(np.mean(logs, axis=0))
     coef, _ = ridge(scaled, targets, alpha, weight)
     return coef * y_scale[:, None] / X_scale, alpha
