@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ._design import make_design
 from ._families import PenalizedFeatures, make_family
@@ -13,6 +14,7 @@ from ._folds import Folds, position_folds
 from ._groups import FeatureGroups
 from ._penalty_search import PenaltySearch
 from ._shrinkage import choose_shrinkage
+from ._tensors import to_numpy
 
 
 @dataclass(frozen=True)
@@ -61,44 +63,100 @@ class PenaltyOptions:
         return PenaltySearch(design, family)
 
 
-def learn_penalty(data, folds, validation, options, solver, *, initial_hyper, **run):
+@dataclass(frozen=True)
+class LearnedPenalty:
+    """What a fit found.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_targets, n_features)
+    intercept : ndarray of shape (n_targets,)
+    alpha, power : ndarray of shape (n_features,)
+    hyper : ndarray of shape (n_hyper,)
+        Mean over the repeats, as `exponents`, `group_share` and the criteria.
+    exponents : ndarray of shape (n_exponents,)
+    group_share, criterion, initial_criterion, shrinkage : float
+    first : Learned
+        The first repeat, which tells how the run went.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    alpha: np.ndarray
+    power: np.ndarray
+    hyper: np.ndarray
+    exponents: np.ndarray
+    group_share: float
+    criterion: float
+    initial_criterion: float
+    shrinkage: float
+    first: Any
+
+
+def learn_penalty(data, repeats, validation, options, solver, *, start, exact_zeros, **run):
     """Learn on the folds and refit.
 
     Parameters
     ----------
     data : RegressionRows
-    folds : Folds
+    repeats : list of Folds
+        Several assignments of rows to folds; the learned log weights are averaged over them.
     validation : RegressionRows or None
     options : PenaltyOptions
-    initial_hyper : ndarray or None
+    start : ndarray or None
         Numbers learned before, to start from as well.
+    exact_zeros : bool
     **run
-        Passed to `PenaltySearch.run`.
+        Passed to `PenaltySearch.best`.
 
     Returns
     -------
     learned : LearnedPenalty
     """
+    search, shrinkage = _first_search(data, repeats[0], validation, options, solver, run)
+    family = search.family
+    if start is not None and len(start) != family.n_hyper:
+        start = None
+    found = [search.best(solver, shrinkage=shrinkage, start=start, **run)]
+    for folds in repeats[1:] if family.n_hyper else []:
+        again = options.search(data, folds, validation, shrinkage)
+        start = to_numpy(found[0].hyper[0])
+        found.append(again.best(solver, shrinkage=shrinkage, start=start, only=True, **run))
+    log_weights = torch.stack([one.log_weights for one in found]).mean(0)
+    hyper = np.mean([to_numpy(one.hyper[0]) for one in found], axis=0)
+    return LearnedPenalty(
+        **search.refit(found[0], log_weights, exact_zeros=exact_zeros),
+        hyper=hyper,
+        exponents=hyper[family.exponents].copy(),
+        group_share=float(hyper[family.shares].sum()),
+        criterion=float(np.mean([one.criterion for one in found])),
+        initial_criterion=float(np.mean([one.initial_criterion for one in found])),
+        shrinkage=float(shrinkage),
+        first=found[0],
+    )
+
+
+def _first_search(data, folds, validation, options, solver, run):
+    """The search on the first folds, and its shrinkage: chosen where that is left open."""
     shrinkage = 0.0 if options.shrinkage == "auto" else float(options.shrinkage)
     search = options.search(data, folds, validation, shrinkage)
-    if options.shrinkage == "auto" and search.family.n_deviations:
+    if options.shrinkage != "auto" or not search.family.n_deviations:
+        return search, shrinkage
 
-        def make_search(part, candidate):
-            return options.search(data, part, validation, candidate)
+    def make_search(part, candidate):
+        return options.search(data, part, validation, candidate)
 
-        shrinkage = choose_shrinkage(
-            _nested(folds, validation),
-            make_search,
-            solver,
-            max_iter=run["max_iter"],
-            tol=run["tol"],
-            standard_errors=run["standard_errors"],
-        )
-        if np.isinf(shrinkage):
-            search = options.search(data, folds, validation, shrinkage)
-    if initial_hyper is not None and len(initial_hyper) != search.family.n_hyper:
-        initial_hyper = None
-    return search.run(solver, shrinkage=shrinkage, initial_hyper=initial_hyper, **run)
+    shrinkage = choose_shrinkage(
+        _nested(folds, validation),
+        make_search,
+        solver,
+        max_iter=run["max_iter"],
+        tol=run["tol"],
+        standard_errors=run["standard_errors"],
+    )
+    if np.isinf(shrinkage):
+        search = options.search(data, folds, validation, shrinkage)
+    return search, shrinkage
 
 
 def _nested(folds, validation):

@@ -34,37 +34,39 @@ STIFFNESS = 1e6
 
 
 @dataclass(frozen=True)
-class LearnedPenalty:
-    """What a search found.
+class Learned:
+    """What one search found on its folds.
 
     Attributes
     ----------
-    coef : ndarray of shape (n_targets, n_features)
-    intercept : ndarray of shape (n_targets,)
-    alpha, power : ndarray of shape (n_features,)
-    hyper : ndarray of shape (n_hyper,)
-    exponents : ndarray of shape (n_exponents,)
-    group_share : float
+    hyper : Tensor of shape (1, n_hyper)
+    params : Tensor of shape (1, n_folds, n_targets, n_features)
+        Solution of the lower level there.
+    problem : PenaltyProblem
     criterion, initial_criterion : float
-        Of the learned penalty, and of the best fit with one strength for all.
-    shrinkage : float
+        Held-out error there, and of the best fit with one strength for all.
     solution : Solution
     chosen : int
         Index of the chosen candidate in `solution`.
     """
 
-    coef: np.ndarray
-    intercept: np.ndarray
-    alpha: np.ndarray
-    power: np.ndarray
-    hyper: np.ndarray
-    exponents: np.ndarray
-    group_share: float
+    hyper: torch.Tensor
+    params: torch.Tensor
+    problem: PenaltyProblem
     criterion: float
     initial_criterion: float
-    shrinkage: float
     solution: Solution
     chosen: int
+
+    @property
+    def log_weights(self):
+        """Mean over the folds, shape (n_features,).
+
+        A feature is penalized little only if it looks important without any fold. (The
+        weights of a pilot on all rows predict worse: a column with entries in few rows looks
+        important there and nowhere else.)
+        """
+        return self.problem.lower.penalty.log_weights(self.hyper)[0][0].mean(0)
 
     @property
     def history(self):
@@ -104,7 +106,7 @@ class PenaltySearch:
         self.upper = HeldOutError(design.test) if upper is None else upper
         self.smoothing = 0.0  # known with the path
 
-    def run(
+    def best(
         self,
         solver,
         *,
@@ -112,14 +114,31 @@ class PenaltySearch:
         tol,
         standard_errors=0.0,
         shrinkage=0.0,
-        exact_zeros=False,
         callback=None,
-        initial_hyper=None,
+        start=None,
+        only=False,
     ):
-        """Learn on the folds, then refit on all rows with what was learned."""
+        """Learn on the folds.
+
+        Parameters
+        ----------
+        solver : str or Solver
+        max_iter, tol, callback
+            As for `solve`; `tol` beside the best global fit's error.
+        standard_errors, shrinkage : float
+        start : ndarray of shape (n_hyper,) or None
+            A further point to start from, before the family's own.
+        only : bool
+            Whether to start there alone.
+
+        Returns
+        -------
+        learned : Learned
+        """
         problem, common, starts = self._prepare()
-        if initial_hyper is not None:
-            starts = torch.cat([self.tensor(initial_hyper)[None], starts])
+        if start is not None:
+            given = self.tensor(start)[None]
+            starts = given if only else torch.cat([given, starts])
         bilevel, ceiling = self._bilevel(problem, common, starts, shrinkage)
         unit = max(ceiling, TINY)
         solution = solve(
@@ -132,28 +151,16 @@ class PenaltySearch:
         chosen = first_best(to_numpy(solution.criterion))
         if solution.status is Status.MAX_ITER and solution.residual[chosen] <= tol * unit:
             solution = replace(solution, status=Status.CONVERGED)  # only the others have not
-        best = solution.hyper[chosen : chosen + 1], float(solution.criterion[chosen])
-        params = solution.params[chosen : chosen + 1]
-        if not best[1] < ceiling * (1 - PREFERENCE):
-            best, params = (common, ceiling), problem.solve_lower(common, params)
-        hyper, params = best[0], params
+        hyper, params = solution.hyper[chosen, None], solution.params[chosen, None]
+        if not float(solution.criterion[chosen]) < ceiling * (1 - PREFERENCE):
+            hyper, params = common, problem.solve_lower(common, params)
         # Two folds have no standard error to speak of.
         if self._strengthens and standard_errors > 0 and self.design.train.n_folds > 2:
             hyper, params = _strengthen(
                 bilevel, self.upper, self.family.strengths, hyper, params, ceiling, standard_errors
             )
-        fitted = self._refit(problem, hyper, params, exact_zeros)
-        return LearnedPenalty(
-            **fitted,
-            hyper=to_numpy(hyper[0]),
-            exponents=to_numpy(hyper[0, self.family.exponents]),
-            group_share=float(hyper[0, self.family.shares].sum()),
-            criterion=float(self.upper.value(hyper, params)[0]),
-            initial_criterion=ceiling,
-            shrinkage=float(shrinkage),
-            solution=solution,
-            chosen=chosen,
-        )
+        criterion = float(self.upper.value(hyper, params)[0])
+        return Learned(hyper, params, problem, criterion, ceiling, solution, chosen)
 
     def learn(self, solver, *, max_iter, tol, shrinkages):
         """The numbers learned from the common start, for each of some shrinkages.
@@ -234,25 +241,23 @@ class PenaltySearch:
         low, high = self.tensor(self.family.bounds()).unbind(1)
         return problem.problem(starts, low, high), ceiling
 
-    def _refit(self, problem, hyper, params, exact_zeros):
-        """Coefficients and weights on all rows.
+    def refit(self, learned, log_weights, *, exact_zeros):
+        """Coefficients and weights on all rows, in the units of the data.
 
-        A weight is the geometric mean of the folds': a feature is penalized little only if it
-        looks important without any fold. (The weights of a pilot on all rows predict worse:
-        a column with entries in few rows looks important there and nowhere else.)
+        Returns
+        -------
+        fitted : dict
+            ``coef`` (n_targets, n_features), ``intercept`` (n_targets,), ``alpha`` and
+            ``power`` (n_features,).
         """
-        power = self.family.power(to_numpy(hyper[0]))
-        log_weights = problem.lower.penalty.log_weights(hyper)[0][0].mean(0)
+        power = self.family.power(to_numpy(learned.hyper[0]))
         nothing = log_weights.new_zeros(0, len(log_weights))
         penalty = LinearPenalty(nothing, log_weights, 1)
         if not self.family.is_square:
             penalty = replace(penalty, power_basis=nothing, fixed_power=self.tensor(power))
-        loss = self.design.all_rows()
         coefficients = refit(
-            self._problem(loss, penalty),
-            problem,
-            hyper,
-            params,
+            self._problem(self.design.all_rows(), penalty),
+            learned,
             exact_zeros=exact_zeros,
             is_lasso=self.family.kind == "l1",
             positive=self.family.features.positive,

@@ -12,47 +12,45 @@ from ._tensors import to_numpy, to_tensor
 EXCLUSION = 1e12
 
 
-def refit(final, problem, hyper, params, *, exact_zeros, is_lasso, positive):
+def refit(final, learned, *, exact_zeros, is_lasso, positive):
     """Coefficients on all rows, shape (n_targets, n_features).
 
     Parameters
     ----------
     final : PenaltyProblem
         Its lower level is the loss of all rows, as a single fold; nothing is learned in it.
-    problem : PenaltyProblem
-        That of the folds, `params` being their solution at `hyper`.
+    learned : Learned
+        From the folds.
     exact_zeros : bool
         Whether features that do not matter get a coefficient of exactly zero.
     is_lasso : bool
         Whether the penalty itself is a weighted lasso.
     positive : bool
     """
-    loss = final.lower.loss
-    nothing = hyper[:, :0]
+    loss, nothing = final.lower.loss, learned.hyper[:, :0]
     if is_lasso:
         weights = to_numpy(final.lower.weights(nothing)[0][0])
         weights = np.repeat(weights, loss.zeros().shape[1], axis=0)
         coef = weighted_lasso(loss, 0, weights, np.ones(1), positive=positive, tol=FINAL_TOL)
-        return to_tensor(coef[0], params.device)
+        return to_tensor(coef[0], learned.params.device)
     solved = final.solve_lower(nothing, loss.zeros()[None])
     if exact_zeros:
-        return _sparse(final, problem, hyper, params, solved, positive)
+        weights = to_numpy(final.lower.majorizer(nothing, solved)[0, 0].sqrt())
+        return _sparse(loss, weights, learned, positive)
     return _without_negative(final, nothing, solved)[0, 0] if positive else solved[0, 0]
 
 
-def _sparse(final, problem, hyper, params, solved, positive):
+def _sparse(loss, weights, learned, positive):
     """A lasso on columns divided by the roots of their learned weights.
 
-    Its strength has the lowest held-out error on the same folds, or a larger strength whose
+    Its strength has the lowest held-out error on the same folds, or is a larger one whose
     error is within half a standard error of that.
     """
-    train, device = problem.lower.loss, params.device
-    weights = to_numpy(problem.lower.majorizer(hyper, params)[0].sqrt())
-    strengths, fits = lasso_fits(train, weights, positive=positive, device=device)
-    errors = to_numpy(problem.upper.by_fold(fits)) * train.n_folds
+    lower, device = learned.problem.lower, learned.params.device
+    by_fold = to_numpy(lower.majorizer(learned.hyper, learned.params)[0].sqrt())
+    strengths, fits = lasso_fits(lower.loss, by_fold, positive=positive, device=device)
+    errors = to_numpy(learned.problem.upper.by_fold(fits)) * lower.loss.n_folds
     strength = _half_standard_error_rule(strengths, errors)
-    loss = final.lower.loss
-    weights = to_numpy(final.lower.majorizer(hyper[:, :0], solved)[0, 0].sqrt())
     grid = np.append(strengths[strengths > strength], strength)
     coef = weighted_lasso(loss, 0, weights, grid, positive=positive, tol=FINAL_TOL)
     return to_tensor(coef[-1], device)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
+from numbers import Integral, Real
+from operator import attrgetter
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
@@ -193,6 +194,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         "exact_zeros": ["boolean"],
         "alpha_features": ["array-like", None],
         "shrinkage": [Real, str],
+        "n_repeats": [Interval(Integral, 1, None, closed="left")],
         "alpha_per_target": ["boolean"],
     }
 
@@ -205,6 +207,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         alpha_features=None,
         shrinkage="auto",
         cv=5,
+        n_repeats=1,
         solver="sl-bamm",
         alpha_bounds=(1e-9, 1e6),
         standard_errors=0.5,
@@ -226,6 +229,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.alpha_features = alpha_features
         self.shrinkage = shrinkage
         self.cv = cv
+        self.n_repeats = n_repeats
         self.solver = solver
         self.alpha_bounds = alpha_bounds
         self.standard_errors = standard_errors
@@ -277,11 +281,13 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         """
         data = regression_rows(self, X, y, sample_weight)
         validation = validation_rows(self, data, X_val, y_val, sample_weight_val)
-        folds = self._folds(data, validation)
+        repeats = self._repeats(data, validation)
         options = self._options(data.X.shape[1])
         targets = range(data.y.shape[1]) if self.alpha_per_target else [slice(None)]
         learned = [
-            self._learn(data.target(t), folds, validation and validation.target(t), options, number)
+            self._learn(
+                data.target(t), repeats, validation and validation.target(t), options, number
+            )
             for number, t in enumerate(targets)
         ]
         self._store(learned, options.groups, single_target=data.single_target)
@@ -302,11 +308,14 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
-    def _folds(self, data, validation):
-        if validation is None:
-            y = data.y[:, 0] if data.single_target else data.y
-            return make_folds(self.cv, data.X, y, seed=self._seed())
-        return Folds([(np.arange(len(data)), np.arange(len(validation)))])
+    def _repeats(self, data, validation):
+        """The folds; several assignments of them where `cv` is an int."""
+        if validation is not None:
+            return [Folds([(np.arange(len(data)), np.arange(len(validation)))])]
+        y = data.y[:, 0] if data.single_target else data.y
+        n_repeats = self.n_repeats if isinstance(self.cv, Integral) else 1
+        seed = self._seed()
+        return [make_folds(self.cv, data.X, y, seed=seed + repeat) for repeat in range(n_repeats)]
 
     def _options(self, n_features):
         from ._penalty_learning import PenaltyOptions
@@ -333,16 +342,16 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             },
         )
 
-    def _learn(self, data, folds, validation, options, number):
+    def _learn(self, data, repeats, validation, options, number):
         from ._penalty_learning import learn_penalty
 
         return learn_penalty(
             data,
-            folds,
+            repeats,
             validation,
             options,
             self.solver,
-            initial_hyper=self._previous_hyper(number),
+            start=self._previous_hyper(number),
             standard_errors=self.standard_errors,
             exact_zeros=self.exact_zeros,
             max_iter=self.max_iter,
@@ -358,7 +367,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
     def _store(self, learned, groups, *, single_target):
         def stacked(name):
-            values = [getattr(one, name) for one in learned]
+            values = [attrgetter(name)(one) for one in learned]
             return np.stack(values) if self.alpha_per_target and not single_target else values[0]
 
         coef = np.concatenate([one.coef for one in learned])
@@ -371,15 +380,17 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.group_share_ = stacked("group_share")
         self.hyper_ = stacked("hyper")
         self.shrinkage_ = stacked("shrinkage")
-        for name in ("criterion", "initial_criterion", "hypergradient_norm", "residual"):
-            setattr(self, f"{name}_", stacked(name))
+        self.criterion_ = stacked("criterion")
+        self.initial_criterion_ = stacked("initial_criterion")
+        self.hypergradient_norm_ = stacked("first.hypergradient_norm")
+        self.residual_ = stacked("first.residual")
         by_group = [groups.geometric_means(one.alpha) for one in learned]
-        histories = [one.history for one in learned]
+        histories = [one.first.history for one in learned]
         several = self.alpha_per_target and not single_target
         self.group_alpha_ = by_group if several else by_group[0]
         self.history_ = histories if several else histories[0]
-        self.n_iter_ = max(one.solution.n_iter for one in learned) + 1
-        worst = max(learned, key=lambda one: one.residual)
+        self.n_iter_ = max(one.first.solution.n_iter for one in learned) + 1
+        worst = max((one.first for one in learned), key=lambda first: first.residual)
         self.status_ = self._describe(worst.solution, worst.residual)
 
     def __sklearn_tags__(self):

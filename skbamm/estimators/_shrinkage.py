@@ -14,7 +14,7 @@ def check_shrinkage(shrinkage):
     """Raise unless ``shrinkage`` is "auto" or a number from 0 to infinity."""
     if isinstance(shrinkage, str) and shrinkage == "auto":
         return
-    if isinstance(shrinkage, Real) and not isinstance(shrinkage, bool) and shrinkage >= 0:
+    if isinstance(shrinkage, Real) and not isinstance(shrinkage, bool) and float(shrinkage) >= 0:
         return
     raise ValueError(
         f"shrinkage must be 'auto' or a number >= 0 (numpy.inf: no deviations): got {shrinkage!r}."
