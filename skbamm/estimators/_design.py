@@ -20,6 +20,11 @@ from ._moments import (
 from ._regression_input import RegressionRows
 from ._tensors import to_numpy, to_tensor
 
+# With more features, memory counts, and eigenvectors cost more than a few Cholesky factors;
+LARGE = 300
+# not so with many targets, each of which needs a ridge path of its own.
+FEW_TARGETS = 8
+
 
 class Design:
     """What both ways of handling the data share: scales, and the way back to raw units.
@@ -33,6 +38,9 @@ class Design:
     scale : ndarray of shape (n_penalized,)
     target_scale : ndarray of shape (n_targets,)
     """
+
+    #: Whether learning begins from the best start alone, not from all of them at once.
+    single_start = False
 
     def __init__(self, penalized, fit_intercept, standardize, device):
         self.penalized = penalized
@@ -90,8 +98,14 @@ class Design:
 
 def make_design(data, folds, validation=None, **options):
     """Rows where there are more features than rows, Gram matrices elsewhere."""
-    kind = RowDesign if data.X.shape[1] > len(data) else GramDesign
-    return kind(data, folds, validation, **options)
+    if data.X.shape[1] > len(data):
+        return RowDesign(data, folds, validation, **options)
+    is_partition = validation is None and folds.label is not None
+    if is_partition and data.X.shape[1] > LARGE and data.y.shape[1] <= FEW_TARGETS:
+        from ._shared_design import SharedGramDesign
+
+        return SharedGramDesign(data, folds, validation, **options)
+    return GramDesign(data, folds, validation, **options)
 
 
 class GramDesign(Design):
@@ -108,9 +122,12 @@ class GramDesign(Design):
             moments.total[-1, :-1] / n_rows, np.diag(moments.total)[:-1] / n_rows, shift
         )
         self._order = self._column_order(moments.total)
+        self._set_losses(moments)
+
+    def _set_losses(self, moments):
         self._total = self._scaled(moments.total)
         keep = (moments.train[:, -1, -1] > 0) & (moments.test[:, -1, -1] > 0)
-        _require_folds(keep)
+        require_folds(keep.any())
         train, test = self._scaled(moments.train[keep]), self._scaled(moments.test[keep])
         train, test, _ = residual_moments(train, test, self._n_nuisance)
         fold_weight = moments.test[keep, -1, -1] / moments.test[keep, -1, -1].sum()
@@ -188,7 +205,7 @@ class RowDesign(Design):
                 stack([data.X, validation.X]), np.vstack([data.y, validation.y]), None
             )
         keep = (train.sum(axis=1) > 0) & (test.sum(axis=1) > 0)
-        _require_folds(keep)
+        require_folds(keep.any())
         train, test = train[keep], test[keep]
         self._all = np.pad(weight / weight.sum(), (0, train.shape[1] - len(weight)))[None]
         self._arrays = self._scaled_arrays(stacked)
@@ -259,8 +276,8 @@ def _means_and_squares(data, shift):
     return mean / total, square / total
 
 
-def _require_folds(keep):
-    if not keep.any():
+def require_folds(any_folds):
+    if not any_folds:
         raise ValueError(
             "cv must give at least one split whose training rows and test rows both have "
             "positive sample weights: got none."

@@ -219,3 +219,50 @@ def residual_moments(train, test, n_eliminated: int):
         return moments[..., kept, kept] - cross - np.swapaxes(cross, -1, -2) + inner
 
     return residual(train), residual(test), coefficients
+
+
+def centre_parts(total, parts, n_eliminated: int):
+    """Regress columns on the last ones, all rows on all rows and each fold on its training rows.
+
+    Works in place: afterwards the training rows' moments are ``total - parts[k]``, those of
+    the held-out rows ``parts[k] + roots[k]' roots[k]``, but for the eliminated columns.
+
+    Parameters
+    ----------
+    total : ndarray of shape (d, d)
+        Moments of all rows.
+    parts : ndarray of shape (n_folds, d, d)
+        Of the held-out rows, which add up to `total`.
+
+    Returns
+    -------
+    roots : ndarray of shape (n_folds, n_eliminated, d - n_eliminated)
+    coefficients : ndarray of shape (n_eliminated, d - n_eliminated)
+        Of the eliminated columns in the regression of all rows.
+    """
+    gone = slice(len(total) - n_eliminated, None)
+    values, vectors = np.linalg.eigh(total[gone, gone])
+    root = np.sqrt(values.clip(0))[:, None] * vectors.T
+    centred = total.copy()
+    coefficients = _eliminate(centred, n_eliminated)
+    roots = np.empty((len(parts), *coefficients.shape))
+    train = np.empty_like(total)
+    for k, part in enumerate(parts):
+        np.subtract(total, part, out=train)
+        # The residuals of all rows are orthogonal to the eliminated columns: other
+        # coefficients add the square of their difference.
+        roots[k] = root @ (_eliminate(train, n_eliminated) - coefficients)
+        np.subtract(centred, train, out=part)
+    total[:] = centred
+    return roots, coefficients
+
+
+def _eliminate(square, n_eliminated, size=256):
+    """Regress the first columns of moments on the last ones, in place; their coefficients."""
+    n_kept = len(square) - n_eliminated
+    inverse = np.linalg.pinv(square[n_kept:, n_kept:], hermitian=True)
+    coefficients = inverse @ square[n_kept:, :n_kept]
+    for start in range(0, n_kept, size):
+        rows = slice(start, min(start + size, n_kept))
+        square[rows, :n_kept] -= square[rows, n_kept:] @ coefficients
+    return coefficients

@@ -110,12 +110,17 @@ class PenaltySearch:
         penalty = self._penalty(path, train.n_folds)
         problem = PenaltyProblem(train, self.design.test, penalty)
         ridge, starts = self._starts(path, penalty, problem.upper)
+        ceiling = _criterion(problem, ridge)
         if initial_hyper is not None:
             starts = torch.cat([self._tensor(initial_hyper)[None], starts])
         if penalty.n_hyper == 0:
             max_iter = 0
-        bilevel = problem.problem(starts, *self._bounds(penalty))
-        ceiling = float(bilevel.criterion(ridge, bilevel.initial_params[:1])[0])
+        bounds = self._bounds(penalty)
+        if self.design.single_start and len(starts) > 1:
+            starts = starts.clamp(*bounds)
+            chosen = first_best(np.array([_criterion(problem, start[None]) for start in starts]))
+            starts = starts[chosen : chosen + 1]
+        bilevel = problem.problem(starts, *bounds)
         solution = solve(
             bilevel, solver, max_iter=max_iter, tol=tol * max(ceiling, TINY), callback=callback
         )
@@ -174,8 +179,8 @@ class PenaltySearch:
             nothing = self._tensor(np.zeros((1, 0)))
             return nothing, nothing
         grid = self._tensor(np.log(PATH * self.design.unit).clip(*self.log_bounds))
-        coefficients, _ = path.coefficients(grid)
-        best = grid[first_best(to_numpy(upper.value(grid, coefficients)))]
+        errors = upper.value(grid, path.survey(grid))
+        best = grid[first_best(to_numpy(errors))]
         ridge = torch.zeros_like(best).repeat(1, penalty.n_hyper)
         if isinstance(penalty, GroupPenalty):
             ridge += best
@@ -201,6 +206,12 @@ class PenaltySearch:
         return LearnedPenalty(
             coef, intercept, alpha, hyper, exponents, criterion, ceiling, solution, chosen
         )
+
+
+def _criterion(problem, hyper):
+    """Held-out error at one point, of shape (1, n_hyper)."""
+    params = problem.solve_lower(hyper, problem.lower.loss.zeros()[None])
+    return float(problem.upper.value(hyper, params)[0])
 
 
 def _strengthen(problem, hyper, params, ceiling, standard_errors):

@@ -14,6 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+# Added to a Gram matrix that rounding made indefinite, beside its mean diagonal.
+JITTER = (1e-10, 1e-6)
+
 
 def fold_product(columns, matrices):
     """``columns @ matrices`` fold by fold, without a copy of the matrices for each candidate.
@@ -47,20 +50,30 @@ class QuadraticLoss(Protocol):
         """A weighted sum of two losses of the same folds."""
 
     def metric(self, penalty: torch.Tensor):
-        """Inverse of ``G + diag(penalty)``, exact."""
+        """Inverse of ``G + diag(penalty)``, exact.
+
+        Parameters
+        ----------
+        penalty : Tensor of shape (n_candidates, n_folds, [n_targets,] n_features)
+            One for all targets, or one for each.
+        """
 
 
-@dataclass(frozen=True)
-class GramLoss:
-    """Loss from the folds' Gram matrices: no cost in the number of rows."""
+class MomentLoss:
+    """What losses share that hold the moments ``b`` and can multiply by ``G``.
 
-    gram: torch.Tensor  # (n_folds, n_features, n_features)
-    moment: torch.Tensor  # (n_folds, n_targets, n_features)
-    constant: torch.Tensor  # (), summed over folds and targets
+    Attributes
+    ----------
+    moment : Tensor of shape (n_folds, n_targets, n_features)
+    constant : Tensor, scalar
+        Summed over folds and targets.
+    """
 
-    @property
-    def n_folds(self):
-        return len(self.gram)
+    moment: torch.Tensor
+    constant: torch.Tensor
+
+    def product(self, vector):
+        raise NotImplementedError
 
     def value(self, params):
         return self.by_fold(params).sum(1) + self.constant
@@ -73,6 +86,19 @@ class GramLoss:
 
     def zeros(self):
         return torch.zeros_like(self.moment)
+
+
+@dataclass(frozen=True)
+class GramLoss(MomentLoss):
+    """Loss from the folds' Gram matrices: no cost in the number of rows."""
+
+    gram: torch.Tensor  # (n_folds, n_features, n_features)
+    moment: torch.Tensor
+    constant: torch.Tensor
+
+    @property
+    def n_folds(self):
+        return len(self.gram)
 
     def combine(self, factor, other, other_factor):
         return GramLoss(
@@ -92,22 +118,29 @@ class GramLoss:
 class GramMetric:
     """Inverse of ``G + diag(penalty)`` for each candidate and fold, by Cholesky."""
 
-    factor: torch.Tensor  # (n_candidates, n_folds, n_features, n_features)
+    factor: torch.Tensor  # (n_candidates, n_folds, [n_targets,] n_features, n_features)
     exact = True
 
     @classmethod
     def build(cls, gram, penalty):
+        if penalty.ndim == 4:
+            gram = gram[:, None]
         matrix = gram + torch.diag_embed(penalty)
         factor, failed = torch.linalg.cholesky_ex(matrix)
-        if bool(failed.any()):
+        for jitter in JITTER:
+            if not bool(failed.any()):
+                break
             # Rounding made a singular Gram matrix indefinite: a ridge of its own size helps.
-            size = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
-            jitter = 1e-10 * size * (failed > 0)
-            matrix = matrix + torch.diag_embed(jitter[..., None].expand_as(penalty))
-            factor = torch.linalg.cholesky_ex(matrix)[0]
+            size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+            added = (jitter * size * (failed > 0))[..., None]
+            factor, failed = torch.linalg.cholesky_ex(
+                matrix + torch.diag_embed(added.expand_as(penalty))
+            )
         return cls(factor)
 
     def solve(self, vector):
+        if self.factor.ndim == 5:
+            return torch.cholesky_solve(vector[..., None], self.factor)[..., 0]
         return torch.cholesky_solve(vector.mT, self.factor).mT
 
     def minimizer(self, loss, like):

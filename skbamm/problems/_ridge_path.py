@@ -26,12 +26,18 @@ class RidgePath(Protocol):
             The slope is the derivative in `log_strength`.
         """
 
+    def survey(self, log_strength: torch.Tensor) -> torch.Tensor:
+        """Coefficients alone, good enough to compare many strengths."""
 
-def _shrunken(values, target, log_strength):
-    """``target / (values + strength)`` and its derivative in the log strength."""
+
+def shrunken(values, target, log_strength):
+    """``target / (values + strength)`` and its derivative in the log strength.
+
+    `values` and `target` must broadcast to (n_folds, n_targets, n_values).
+    """
     strength = log_strength.exp()[:, None, None, None]
-    ratio = target / (values[:, None] + strength)
-    return ratio, -ratio * strength / (values[:, None] + strength)
+    ratio = target / (values + strength)
+    return ratio, -ratio * strength / (values + strength)
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,11 @@ class GramPath:
     def coefficients(self, log_strength):
         return tuple(
             fold_product(rotated, self.vectors.mT)
-            for rotated in _shrunken(self.values, self.target, log_strength)
+            for rotated in shrunken(self.values[:, None], self.target, log_strength)
         )
+
+    def survey(self, log_strength):
+        return self.coefficients(log_strength)[0]
 
 
 @dataclass(frozen=True)
@@ -76,5 +85,8 @@ class RowPath:
     def coefficients(self, log_strength):
         return tuple(
             self.rows.adjoint(self.root_weight * fold_product(rotated, self.vectors.mT))
-            for rotated in _shrunken(self.values, self.target, log_strength)
+            for rotated in shrunken(self.values[:, None], self.target, log_strength)
         )
+
+    def survey(self, log_strength):
+        return self.coefficients(log_strength)[0]
