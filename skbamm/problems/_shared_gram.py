@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from ._factor import factorize, solve_factorized
 from ._quadratic import JITTER, GramLoss, MomentLoss, fold_product
+from ._scaled_solutions import ScaledSolutions
 
 # How many products are kept: params, the multiplier, and the params of a point that is tried.
 REMEMBERED = 4
@@ -149,6 +151,8 @@ class StoredMetric:
         return self.loss.store.solve(self.loss, self.penalty, vector)
 
     def minimizer(self, loss, like):
+        if self.penalty.ndim == 3 and loss is self.loss:
+            return loss.store.minimizer(loss, self.penalty)
         return self.solve(loss.moment.expand_as(like))
 
 
@@ -176,6 +180,28 @@ class FactorStore:
                     solution[candidate, fold, target] = factor.solve(columns[[target]])[0]
         return solution
 
+    def minimizer(self, loss, penalty):
+        """Solutions for the loss's moments, without new factors for a multiple of a penalty."""
+        solution = loss.moment.repeat(len(penalty), 1, 1, 1)
+        for place in np.ndindex(*penalty.shape[:2]):
+            scaled = self._scaled(place, loss.moment[place[1]], penalty[place])
+            if scaled is None:
+                scaled = self.factor(loss, place, penalty[place]).solve(solution[place])
+            solution[place] = scaled
+        return solution
+
+    def _scaled(self, place, moment, penalty):
+        """Solutions from the factor of a penalty that this one is a multiple of, or None."""
+        known = self._factors.get(place)
+        if known is None or torch.equal(known.penalty, penalty):
+            return None
+        ratios = penalty / known.penalty
+        ratio = float(ratios[0])
+        if not bool(((ratios - ratio).abs() <= 1e-12 * ratio).all()):
+            return None
+        solutions = [one.solution(ratio) for one in known.scaled(moment)]
+        return None if any(one is None for one in solutions) else torch.stack(solutions)
+
     def factor(self, loss, place, penalty):
         """Factor of the Hessian of ``place = (candidate, fold, ...)``."""
         known = self._factors.pop(place, None)
@@ -193,6 +219,7 @@ class PenalizedFactor:
     matrix: torch.Tensor
     scale: float
     penalty: torch.Tensor
+    _scaled: list = field(default_factory=list, repr=False)
 
     @classmethod
     def build(cls, loss, fold, penalty, out=None):
@@ -207,3 +234,9 @@ class PenalizedFactor:
 
     def solve(self, rows):
         return solve_factorized(self.matrix, rows) / self.scale
+
+    def scaled(self, moment):
+        """Solutions for multiples of the penalty, one record for each row of `moment`."""
+        if not self._scaled:
+            self._scaled.extend(ScaledSolutions(self, row) for row in moment)
+        return self._scaled
