@@ -20,9 +20,11 @@ from ._moments import (
 from ._regression_input import RegressionRows
 from ._tensors import to_numpy, to_tensor
 
-# With more features, memory counts, and eigenvectors cost more than a few Cholesky factors;
+# With more features, one start is enough (on real tables with more features than rows it did
+# no worse than two), and on the Gram path memory counts and eigenvectors cost more than a few
+# Cholesky factors,
 LARGE = 300
-# not so with many targets, each of which needs a ridge path of its own.
+# unless each of many targets needs a ridge path of its own.
 FEW_TARGETS = 8
 
 
@@ -39,11 +41,10 @@ class Design:
     target_scale : ndarray of shape (n_targets,)
     """
 
-    #: Whether learning begins from the best start alone, not from all of them at once.
-    single_start = False
-
     def __init__(self, penalized, fit_intercept, standardize, device):
         self.penalized = penalized
+        #: Whether learning begins from the best start alone, not from all of them at once.
+        self.single_start = len(penalized) > LARGE
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.device = device

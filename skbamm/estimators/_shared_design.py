@@ -17,9 +17,6 @@ class SharedGramDesign(GramDesign):
     They are scaled and centred where they stand.
     """
 
-    # The factors of several starts would take more memory than the matrices.
-    single_start = True
-
     def _set_losses(self, moments):
         total, parts = moments.total, moments.test
         n_rows = total[-1, -1]

@@ -9,10 +9,13 @@ p x p matrix is ever formed for p > n.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
+
+from ._rows import CountedRows, KernelFactor, Rows
 
 # Added to a Gram matrix that rounding made indefinite, beside its mean diagonal.
 JITTER = (1e-10, 1e-6)
@@ -147,70 +150,6 @@ class GramMetric:
         return self.solve(loss.moment.expand_as(like))
 
 
-class Rows:
-    """Design, targets and the columns that are regressed out, fold by fold.
-
-    Parameters
-    ----------
-    design : ndarray or sparse matrix of shape (n_rows, n_features)
-        Only products with it are taken.
-    targets : Tensor of shape (n_targets, n_rows)
-    nuisance : Tensor of shape (n_rows, n_nuisance)
-        Intercept and unpenalized columns: fitted without a penalty on each fold's
-        training rows, applied to all rows.
-    train_weight : Tensor of shape (n_folds, n_rows)
-        Sums to 1 in each fold.
-    """
-
-    def __init__(self, design, targets, nuisance, train_weight):
-        self.is_dense = isinstance(design, np.ndarray)
-        self.design: Any = torch.as_tensor(design).to(targets) if self.is_dense else design.tocsr()
-        self.nuisance = nuisance
-        self.train_weight = train_weight
-        weighted = train_weight[:, :, None] * nuisance
-        self.regression = torch.linalg.pinv(nuisance.T @ weighted, hermitian=True) @ weighted.mT
-        self.targets = self.residual(targets.expand(1, len(train_weight), *targets.shape))
-
-    def residual(self, columns):
-        """What the training fit on the nuisance columns leaves; shape (..., n_folds, T, n_rows)."""
-        return columns - (columns @ self.regression.mT) @ self.nuisance.T
-
-    def residual_adjoint(self, columns):
-        return columns - (columns @ self.nuisance) @ self.regression
-
-    def fitted(self, params):
-        """``X w`` with the nuisance columns regressed out."""
-        if self.is_dense:
-            return self.residual(params @ self.design.T)
-        flat = params.reshape(-1, params.shape[-1]).cpu().numpy()
-        product = torch.from_numpy(np.ascontiguousarray((self.design @ flat.T).T)).to(params)
-        return self.residual(product.reshape(*params.shape[:-1], -1))
-
-    def adjoint(self, columns):
-        """Transpose of `fitted`."""
-        columns = self.residual_adjoint(columns)
-        if self.is_dense:
-            return columns @ self.design
-        flat = columns.reshape(-1, columns.shape[-1]).cpu().numpy()
-        product = torch.from_numpy(np.ascontiguousarray((self.design.T @ flat.T).T)).to(columns)
-        return product.reshape(*columns.shape[:-1], -1)
-
-    def kernel(self, inverse_penalty):
-        """``R X diag(inverse_penalty) X' R'`` for each candidate and fold."""
-        n_rows = self.targets.shape[-1]
-        kernel = self.train_weight.new_empty(*inverse_penalty.shape[:2], n_rows, n_rows)
-        for index in np.ndindex(*inverse_penalty.shape[:2]):
-            kernel[index] = self._plain_kernel(inverse_penalty[index])
-        return self.residual(self.residual(kernel).mT)
-
-    def _plain_kernel(self, scale):
-        if self.is_dense:
-            half = self.design * scale.sqrt()
-            return half @ half.T
-        half = self.design.multiply(scale.sqrt().cpu().numpy()).tocsr()
-        return torch.from_numpy((half @ half.T).toarray()).to(self.train_weight)
-
-
 @dataclass(frozen=True)
 class RowLoss:
     """Loss from the rows themselves: products with X cost n_rows * n_features."""
@@ -237,7 +176,16 @@ class RowLoss:
         return RowLoss(self.rows, factor * self.weight + other_factor * other.weight)
 
     def metric(self, penalty):
-        return RowMetric.build(self.rows, self.weight, penalty)
+        return RowMetric.build(self.counted, penalty, self._latest)
+
+    @cached_property
+    def counted(self):
+        return CountedRows(self.rows, self.weight)
+
+    @cached_property
+    def _latest(self):
+        """The last metric's penalties and factors, for candidates that have not moved."""
+        return {}
 
     def gradient(self, params):
         residual = self.rows.fitted(params) - self.rows.targets
@@ -251,27 +199,34 @@ class RowLoss:
 class RowMetric:
     """Inverse of ``B'B + diag(penalty)``, B of shape (n_rows, n_features), by Woodbury."""
 
-    rows: Rows
-    root_weight: torch.Tensor  # (n_folds, 1, n_rows)
-    inverse_penalty: torch.Tensor  # (n_candidates, n_folds, 1, n_features)
-    factor: torch.Tensor  # (n_candidates, n_folds, n_rows, n_rows)
+    counted: CountedRows
+    inverse_penalty: torch.Tensor  # (n_candidates, n_folds, n_targets or 1, n_features)
+    factors: dict  # by candidate, fold and target
     exact = True
 
     @classmethod
-    def build(cls, rows, weight, penalty):
-        root = weight.sqrt()
-        kernel = root[:, :, None] * rows.kernel(1 / penalty) * root[:, None, :]
-        eye = torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
-        factor = torch.linalg.cholesky_ex(kernel + eye)[0]
-        return cls(rows, root[:, None], 1 / penalty[:, :, None], factor)
+    def build(cls, counted, penalty, latest):
+        inverse = 1 / (penalty if penalty.ndim == 4 else penalty[:, :, None])
+        factors = {}
+        for place in np.ndindex(*inverse.shape[:3]):
+            scale, factor = latest.get(place, (None, None))
+            if scale is None or not torch.equal(scale, inverse[place]):
+                factor = KernelFactor.build(counted, place[1], inverse[place])
+                latest[place] = inverse[place].clone(), factor
+            factors[place] = factor
+        return cls(counted, inverse, factors)
 
     def solve(self, vector):
         scaled = self.inverse_penalty * vector
-        return scaled - self._back(self.root_weight * self.rows.fitted(scaled))
+        return scaled - self._back(self.counted.gather(self.counted.rows.fitted(scaled)))
 
     def minimizer(self, loss, like):
-        return self._back(self.root_weight * self.rows.targets.expand(*like.shape[:-1], -1))
+        targets = self.counted.rows.targets.expand(*like.shape[:-1], -1)
+        return self._back(self.counted.gather(targets))
 
     def _back(self, columns):
-        columns = torch.cholesky_solve(columns.mT, self.factor).mT
-        return self.inverse_penalty * self.rows.adjoint(self.root_weight * columns)
+        solved = torch.empty_like(columns)
+        for (candidate, fold, target), factor in self.factors.items():
+            own = slice(None) if self.inverse_penalty.shape[2] == 1 else slice(target, target + 1)
+            solved[candidate, fold, own] = factor.solve(columns[candidate, fold, own])
+        return self.inverse_penalty * self.counted.rows.adjoint(self.counted.scatter(solved))
