@@ -19,6 +19,8 @@ EXPONENT_BOUNDS = (0.0, 6.0)
 # Starts of the adaptive penalty: pilot strength beside the best ridge's, exponents of the
 # feature's and of its group's magnitude. One from each side: the criterion has valleys.
 STARTS = ((1 / 30, 1.0, 0.0), (30.0, 2.0, 1.0))
+# Further ones where only the best start is followed, the most useful first.
+MORE_STARTS = ((1.0, 4.0, 0.0), (1.0, 2.0, 1.0), (30.0, 4.0, 0.0), (1 / 30, 2.0, 0.0))
 # Steps of the log strength that the one-standard-error rule tries.
 STRENGTHENING = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 # A criterion below this is an exact fit: it has no scale to be relative to, and weaker penalties
@@ -116,7 +118,7 @@ class PenaltySearch:
         if penalty.n_hyper == 0:
             max_iter = 0
         bounds = self._bounds(penalty)
-        if self.design.single_start and len(starts) > 1:
+        if self.design.n_more_starts and len(starts) > 1:
             starts = starts.clamp(*bounds)
             chosen = first_best(np.array([_criterion(problem, start[None]) for start in starts]))
             starts = starts[chosen : chosen + 1]
@@ -186,8 +188,9 @@ class PenaltySearch:
             ridge += best
             return ridge, ridge.clone()
         ridge[:, :2] = best
-        starts = ridge.repeat(len(STARTS), 1)
-        for start, (pilot, *exponents) in zip(starts, STARTS, strict=True):
+        chosen = STARTS + MORE_STARTS[: self.design.n_more_starts]
+        starts = ridge.repeat(len(chosen), 1)
+        for start, (pilot, *exponents) in zip(starts, chosen, strict=True):
             start[0] += np.log(pilot)
             start[2:] = self._tensor(exponents[: penalty.n_hyper - 2])
         return ridge, starts

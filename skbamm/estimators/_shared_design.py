@@ -27,6 +27,8 @@ class SharedGramDesign(GramDesign):
             parts, held_out = parts[keep], held_out[keep]
         for square in (total, *parts):
             self._rescale(square, n_rows)
+        n_columns = len(self._order)  # the constant one does not count without an intercept
+        total, parts = total[:n_columns, :n_columns], parts[:, :n_columns, :n_columns]
         roots, coefficients = centre_parts(total, parts, self._n_nuisance)
         self._total_nuisance = coefficients[None]
         n_features, n_kept = len(self.scale), roots.shape[-1]
@@ -49,8 +51,11 @@ class SharedGramDesign(GramDesign):
         )
 
     def _rescale(self, square, n_rows):
-        if np.any(np.diff(self._order) != 1):
-            square[:] = square[self._order][:, self._order]
+        """Columns in their order and their scales, for each unit of weight, in place."""
+        n_columns = len(self._order)
+        if np.any(self._order != np.arange(n_columns)):
+            square[:n_columns, :n_columns] = square[self._order][:, self._order]
+        square = square[:n_columns, :n_columns]
         scale = np.concatenate([self.scale, self.target_scale, self.nuisance_scale])
         square /= scale * n_rows
         square /= scale[:, None]

@@ -37,11 +37,14 @@ class RationalPath:
         self._begin()
 
     def coefficients(self, log_strength):
-        for one in log_strength:
-            if float(self._residuals(one[None])[0]) > ACCURACY:
-                self._add_solutions(float(one.exp()))
-        ratio, slope = self._reduced(log_strength)
-        return self._expand(ratio, self.vectors), self._expand(slope, self.vectors)
+        pairs = [self._accurate(one[None]) for one in log_strength]
+        return tuple(torch.cat(parts) for parts in zip(*pairs, strict=True))
+
+    def _accurate(self, log_strength):
+        """Coefficients and slope for one strength."""
+        if float(self._residuals(log_strength)[0]) > ACCURACY:
+            self._add_solutions(float(log_strength.exp()))
+        return [self._expand(reduced, self.vectors) for reduced in self._reduced(log_strength)]
 
     def survey(self, log_strength):
         for _ in log_strength:
