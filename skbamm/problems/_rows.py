@@ -102,7 +102,7 @@ class Rows:
         """Some rows and columns of X, as a dense tensor of its own."""
         if not self.is_dense:
             part = self._columns[:, columns.cpu().numpy()][index.cpu().numpy()]
-            return torch.from_numpy(part.toarray()).to(self.train_weight)
+            return torch.from_numpy(part.toarray(order="C")).to(self.train_weight)
         if len(columns) == self.design.shape[1]:
             return self.design[index]
         if len(columns) and len(columns) == int(columns[-1] - columns[0]) + 1:
@@ -172,12 +172,14 @@ class KernelFactor:
     Where fewer features than rows have a noticeable scale, by way of ``I + B' B``.
     """
 
-    factor: torch.Tensor
+    factor: torch.Tensor | None
     half: torch.Tensor | None
 
     @classmethod
     def build(cls, counted, fold, scale):
         columns = torch.nonzero(scale * len(scale) > NEGLIGIBLE)[:, 0]
+        if not len(columns):
+            return cls(None, None)
         if len(columns) < len(counted.index[fold]):
             half = counted.half(fold, columns) * scale[columns].sqrt()
             matrix = half.new_zeros(len(columns), len(columns))
@@ -191,6 +193,8 @@ class KernelFactor:
 
     def solve(self, columns):
         """For right-hand sides of shape (n_columns, n_counted)."""
+        if self.factor is None:
+            return columns
         if self.half is None:
             return solve_factorized(self.factor, columns)
         return columns - solve_factorized(self.factor, columns @ self.half) @ self.half.mT

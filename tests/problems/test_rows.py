@@ -36,7 +36,7 @@ containers = pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix
 
 
 @containers
-@pytest.mark.parametrize("n_noticeable", [3, N_FEATURES])
+@pytest.mark.parametrize("n_noticeable", [0, 3, N_FEATURES])
 @pytest.mark.parametrize("fold", [0, 2])
 def test_kernel_factor_is_the_inverse_of_the_kernel_and_one(container, n_noticeable, fold):
     counted, X = make_counted(container)
