@@ -20,6 +20,13 @@ from ._moments import (
 from ._regression_input import RegressionRows
 from ._tensors import to_numpy, to_tensor
 
+# With more features, only the best start is followed (on real tables with more features than
+# rows that did no worse than following two), and on the Gram path memory counts and
+# eigenvectors cost more than a few Cholesky factors,
+LARGE = 300
+# unless each of many targets needs a ridge path of its own.
+FEW_TARGETS = 8
+
 
 class Design:
     """What both ways of handling the data share: scales, and the way back to raw units.
@@ -34,8 +41,12 @@ class Design:
     target_scale : ndarray of shape (n_targets,)
     """
 
+    more_starts = 1
+
     def __init__(self, penalized, fit_intercept, standardize, device):
         self.penalized = penalized
+        #: Where not 0, so many more starts are compared and the best one alone is followed.
+        self.n_more_starts = self.more_starts if len(penalized) > LARGE else 0
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.device = device
@@ -90,8 +101,14 @@ class Design:
 
 def make_design(data, folds, validation=None, **options):
     """Rows where there are more features than rows, Gram matrices elsewhere."""
-    kind = RowDesign if data.X.shape[1] > len(data) else GramDesign
-    return kind(data, folds, validation, **options)
+    if data.X.shape[1] > len(data):
+        return RowDesign(data, folds, validation, **options)
+    is_partition = validation is None and folds.label is not None
+    if is_partition and data.X.shape[1] > LARGE and data.y.shape[1] <= FEW_TARGETS:
+        from ._shared_design import SharedGramDesign
+
+        return SharedGramDesign(data, folds, validation, **options)
+    return GramDesign(data, folds, validation, **options)
 
 
 class GramDesign(Design):
@@ -108,9 +125,12 @@ class GramDesign(Design):
             moments.total[-1, :-1] / n_rows, np.diag(moments.total)[:-1] / n_rows, shift
         )
         self._order = self._column_order(moments.total)
+        self._set_losses(moments)
+
+    def _set_losses(self, moments):
         self._total = self._scaled(moments.total)
         keep = (moments.train[:, -1, -1] > 0) & (moments.test[:, -1, -1] > 0)
-        _require_folds(keep)
+        require_folds(keep.any())
         train, test = self._scaled(moments.train[keep]), self._scaled(moments.test[keep])
         train, test, _ = residual_moments(train, test, self._n_nuisance)
         fold_weight = moments.test[keep, -1, -1] / moments.test[keep, -1, -1].sum()
@@ -166,6 +186,8 @@ class GramDesign(Design):
 class RowDesign(Design):
     """Through products with the rows: for more features than rows."""
 
+    more_starts = 4  # a start costs little
+
     def __init__(
         self, data, folds, validation=None, *, penalized, fit_intercept, standardize, device
     ):
@@ -188,7 +210,7 @@ class RowDesign(Design):
                 stack([data.X, validation.X]), np.vstack([data.y, validation.y]), None
             )
         keep = (train.sum(axis=1) > 0) & (test.sum(axis=1) > 0)
-        _require_folds(keep)
+        require_folds(keep.any())
         train, test = train[keep], test[keep]
         self._all = np.pad(weight / weight.sum(), (0, train.shape[1] - len(weight)))[None]
         self._arrays = self._scaled_arrays(stacked)
@@ -259,8 +281,8 @@ def _means_and_squares(data, shift):
     return mean / total, square / total
 
 
-def _require_folds(keep):
-    if not keep.any():
+def require_folds(any_folds):
+    if not any_folds:
         raise ValueError(
             "cv must give at least one split whose training rows and test rows both have "
             "positive sample weights: got none."

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import check_cv
+
+# Up to so many folds, counting smaller keys is faster than sorting.
+FEW_FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Folds:
 
     Attributes
     ----------
-    splits : list of (ndarray, ndarray)
+    splits : sequence of (ndarray, ndarray)
         Train and test indices.
 
     label : ndarray of shape (n_samples,) or None
@@ -23,7 +27,7 @@ class Folds:
         and trains in all other folds; None for any other splitting.
     """
 
-    splits: list[tuple[np.ndarray, np.ndarray]]
+    splits: Sequence[tuple[np.ndarray, np.ndarray]]
     label: np.ndarray | None = None
 
     def __len__(self):
@@ -51,8 +55,7 @@ class Folds:
 
     @classmethod
     def from_labels(cls, label, n_folds):
-        splits = [(np.flatnonzero(label != k), np.flatnonzero(label == k)) for k in range(n_folds)]
-        return cls(splits, label)
+        return cls(_LabelledSplits(label, n_folds), label)
 
     @classmethod
     def from_splits(cls, splits, n_samples):
@@ -70,6 +73,21 @@ class Folds:
         return cls(splits, label if is_partition else None)
 
 
+class _LabelledSplits(Sequence):
+    """Splits from the fold of each row, made when they are asked for: sums need none."""
+
+    def __init__(self, label, n_folds):
+        self._label = label
+        self._n_folds = n_folds
+
+    def __len__(self):
+        return self._n_folds
+
+    def __getitem__(self, index):
+        fold = range(self._n_folds)[index]
+        return np.flatnonzero(self._label != fold), np.flatnonzero(self._label == fold)
+
+
 def position_folds(n_samples: int, n_folds: int, seed: int) -> np.ndarray:
     """Fold of each row, a pseudo-random function of its position and the seed alone.
 
@@ -80,7 +98,12 @@ def position_folds(n_samples: int, n_folds: int, seed: int) -> np.ndarray:
     n_runs = -(-n_samples // n_folds)
     positions = np.arange(n_runs * n_folds, dtype=np.uint64)
     keys = _mix(positions ^ _mix(np.array([seed], dtype=np.uint64)))
-    ranks = keys.reshape(n_runs, n_folds).argsort(axis=1).argsort(axis=1)
+    keys = keys.reshape(n_runs, n_folds)
+    if n_folds > FEW_FOLDS:
+        return keys.argsort(axis=1).argsort(axis=1).ravel()[:n_samples]
+    ranks = np.zeros(keys.shape, dtype=int)
+    for other in range(n_folds):
+        ranks += keys > keys[:, other, None]
     return ranks.ravel()[:n_samples]
 
 
@@ -105,8 +128,10 @@ def make_folds(cv, X, y, *, seed, stratify=False) -> Folds:
             label = stratified_position_folds(y, n_folds, seed)
         else:
             label = position_folds(n_samples, n_folds, seed)
-        used = np.unique(label)
-        return Folds.from_labels(np.searchsorted(used, label), len(used))
+        size = np.bincount(label, minlength=n_folds)
+        if not size.all():
+            label = (np.cumsum(size > 0) - 1)[label]
+        return Folds.from_labels(label, np.count_nonzero(size))
     splits = [
         (_positions(train, n_samples), _positions(test, n_samples))
         for train, test in check_cv(cv).split(X, y)

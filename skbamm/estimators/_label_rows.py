@@ -105,7 +105,7 @@ def make_label_folds(rows: LabelRows, cv, seed) -> LabelFolds:
         free = np.arange(rows.n_given)
     else:
         folds = make_folds(cv, rows.X, rows.labels, seed=seed)
-        splits, free = folds.splits, np.arange(0)
+        splits, free = list(folds.splits), np.arange(0)
     return _lay_out(rows, Folds(splits), free, judges, seed)
 
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg.blas import dsyrk
 from sklearn import get_config
+
+# A block of rows that stays in the cache between the passes over it ...
+CACHED_BYTES = 2**21
+# ... but with this many rows of each fold, below which products of wide blocks are slow.
+FOLD_ROWS = 400
 
 
 @dataclass(frozen=True)
@@ -21,18 +27,31 @@ class Moments:
     ----------
     total : ndarray of shape (d, d), d = n_features + n_targets + 1
         ``M' W M`` over all training rows.
-    train, test : ndarray of shape (n_folds, d, d)
+    test : ndarray of shape (n_folds, d, d)
+        Of the held-out rows.
+    formed_train : ndarray of shape (n_folds, d, d) or None
+        Of the training rows; None where they are the total less the held-out ones.
     """
 
     total: np.ndarray
-    train: np.ndarray
     test: np.ndarray
+    formed_train: np.ndarray | None = None
+
+    @property
+    def train(self):
+        return self.total - self.test if self.formed_train is None else self.formed_train
 
 
-def row_blocks(n_samples: int, n_columns: int) -> Iterator[slice]:
-    """Slices of rows whose float64 copy fits scikit-learn's ``working_memory``."""
+def row_blocks(n_samples: int, n_columns: int, n_folds: int | None = None) -> Iterator[slice]:
+    """Slices of rows whose float64 copy fits scikit-learn's ``working_memory``.
+
+    With `n_folds` they are also no larger than is good for speed.
+    """
     n_bytes = get_config()["working_memory"] * 2**20 / 4
-    size = max(1, int(n_bytes // (8 * max(n_columns, 1))))
+    row_bytes = 8 * max(n_columns, 1)
+    if n_folds is not None:
+        n_bytes = min(n_bytes, max(CACHED_BYTES, FOLD_ROWS * n_folds * row_bytes))
+    size = max(1, int(n_bytes // row_bytes))
     for start in range(0, n_samples, size):
         yield slice(start, min(start + size, n_samples))
 
@@ -68,17 +87,84 @@ def augmented(X, y, weight, shift, rows):
 def fold_moments(X, y, weight, fold: np.ndarray, n_folds: int, shift) -> Moments:
     """Moments where every row is held out once, in the fold it is labelled with.
 
-    One pass: a fold's training sums are the total minus its held-out sums.
+    One pass: a fold's training sums are the total minus its held-out sums. The rows of a block
+    are sorted by fold while they are copied, so that no row is copied twice.
     """
-    d = X.shape[1] + y.shape[1] + 1
+    n_features = X.shape[1]
+    d = n_features + y.shape[1] + 1
     test = np.zeros((n_folds, d, d))
-    for rows in row_blocks(len(fold), d):
-        block = augmented(X, y, weight, shift, rows)
-        for k in range(n_folds):
-            part = block[fold[rows] == k]
-            test[k] += part.T @ part
-    total = test.sum(axis=0)
-    return Moments(total, total - test, test)
+    # The sums of X lie without gaps where the sums of all columns will be: no second copy.
+    squares = [sums.reshape(-1)[: n_features**2].reshape(n_features, -1) for sums in test]
+    edges = np.zeros((n_folds, d - n_features, d))
+    reader = _SortedRows(X, n_features)
+    for rows in row_blocks(len(fold), d, n_folds):
+        labels = fold[rows]
+        # Small integers are sorted by counting.
+        order = np.argsort(labels.astype(np.uint16), kind="stable")
+        edge = np.ones((d - n_features, len(order)))
+        edge[:-1] = (y[rows][order] - shift[n_features:]).T
+        block = reader.read(rows, order, shift[:n_features])
+        if weight is not None:
+            root = np.sqrt(weight[rows][order])
+            block *= root[:, None]
+            edge *= root
+        stop = np.cumsum(np.bincount(labels, minlength=n_folds))
+        for k, start in enumerate(stop - np.bincount(labels, minlength=n_folds)):
+            part = slice(start, stop[k])
+            _add_square(squares[k], block[part])
+            for sums, column in zip(edges[k], edge[:, part], strict=True):
+                sums[:n_features] += column @ block[part]
+            edges[k, :, n_features:] += edge[:, part] @ edge[:, part].T
+    for sums, edge in zip(test, edges, strict=True):
+        _complete(sums, edge)
+    return Moments(test.sum(axis=0), test)
+
+
+class _SortedRows:
+    """Copies blocks of rows of X in a given order, always into the same memory.
+
+    New memory for every block would cost more than the copies.
+    """
+
+    def __init__(self, X, n_features):
+        self.X = X
+        self._copy = self._block = np.empty((0, n_features))
+
+    def read(self, rows, order, shift):
+        part = self.X[rows]
+        if sparse.issparse(part):
+            return part[order].toarray() - shift
+        if len(self._block) < len(order):
+            self._block = self._copy = np.empty(part.shape)
+            if part.dtype != np.float64:
+                self._copy = np.empty(part.shape, dtype=part.dtype)
+        block, copy = self._block[: len(order)], self._copy[: len(order)]
+        # With another mode, `out` would be buffered.
+        np.take(part, order, axis=0, out=copy, mode="clip")
+        return np.subtract(copy, shift, out=block)
+
+
+def _add_square(sums, block):
+    """Add ``block' block`` to the upper triangle of `sums`, in place."""
+    if len(block):
+        dsyrk(1.0, block.T, beta=1.0, c=sums.T, overwrite_c=1, lower=1)
+
+
+def _complete(sums, edge, size=256):
+    """From the upper triangle of X's sums and the last rows to a whole matrix, in place.
+
+    X's sums stand without gaps at the beginning of `sums`.
+    """
+    n_features = len(sums) - len(edge)
+    packed = sums.reshape(-1)[: n_features**2].reshape(n_features, n_features)
+    for row in reversed(range(n_features)):  # each to a later place, the last one first
+        sums[row, :n_features] = packed[row]
+    sums[:, n_features:] = edge.T
+    for start in range(0, len(sums), size):
+        stop = start + size
+        corner = sums[start:stop, start:stop]
+        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+        sums[stop:, start:stop] = sums[start:stop, stop:].T
 
 
 def split_moments(
@@ -105,7 +191,7 @@ def split_moments(
         for train, _ in splits
     ]
     test = [moments(X_test, y_test, weight_test, test) for _, test in splits]
-    return Moments(total, np.stack(train), np.stack(test))
+    return Moments(total, np.stack(test), np.stack(train))
 
 
 def residual_moments(train, test, n_eliminated: int):
@@ -133,3 +219,50 @@ def residual_moments(train, test, n_eliminated: int):
         return moments[..., kept, kept] - cross - np.swapaxes(cross, -1, -2) + inner
 
     return residual(train), residual(test), coefficients
+
+
+def centre_parts(total, parts, n_eliminated: int):
+    """Regress columns on the last ones, all rows on all rows and each fold on its training rows.
+
+    Works in place: afterwards the training rows' moments are ``total - parts[k]``, those of
+    the held-out rows ``parts[k] + roots[k]' roots[k]``, but for the eliminated columns.
+
+    Parameters
+    ----------
+    total : ndarray of shape (d, d)
+        Moments of all rows.
+    parts : ndarray of shape (n_folds, d, d)
+        Of the held-out rows, which add up to `total`.
+
+    Returns
+    -------
+    roots : ndarray of shape (n_folds, n_eliminated, d - n_eliminated)
+    coefficients : ndarray of shape (n_eliminated, d - n_eliminated)
+        Of the eliminated columns in the regression of all rows.
+    """
+    gone = slice(len(total) - n_eliminated, None)
+    values, vectors = np.linalg.eigh(total[gone, gone])
+    root = np.sqrt(values.clip(0))[:, None] * vectors.T
+    centred = total.copy()
+    coefficients = _eliminate(centred, n_eliminated)
+    roots = np.empty((len(parts), *coefficients.shape))
+    train = np.empty_like(total)
+    for k, part in enumerate(parts):
+        np.subtract(total, part, out=train)
+        # The residuals of all rows are orthogonal to the eliminated columns: other
+        # coefficients add the square of their difference.
+        roots[k] = root @ (_eliminate(train, n_eliminated) - coefficients)
+        np.subtract(centred, train, out=part)
+    total[:] = centred
+    return roots, coefficients
+
+
+def _eliminate(square, n_eliminated, size=256):
+    """Regress the first columns of moments on the last ones, in place; their coefficients."""
+    n_kept = len(square) - n_eliminated
+    inverse = np.linalg.pinv(square[n_kept:, n_kept:], hermitian=True)
+    coefficients = inverse @ square[n_kept:, :n_kept]
+    for start in range(0, n_kept, size):
+        rows = slice(start, min(start + size, n_kept))
+        square[rows, :n_kept] -= square[rows, n_kept:] @ coefficients
+    return coefficients

@@ -212,13 +212,13 @@ class PenaltySearch:
             return GlobalFit(0.0)
         low, high = self.family.features.log_bounds
         grid = self.tensor(np.log(PATH * self.design.unit).clip(low, high))
-        coefficients, _ = path.coefficients(grid)
-        best = first_best(to_numpy(self.upper.value(grid[:, None], coefficients)))
+        best = first_best(to_numpy(self.upper.value(grid[:, None], path.survey(grid))))
         ridge = float(grid[best])
         if self.family.is_square:
             return GlobalFit(ridge)
         # The scale of coefficients: what is far below it counts as zero while learning.
-        size = float(coefficients[best].square().mean().sqrt())
+        coefficients, _ = path.coefficients(grid[best, None])
+        size = float(coefficients.square().mean().sqrt())
         self.smoothing = SMOOTHING[self.family.kind] * max(size, TINY)
         train, features = self.design.train, self.family.features
         weights = np.ones(train.zeros().shape)

@@ -9,10 +9,16 @@ p x p matrix is ever formed for p > n.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
+
+from ._rows import CountedRows, KernelFactor, Rows
+
+# Added to a Gram matrix that rounding made indefinite, beside its mean diagonal.
+JITTER = (1e-10, 1e-6)
 
 
 def fold_product(columns, matrices):
@@ -50,7 +56,13 @@ class QuadraticLoss(Protocol):
         """A weighted sum of two losses of the same folds."""
 
     def metric(self, penalty: torch.Tensor):
-        """Inverse of ``G + diag(penalty)``, exact."""
+        """Inverse of ``G + diag(penalty)``, exact.
+
+        Parameters
+        ----------
+        penalty : Tensor of shape (n_candidates, n_folds, [n_targets,] n_features)
+            One for all targets, or one for each.
+        """
 
     def root_rows(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
         """Few rows A and targets t with ``A'A = G`` and ``A't = b`` of one fold.
@@ -59,17 +71,21 @@ class QuadraticLoss(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class GramLoss:
-    """Loss from the folds' Gram matrices: no cost in the number of rows."""
+class MomentLoss:
+    """What losses share that hold the moments ``b`` and can multiply by ``G``.
 
-    gram: torch.Tensor  # (n_folds, n_features, n_features)
-    moment: torch.Tensor  # (n_folds, n_targets, n_features)
-    constant: torch.Tensor  # (), summed over folds and targets
+    Attributes
+    ----------
+    moment : Tensor of shape (n_folds, n_targets, n_features)
+    constant : Tensor, scalar
+        Summed over folds and targets.
+    """
 
-    @property
-    def n_folds(self):
-        return len(self.gram)
+    moment: torch.Tensor
+    constant: torch.Tensor
+
+    def product(self, vector):
+        raise NotImplementedError
 
     def value(self, params):
         return self.by_fold(params).sum(1) + self.constant
@@ -83,6 +99,30 @@ class GramLoss:
     def zeros(self):
         return torch.zeros_like(self.moment)
 
+    def matrix(self, fold):
+        """One fold's ``G``."""
+        raise NotImplementedError
+
+    def root_rows(self, fold):
+        values, vectors = torch.linalg.eigh(self.matrix(fold))
+        kept = values > 1e-13 * values.max().clamp_min(0) if len(values) else values > 0
+        root, vectors = values[kept].sqrt(), vectors[:, kept]
+        targets = (self.moment[fold] @ vectors) / root
+        return (root[:, None] * vectors.mT).cpu().numpy(), targets.mT.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class GramLoss(MomentLoss):
+    """Loss from the folds' Gram matrices: no cost in the number of rows."""
+
+    gram: torch.Tensor  # (n_folds, n_features, n_features)
+    moment: torch.Tensor
+    constant: torch.Tensor
+
+    @property
+    def n_folds(self):
+        return len(self.gram)
+
     def combine(self, factor, other, other_factor):
         return GramLoss(
             factor * self.gram + other_factor * other.gram,
@@ -90,15 +130,11 @@ class GramLoss:
             factor * self.constant + other_factor * other.constant,
         )
 
+    def matrix(self, fold):
+        return self.gram[fold]
+
     def metric(self, penalty):
         return GramMetric.build(self.gram, penalty)
-
-    def root_rows(self, fold):
-        values, vectors = torch.linalg.eigh(self.gram[fold])
-        kept = values > 1e-13 * values[-1].clamp_min(0)
-        root, vectors = values[kept].sqrt(), vectors[:, kept]
-        targets = (self.moment[fold] @ vectors) / root
-        return (root[:, None] * vectors.mT).cpu().numpy(), targets.mT.cpu().numpy()
 
     def product(self, vector):
         return fold_product(vector, self.gram)
@@ -108,7 +144,7 @@ class GramLoss:
 class GramMetric:
     """Inverse of ``G + diag(penalty)`` for each candidate and fold, by Cholesky."""
 
-    factor: torch.Tensor  # (n_candidates, n_folds, n_features, n_features)
+    factor: torch.Tensor  # (n_candidates, n_folds, [n_targets,] n_features, n_features)
     exact = True
 
     @classmethod
@@ -117,12 +153,15 @@ class GramMetric:
             gram = gram[:, None]
         matrix = gram + torch.diag_embed(penalty)
         factor, failed = torch.linalg.cholesky_ex(matrix)
-        if bool(failed.any()):
+        for jitter in JITTER:
+            if not bool(failed.any()):
+                break
             # Rounding made a singular Gram matrix indefinite: a ridge of its own size helps.
-            size = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
-            jitter = 1e-10 * size * (failed > 0)
-            matrix = matrix + torch.diag_embed(jitter[..., None].expand_as(penalty))
-            factor = torch.linalg.cholesky_ex(matrix)[0]
+            size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+            added = (jitter * size * (failed > 0))[..., None]
+            factor, failed = torch.linalg.cholesky_ex(
+                matrix + torch.diag_embed(added.expand_as(penalty))
+            )
         return cls(factor)
 
     def solve(self, vector):
@@ -132,76 +171,6 @@ class GramMetric:
 
     def minimizer(self, loss, like):
         return self.solve(loss.moment.expand_as(like))
-
-
-class Rows:
-    """Design, targets and the columns that are regressed out, fold by fold.
-
-    Parameters
-    ----------
-    design : ndarray or sparse matrix of shape (n_rows, n_features)
-        Only products with it are taken.
-    targets : Tensor of shape (n_targets, n_rows)
-    nuisance : Tensor of shape (n_rows, n_nuisance)
-        Intercept and unpenalized columns: fitted without a penalty on each fold's
-        training rows, applied to all rows.
-    train_weight : Tensor of shape (n_folds, n_rows)
-        Sums to 1 in each fold.
-    """
-
-    def __init__(self, design, targets, nuisance, train_weight):
-        self.is_dense = isinstance(design, np.ndarray)
-        self.design: Any = torch.as_tensor(design).to(targets) if self.is_dense else design.tocsr()
-        self.nuisance = nuisance
-        self.train_weight = train_weight
-        weighted = train_weight[:, :, None] * nuisance
-        self.regression = torch.linalg.pinv(nuisance.T @ weighted, hermitian=True) @ weighted.mT
-        self.targets = self.residual(targets.expand(1, len(train_weight), *targets.shape))
-
-    def residual(self, columns):
-        """What the training fit on the nuisance columns leaves; shape (..., n_folds, T, n_rows)."""
-        return columns - (columns @ self.regression.mT) @ self.nuisance.T
-
-    def residual_adjoint(self, columns):
-        return columns - (columns @ self.nuisance) @ self.regression
-
-    def fitted(self, params):
-        """``X w`` with the nuisance columns regressed out."""
-        if self.is_dense:
-            return self.residual(params @ self.design.T)
-        flat = params.reshape(-1, params.shape[-1]).cpu().numpy()
-        product = torch.from_numpy(np.ascontiguousarray((self.design @ flat.T).T)).to(params)
-        return self.residual(product.reshape(*params.shape[:-1], -1))
-
-    def adjoint(self, columns):
-        """Transpose of `fitted`."""
-        columns = self.residual_adjoint(columns)
-        if self.is_dense:
-            return columns @ self.design
-        flat = columns.reshape(-1, columns.shape[-1]).cpu().numpy()
-        product = torch.from_numpy(np.ascontiguousarray((self.design.T @ flat.T).T)).to(columns)
-        return product.reshape(*columns.shape[:-1], -1)
-
-    def fold_design(self, fold):
-        """The design with the nuisance columns regressed out as in one fold, dense."""
-        design = self.design.cpu().numpy() if self.is_dense else self.design.toarray()
-        regression = self.regression[fold].cpu().numpy()
-        return design - self.nuisance.cpu().numpy() @ (regression @ design)
-
-    def kernel(self, inverse_penalty):
-        """``R X diag(inverse_penalty) X' R'`` for each candidate and fold."""
-        n_rows = self.targets.shape[-1]
-        kernel = self.train_weight.new_empty(*inverse_penalty.shape[:2], n_rows, n_rows)
-        for index in np.ndindex(*inverse_penalty.shape[:2]):
-            kernel[index] = self._plain_kernel(inverse_penalty[index])
-        return self.residual(self.residual(kernel).mT)
-
-    def _plain_kernel(self, scale):
-        if self.is_dense:
-            half = self.design * scale.sqrt()
-            return half @ half.T
-        half = self.design.multiply(scale.sqrt().cpu().numpy()).tocsr()
-        return torch.from_numpy((half @ half.T).toarray()).to(self.train_weight)
 
 
 @dataclass(frozen=True)
@@ -230,14 +199,22 @@ class RowLoss:
         return RowLoss(self.rows, factor * self.weight + other_factor * other.weight)
 
     def metric(self, penalty):
-        return RowMetric.build(self.rows, self.weight, penalty)
+        return RowMetric.build(self.counted, penalty, self._latest)
 
     def root_rows(self, fold):
-        weight = self.weight[fold].cpu().numpy()
-        kept = weight > 0
-        root = np.sqrt(weight[kept])[:, None]
-        design = self.rows.fold_design(fold)[kept]
-        return root * design, root * self.rows.targets[0, fold].mT.cpu().numpy()[kept]
+        counted = self.counted
+        half = counted.half(fold, torch.arange(self.rows.design.shape[1]))
+        targets = self.rows.targets[0, fold][:, counted.index[fold]] * counted.root[fold]
+        return half.cpu().numpy(), targets.mT.cpu().numpy()
+
+    @cached_property
+    def counted(self):
+        return CountedRows(self.rows, self.weight)
+
+    @cached_property
+    def _latest(self):
+        """The last metric's penalties and factors, for candidates that have not moved."""
+        return {}
 
     def gradient(self, params):
         residual = self.rows.fitted(params) - self.rows.targets
@@ -251,42 +228,34 @@ class RowLoss:
 class RowMetric:
     """Inverse of ``B'B + diag(penalty)``, B of shape (n_rows, n_features), by Woodbury."""
 
-    rows: Rows
-    root_weight: torch.Tensor  # (n_folds, 1, n_rows)
-    inverse_penalty: torch.Tensor  # (n_candidates, n_folds, 1, n_features)
-    factor: torch.Tensor  # (n_candidates, n_folds, n_rows, n_rows)
+    counted: CountedRows
+    inverse_penalty: torch.Tensor  # (n_candidates, n_folds, n_targets or 1, n_features)
+    factors: dict  # by candidate, fold and target
     exact = True
 
     @classmethod
-    def build(cls, rows, weight, penalty):
-        root = weight.sqrt()
-        if penalty.ndim == 4:
-            kernels = [rows.kernel(1 / one) for one in penalty.unbind(2)]
-            factors = [cls._factor(kernel, root) for kernel in kernels]
-            return cls(rows, root[:, None], 1 / penalty, torch.stack(factors, dim=2))
-        return cls(
-            rows,
-            root[:, None],
-            1 / penalty[:, :, None],
-            cls._factor(rows.kernel(1 / penalty), root),
-        )
-
-    @staticmethod
-    def _factor(kernel, root):
-        kernel = root[:, :, None] * kernel * root[:, None, :]
-        eye = torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
-        return torch.linalg.cholesky_ex(kernel + eye)[0]
+    def build(cls, counted, penalty, latest):
+        inverse = 1 / (penalty if penalty.ndim == 4 else penalty[:, :, None])
+        factors = {}
+        for place in np.ndindex(*inverse.shape[:3]):
+            scale, factor = latest.get(place, (None, None))
+            if scale is None or not torch.equal(scale, inverse[place]):
+                factor = KernelFactor.build(counted, place[1], inverse[place])
+                latest[place] = inverse[place].clone(), factor
+            factors[place] = factor
+        return cls(counted, inverse, factors)
 
     def solve(self, vector):
         scaled = self.inverse_penalty * vector
-        return scaled - self._back(self.root_weight * self.rows.fitted(scaled))
+        return scaled - self._back(self.counted.gather(self.counted.rows.fitted(scaled)))
 
     def minimizer(self, loss, like):
-        return self._back(self.root_weight * self.rows.targets.expand(*like.shape[:-1], -1))
+        targets = self.counted.rows.targets.expand(*like.shape[:-1], -1)
+        return self._back(self.counted.gather(targets))
 
     def _back(self, columns):
-        if self.factor.ndim == 5:
-            columns = torch.cholesky_solve(columns[..., None], self.factor)[..., 0]
-        else:
-            columns = torch.cholesky_solve(columns.mT, self.factor).mT
-        return self.inverse_penalty * self.rows.adjoint(self.root_weight * columns)
+        solved = torch.empty_like(columns)
+        for (candidate, fold, target), factor in self.factors.items():
+            own = slice(None) if self.inverse_penalty.shape[2] == 1 else slice(target, target + 1)
+            solved[candidate, fold, own] = factor.solve(columns[candidate, fold, own])
+        return self.inverse_penalty * self.counted.rows.adjoint(self.counted.scatter(solved))

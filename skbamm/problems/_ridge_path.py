@@ -7,7 +7,8 @@ from typing import Protocol
 
 import torch
 
-from ._quadratic import Rows, fold_product
+from ._quadratic import fold_product
+from ._rows import CountedRows
 
 
 class RidgePath(Protocol):
@@ -26,12 +27,18 @@ class RidgePath(Protocol):
             The slope is the derivative in `log_strength`.
         """
 
+    def survey(self, log_strength: torch.Tensor) -> torch.Tensor:
+        """Coefficients alone, good enough to compare many strengths."""
 
-def _shrunken(values, target, log_strength):
-    """``target / (values + strength)`` and its derivative in the log strength."""
+
+def shrunken(values, target, log_strength):
+    """``target / (values + strength)`` and its derivative in the log strength.
+
+    `values` and `target` must broadcast to (n_folds, n_targets, n_values).
+    """
     strength = log_strength.exp()[:, None, None, None]
-    ratio = target / (values[:, None] + strength)
-    return ratio, -ratio * strength / (values[:, None] + strength)
+    ratio = target / (values + strength)
+    return ratio, -ratio * strength / (values + strength)
 
 
 @dataclass(frozen=True)
@@ -50,31 +57,39 @@ class GramPath:
     def coefficients(self, log_strength):
         return tuple(
             fold_product(rotated, self.vectors.mT)
-            for rotated in _shrunken(self.values, self.target, log_strength)
+            for rotated in shrunken(self.values[:, None], self.target, log_strength)
         )
+
+    def survey(self, log_strength):
+        return self.coefficients(log_strength)[0]
 
 
 @dataclass(frozen=True)
 class RowPath:
     """From the eigenvectors of the folds' kernels of rows; for n_features > n_rows."""
 
-    rows: Rows
-    values: torch.Tensor  # (n_folds, n_rows)
-    vectors: torch.Tensor  # (n_folds, n_rows, n_rows)
-    root_weight: torch.Tensor  # (n_folds, 1, n_rows)
-    target: torch.Tensor  # (n_folds, n_targets, n_rows)
+    counted: CountedRows
+    values: torch.Tensor  # (n_folds, n_counted)
+    vectors: torch.Tensor  # (n_folds, n_counted, n_counted)
+    target: torch.Tensor  # (n_folds, n_targets, n_counted)
 
     @classmethod
     def build(cls, loss):
-        rows, root = loss.rows, loss.weight.sqrt()
-        n_features = rows.design.shape[1]
-        kernel = rows.kernel(root.new_ones(1, 1, n_features).expand(1, len(root), n_features))[0]
-        values, vectors = torch.linalg.eigh(root[:, :, None] * kernel * root[:, None, :])
-        root = root[:, None]
-        return cls(rows, values.clamp_min(0), vectors, root, (root * rows.targets)[0] @ vectors)
+        rows, counted = loss.rows, loss.counted
+        plain = rows.kernel(torch.arange(rows.train_weight.shape[1]))
+        kernels = [
+            counted.kernel(fold, plain[index[:, None], index])
+            for fold, index in enumerate(counted.index)
+        ]
+        values, vectors = torch.linalg.eigh(torch.stack(kernels))
+        targets = counted.gather(rows.targets)[0]
+        return cls(counted, values.clamp_min(0), vectors, targets @ vectors)
 
     def coefficients(self, log_strength):
         return tuple(
-            self.rows.adjoint(self.root_weight * fold_product(rotated, self.vectors.mT))
-            for rotated in _shrunken(self.values, self.target, log_strength)
+            self.counted.rows.adjoint(self.counted.scatter(fold_product(rotated, self.vectors.mT)))
+            for rotated in shrunken(self.values[:, None], self.target, log_strength)
         )
+
+    def survey(self, log_strength):
+        return self.coefficients(log_strength)[0]

@@ -157,3 +157,29 @@ def test_collinear_eliminated_columns_are_no_obstacle():
     twice, _, _ = residual_moments(M.T @ M, M.T @ M, 2)
     once, _, _ = residual_moments(M[:, :-1].T @ M[:, :-1], M[:, :-1].T @ M[:, :-1], 1)
     np.testing.assert_allclose(twice, once, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asfortranarray,
+        lambda X: X.astype(np.float32),
+        lambda X: np.asfortranarray(X.astype(np.float32)),
+    ],
+    ids=["columns first", "single precision", "both"],
+)
+def test_moments_do_not_depend_on_how_the_numbers_are_stored(convert):
+    exact = X.astype(np.float32).astype(float)  # these numbers have no further digits
+    expected = fold_moments(exact, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
+    found = fold_moments(convert(exact), Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
+    np.testing.assert_allclose(found.test, expected.test)
+
+
+def test_moments_of_a_wide_table_in_several_blocks_are_symmetric_sums():
+    wide = np.random.default_rng(2).normal(size=(700, 300))
+    y, fold = wide[:, :1] * 2, np.arange(700) % 2
+    with config_context(working_memory=1):  # a few blocks
+        moments = fold_moments(wide, y, None, fold, 2, np.zeros(301))
+    columns = np.hstack([wide, y, np.ones((700, 1))])
+    np.testing.assert_allclose(moments.total, columns.T @ columns, atol=1e-10)
+    np.testing.assert_array_equal(moments.test, moments.test.swapaxes(1, 2))

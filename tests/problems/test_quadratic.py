@@ -94,3 +94,52 @@ def test_ridge_path_of_a_singular_gram_matrix_is_finite():
     path = ridge_path(GramLoss(gram, moment, torch.tensor(1.0, dtype=torch.float64)))
     coefficients, slope = path.coefficients(torch.tensor([-30.0], dtype=torch.float64))
     assert coefficients.isfinite().all() and slope.isfinite().all()
+
+
+def dense_hessians(kind, part, penalty):
+    """``G + diag(penalty)`` for each candidate, fold and target."""
+    gram = loss("gram", part).gram
+    return gram[None, :, None] + torch.diag_embed(penalty)
+
+
+def own_penalties(huge):
+    """Of each target; a few entries 1e8 times the others."""
+    penalty = random(2, 3, 2, 5, seed=6).exp()
+    if huge:
+        penalty[..., 1::3] *= 1e8
+    return penalty
+
+
+@pytest.mark.parametrize("huge", [False, True])
+@pytest.mark.parametrize("kind", ["gram", "rows", "sparse"])
+def test_metric_takes_a_penalty_for_each_target(kind, huge):
+    penalty = own_penalties(huge)
+    hessians = dense_hessians(kind, "train", penalty)
+    found = loss(kind, "train").metric(penalty).solve(PARAMS)
+    torch.testing.assert_close(found, torch.linalg.solve(hessians, PARAMS))
+
+
+@pytest.mark.parametrize("huge", [False, True])
+@pytest.mark.parametrize("kind", ["gram", "rows", "sparse"])
+def test_minimizer_takes_a_penalty_for_each_target(kind, huge):
+    penalty, train = own_penalties(huge), loss(kind, "train")
+    moment = loss("gram", "train").moment
+    expected = torch.linalg.solve(dense_hessians(kind, "train", penalty), moment.expand_as(PARAMS))
+    torch.testing.assert_close(train.metric(penalty).minimizer(train, PARAMS), expected)
+
+
+@pytest.mark.parametrize("kind", ["gram", "rows", "sparse"])
+def test_one_penalty_for_each_target_is_the_shared_one_if_they_are_equal(kind):
+    train, penalty = loss(kind, "train"), own_penalties(True)[:, :, 0]
+    shared = train.metric(penalty).solve(PARAMS)
+    own = train.metric(penalty[:, :, None].expand(-1, -1, 2, -1)).solve(PARAMS)
+    torch.testing.assert_close(own, shared)
+
+
+def test_metric_follows_the_candidates_that_move():
+    train, penalty = loss("rows", "train"), own_penalties(False)[:, :, 0]
+    train.metric(penalty)
+    moved = penalty.clone()
+    moved[1] *= 3
+    found = train.metric(moved).solve(PARAMS)
+    torch.testing.assert_close(found, loss("rows", "train").metric(moved).solve(PARAMS))

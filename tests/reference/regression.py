@@ -112,7 +112,7 @@ def penalty_problem(kind, penalty_name, *, dtype=torch.float64):
 def _cast(record, dtype):
     """A copy of a record of tensors, nested records included."""
     if isinstance(record, torch.Tensor):
-        return record.to(dtype)
+        return record.to(dtype) if record.is_floating_point() else record
     if not hasattr(record, "__dict__"):
         return record
     copy = object.__new__(type(record))

@@ -1,0 +1,62 @@
+"""Ridge solutions for multiples of a penalty from one factor."""
+
+from __future__ import annotations
+
+import torch
+
+# Beyond so many solves another factor is the better bargain.
+MOST_SOLVES = 15
+# Largest error of a solution beside the first one, in the norm of the Hessian.
+ACCURACY = 1e-9
+
+
+class ScaledSolutions:
+    """Solutions ``(G + ratio * A)^-1 b`` for any ratio near 1.
+
+    They come from the Krylov space of ``M^-1 A``, ``M = G + A``, whose vectors cost a solve
+    each and no product with G: ``M`` times a new one is ``A`` times the last.
+
+    Parameters
+    ----------
+    factor : PenalizedFactor
+        Of M.
+    moment : Tensor of shape (n_features,)
+        The right-hand side b.
+    """
+
+    def __init__(self, factor, moment):
+        self.factor = factor
+        solution = factor.solve(moment[None])[0]
+        #: Norm of the first solution: ``w' M w = w' b``.
+        self.size = float(moment @ solution) ** 0.5
+        self._vectors, self._images = [], []  # orthonormal as M measures, and M times these
+        if self.size > 0:
+            self._append(solution, moment, self.size)
+
+    def solution(self, ratio):
+        """Solution for a ratio, or None where that would take too many solves."""
+        if not self.size > 0:
+            return torch.zeros_like(self.factor.penalty)
+        while len(self._vectors) < MOST_SOLVES:
+            vectors = torch.stack(self._vectors)
+            values, rotation = torch.linalg.eigh((vectors * self.factor.penalty) @ vectors.mT)
+            weights = rotation @ (self.size * rotation[0] / (1 + (ratio - 1) * values))
+            following, image, length = self._next()
+            # The residual lies along the next vector.
+            if abs(ratio - 1) * length * abs(float(weights[-1])) <= ACCURACY * self.size:
+                return weights @ vectors
+            self._append(following, image, length)
+        return None
+
+    def _next(self):
+        image = self.factor.penalty * self._vectors[-1]
+        following = self.factor.solve(image[None])[0]
+        vectors, images = torch.stack(self._vectors), torch.stack(self._images)
+        for _ in range(2):  # once would leave rounding
+            along = vectors @ image
+            image, following = image - along @ images, following - along @ vectors
+        return following, image, max(float(following @ image), 0.0) ** 0.5
+
+    def _append(self, vector, image, length):
+        self._vectors.append(vector / length)
+        self._images.append(image / length)
