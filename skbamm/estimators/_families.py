@@ -137,6 +137,13 @@ class LinearFamily:
             _spread(len(self._strengths)), np.eye(len(self._terms)), _spread(len(self._powers))
         )
 
+    def from_common(self):
+        """Matrix from what is learned without deviations to what is learned with them."""
+        strengths, powers = (
+            np.ones((len(rows), min(len(rows), 1))) for rows in (self._strengths, self._powers)
+        )
+        return block_diag(strengths, np.zeros((len(self._terms), 0)), powers)
+
     def starts(self, fit):
         """The best global fit, and the points that the run starts from."""
         if self.kind == "l2":
@@ -228,6 +235,9 @@ class AdaptiveFamily:
     def pull(self):
         n_before = self.n_hyper - len(self._terms)
         return block_diag(np.zeros((n_before, n_before)), np.eye(len(self._terms)))
+
+    def from_common(self):
+        return np.eye(self.n_hyper)[:, : self.n_hyper - len(self._terms)]
 
     def starts(self, fit):
         common = np.zeros((1, self.n_hyper))

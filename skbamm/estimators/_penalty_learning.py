@@ -113,10 +113,11 @@ def learn_penalty(data, repeats, validation, options, solver, *, start, exact_ze
     -------
     learned : LearnedPenalty
     """
-    search, shrinkage = _first_search(data, repeats[0], validation, options, solver, run)
+    search, shrinkage, embedding = _first_search(data, repeats[0], validation, options, solver, run)
     family = search.family
-    if start is not None and len(start) != family.n_hyper:
-        start = None
+    if start is not None:
+        known = len(start) == len(embedding)
+        start = np.linalg.pinv(embedding) @ start if known else None
     found = [search.best(solver, shrinkage=shrinkage, start=start, **run)]
     for folds in repeats[1:] if family.n_hyper else []:
         again = options.search(data, folds, validation, shrinkage)
@@ -126,7 +127,7 @@ def learn_penalty(data, repeats, validation, options, solver, *, start, exact_ze
     hyper = np.mean([to_numpy(one.hyper[0]) for one in found], axis=0)
     return LearnedPenalty(
         **search.refit(found[0], log_weights, exact_zeros=exact_zeros),
-        hyper=hyper,
+        hyper=embedding @ hyper,
         exponents=hyper[family.exponents].copy(),
         group_share=float(hyper[family.shares].sum()),
         criterion=float(np.mean([one.criterion for one in found])),
@@ -137,11 +138,19 @@ def learn_penalty(data, repeats, validation, options, solver, *, start, exact_ze
 
 
 def _first_search(data, folds, validation, options, solver, run):
-    """The search on the first folds, and its shrinkage: chosen where that is left open."""
+    """The search on the first folds, and its shrinkage: chosen where that is left open.
+
+    Returns
+    -------
+    search : PenaltySearch
+    shrinkage : float
+    embedding : ndarray of shape (n_reported, n_hyper)
+        From what is learned to what is reported: that has the same shape whatever was chosen.
+    """
     shrinkage = 0.0 if options.shrinkage == "auto" else float(options.shrinkage)
     search = options.search(data, folds, validation, shrinkage)
     if options.shrinkage != "auto" or not search.family.n_deviations:
-        return search, shrinkage
+        return search, shrinkage, np.eye(search.family.n_hyper)
 
     def make_search(part, candidate):
         return options.search(data, part, validation, candidate)
@@ -154,9 +163,10 @@ def _first_search(data, folds, validation, options, solver, run):
         tol=run["tol"],
         standard_errors=run["standard_errors"],
     )
-    if np.isinf(shrinkage):
-        search = options.search(data, folds, validation, shrinkage)
-    return search, shrinkage
+    if np.isfinite(shrinkage):
+        return search, shrinkage, np.eye(search.family.n_hyper)
+    embedding = search.family.from_common()
+    return options.search(data, folds, validation, shrinkage), shrinkage, embedding
 
 
 def _nested(folds, validation):
