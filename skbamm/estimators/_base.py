@@ -8,9 +8,11 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from ..solvers import SOLVERS, Solver, Status
 from ._validation import Interval, StrOptions, level_of_caller
@@ -82,6 +84,35 @@ class BilevelEstimator(BaseEstimator):
                     f"for example solver=skbamm.solvers.{example}(), to use solver__ parameters."
                 )
         return super().set_params(**params)
+
+    def get_metadata_routing(self):
+        """What `fit` and the splitter `cv` ask for.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        if not hasattr(self.cv, "split"):
+            return router
+        mapping = MethodMapping().add(caller="fit", callee="split")
+        return router.add(splitter=self.cv, method_mapping=mapping)
+
+    def _split_params(self, params):
+        """What further arguments of `fit` say to the splitter."""
+        if not params:
+            return {}
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **params).get("splitter", {}).get("split", {})
+        unknown = sorted(set(params) - {"groups"})
+        if unknown:
+            raise TypeError(f"{type(self).__name__}.fit got unexpected arguments: {unknown}.")
+        if not hasattr(self.cv, "split"):
+            raise ValueError(
+                "groups are for a splitter such as GroupKFold, passed as cv: got "
+                f"cv={self.cv!r}, which takes none."
+            )
+        return params
 
     def _seed(self):
         """Seed of the folds; drawn where `random_state` is not an int."""

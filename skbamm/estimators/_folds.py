@@ -117,8 +117,11 @@ def stratified_position_folds(y, n_folds: int, seed: int) -> np.ndarray:
     return folds
 
 
-def make_folds(cv, X, y, *, seed, stratify=False) -> Folds:
-    """Folds of an estimator's ``cv`` parameter: an int, a splitter, or a list of splits."""
+def make_folds(cv, X, y, *, seed, stratify=False, split_params=None) -> Folds:
+    """Folds of an estimator's ``cv`` parameter: an int, a splitter, or a list of splits.
+
+    `split_params` go to a splitter, as row ``groups`` do to `GroupKFold`.
+    """
     n_samples = len(y)
     if isinstance(cv, Integral):
         n_folds = min(int(cv), n_samples)
@@ -134,7 +137,7 @@ def make_folds(cv, X, y, *, seed, stratify=False) -> Folds:
         return Folds.from_labels(label, np.count_nonzero(size))
     splits = [
         (_positions(train, n_samples), _positions(test, n_samples))
-        for train, test in check_cv(cv).split(X, y)
+        for train, test in check_cv(cv).split(X, y, **(split_params or {}))
     ]
     if not splits:
         raise ValueError("cv must yield at least one split: got none.")

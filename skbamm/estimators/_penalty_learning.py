@@ -12,6 +12,7 @@ from ._design import make_design
 from ._families import PenalizedFeatures, make_family
 from ._folds import Folds, position_folds
 from ._groups import FeatureGroups
+from ._held_out import held_out_error
 from ._penalty_search import PenaltySearch
 from ._shrinkage import choose_shrinkage
 from ._tensors import to_numpy
@@ -31,6 +32,7 @@ class PenaltyOptions:
     shrinkage : float or "auto"
     alpha_bounds : tuple of float
     positive : bool
+    loss : {"squared_error", "huber"}
     design : dict
         ``fit_intercept``, ``standardize`` and ``device``.
     """
@@ -42,14 +44,14 @@ class PenaltyOptions:
     shrinkage: Any
     alpha_bounds: tuple[float, float]
     positive: bool
+    loss: str
     design: dict
 
     def search(self, data, folds, validation, shrinkage):
         """A `PenaltySearch` on these folds, with or without deviations."""
         group = self.groups.index
-        design = make_design(
-            data, folds, validation, penalized=~(self.strengths == 0)[group], **self.design
-        )
+        of_design = {"penalized": ~(self.strengths == 0)[group], **self.design}
+        design = make_design(data, folds, validation, **of_design)
         features = PenalizedFeatures(
             group=group[design.penalized],
             grouped=self.groups.given,
@@ -60,7 +62,8 @@ class PenaltyOptions:
             positive=self.positive,
         )
         family = make_family(self.kind, features, shrinkage, asked=self.shrinkage)
-        return PenaltySearch(design, family)
+        upper = held_out_error(self.loss, design, data, folds, validation, of_design)
+        return PenaltySearch(design, family, upper)
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,11 @@ def learn_penalty(data, repeats, validation, options, solver, *, start, exact_ze
         known = len(start) == len(embedding)
         start = np.linalg.pinv(embedding) @ start if known else None
     found = [search.best(solver, shrinkage=shrinkage, start=start, **run)]
+    # What is reported of a run is that of the first one.
+    run = {**run, "callback": None, "start": to_numpy(found[0].hyper[0]), "only": True}
     for folds in repeats[1:] if family.n_hyper else []:
         again = options.search(data, folds, validation, shrinkage)
-        start = to_numpy(found[0].hyper[0])
-        found.append(again.best(solver, shrinkage=shrinkage, start=start, only=True, **run))
+        found.append(again.best(solver, shrinkage=shrinkage, **run))
     log_weights = torch.stack([one.log_weights for one in found]).mean(0)
     hyper = np.mean([to_numpy(one.hyper[0]) for one in found], axis=0)
     return LearnedPenalty(

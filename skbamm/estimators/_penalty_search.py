@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..problems._penalties import LinearPenalty
-from ..problems._regression import HeldOutError, PenalizedError, PenaltyProblem
+from ..problems._regression import PenalizedError, PenaltyProblem
 from ..problems._shaped import ShapedError, ShapedProblem
 from ..problems._shapes import Barrier, Bridge, Square
 from ..solvers import Solution, Status, solve
@@ -96,14 +96,13 @@ class PenaltySearch:
     design : GramDesign or RowDesign
     family : LinearFamily or AdaptiveFamily
         What is learned.
-    upper : Objective or None
-        Held-out error; None for the mean squared one.
+    upper : HeldOutError or HuberError
     """
 
-    def __init__(self, design, family, upper=None):
+    def __init__(self, design, family, upper):
         self.design = design
         self.family = family
-        self.upper = HeldOutError(design.test) if upper is None else upper
+        self.upper = upper
         self.smoothing = 0.0  # known with the path
 
     def best(
@@ -195,8 +194,13 @@ class PenaltySearch:
         plain = self.family.is_square and self.family.n_hyper == 0
         path = None if plain else self.design.path(train)
         fit = self._global_fit(path)
-        problem = self._problem(train, self.family.penalty(path, train.n_folds, self.tensor))
-        return problem, *(self.tensor(points) for points in self.family.starts(fit))
+        penalty = self.family.penalty(path, train.n_folds, self.tensor)
+        common, starts = (self.tensor(points) for points in self.family.starts(fit))
+        if path is None:
+            params = train.zeros()[None]
+            params = self._problem(train, penalty).solve_lower(common, params)
+            self.upper = self.upper.calibrated(params)
+        return self._problem(train, penalty), common, starts
 
     def _problem(self, loss, penalty):
         positive = self.family.features.positive
@@ -212,7 +216,9 @@ class PenaltySearch:
             return GlobalFit(0.0)
         low, high = self.family.features.log_bounds
         grid = self.tensor(np.log(PATH * self.design.unit).clip(low, high))
-        best = first_best(to_numpy(self.upper.value(grid[:, None], path.survey(grid))))
+        surveyed = path.survey(grid)
+        self.upper = self.upper.calibrated(surveyed)
+        best = first_best(to_numpy(self.upper.value(grid[:, None], surveyed)))
         ridge = float(grid[best])
         if self.family.is_square:
             return GlobalFit(ridge)

@@ -24,6 +24,10 @@ from ._validation import (
     validate_data,
 )
 
+# On few rows what is learned hangs on which of them are held out together: averaging over three
+# assignments predicts better, more do not (docs/design-notes.md).
+FEW_ROWS, FEW_ROWS_REPEATS = 1000, 3
+
 
 class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstimator):
     r"""Linear regression that learns how strongly each feature is penalized.
@@ -194,7 +198,8 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         "exact_zeros": ["boolean"],
         "alpha_features": ["array-like", None],
         "shrinkage": [Real, str],
-        "n_repeats": [Interval(Integral, 1, None, closed="left")],
+        "loss": [StrOptions({"squared_error", "huber"})],
+        "n_repeats": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "alpha_per_target": ["boolean"],
     }
 
@@ -206,8 +211,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         alpha="learn",
         alpha_features=None,
         shrinkage="auto",
+        loss="squared_error",
         cv=5,
-        n_repeats=1,
+        n_repeats="auto",
         solver="sl-bamm",
         alpha_bounds=(1e-9, 1e6),
         standard_errors=0.5,
@@ -217,7 +223,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         exact_zeros=False,
         alpha_per_target=False,
         max_iter=200,
-        tol=2e-3,
+        tol=1e-2,
         warm_start=False,
         random_state=0,
         device=None,
@@ -228,6 +234,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.alpha = alpha
         self.alpha_features = alpha_features
         self.shrinkage = shrinkage
+        self.loss = loss
         self.cv = cv
         self.n_repeats = n_repeats
         self.solver = solver
@@ -247,7 +254,17 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
     @fit_atomically
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        **params,
+    ):
         """Learn the penalty, then fit the coefficients on all rows.
 
         Parameters
@@ -268,6 +285,10 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
         sample_weight_val : array-like of shape (n_val,), default=None
 
+        **params : dict
+            For the splitter `cv`: ``groups``, one label for each row, for `GroupKFold` and its
+            like. With metadata routing enabled, what the splitter requests.
+
         Returns
         -------
         self : object
@@ -281,7 +302,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         """
         data = regression_rows(self, X, y, sample_weight)
         validation = validation_rows(self, data, X_val, y_val, sample_weight_val)
-        repeats = self._repeats(data, validation)
+        repeats = self._repeats(data, validation, self._split_params(params))
         options = self._options(data.X.shape[1])
         targets = range(data.y.shape[1]) if self.alpha_per_target else [slice(None)]
         learned = [
@@ -308,14 +329,23 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
-    def _repeats(self, data, validation):
+    def _repeats(self, data, validation, split_params):
         """The folds; several assignments of them where `cv` is an int."""
         if validation is not None:
             return [Folds([(np.arange(len(data)), np.arange(len(validation)))])]
         y = data.y[:, 0] if data.single_target else data.y
-        n_repeats = self.n_repeats if isinstance(self.cv, Integral) else 1
+        n_repeats = self._n_repeats(len(data)) if isinstance(self.cv, Integral) else 1
         seed = self._seed()
-        return [make_folds(self.cv, data.X, y, seed=seed + repeat) for repeat in range(n_repeats)]
+        return [
+            make_folds(self.cv, data.X, y, seed=seed + repeat, split_params=split_params)
+            for repeat in range(n_repeats)
+        ]
+
+    def _n_repeats(self, n_samples):
+        if self.n_repeats != "auto":
+            return self.n_repeats
+        cheap = self.penalty in ("adaptive", "l2")
+        return FEW_ROWS_REPEATS if cheap and n_samples <= FEW_ROWS else 1
 
     def _options(self, n_features):
         from ._penalty_learning import PenaltyOptions
@@ -335,6 +365,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             shrinkage=self.shrinkage,
             alpha_bounds=self.alpha_bounds,
             positive=self.positive,
+            loss=self.loss,
             design={
                 "fit_intercept": self.fit_intercept,
                 "standardize": self.standardize,
@@ -374,6 +405,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         intercept = np.concatenate([one.intercept for one in learned])
         self.coef_ = coef[0] if single_target else coef
         self.intercept_ = float(intercept[0]) if single_target else intercept
+        self.support_ = (coef != 0).any(axis=0)
         self.alpha_ = stacked("alpha")
         self.power_ = stacked("power")
         self.exponents_ = stacked("exponents")
