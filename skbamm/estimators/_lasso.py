@@ -90,7 +90,8 @@ def lasso_fits(train, weights, error, *, positive, device):
     params : Tensor of shape (n_strengths, n_folds, n_targets, n_features)
     """
     grid = strength_grid(train, weights)
-    found, lowest = [], np.inf
+    found: list[np.ndarray] = []
+    lowest = np.inf
     for begin in range(0, N_STRENGTHS, N_AT_A_TIME):
         part = grid[begin : begin + N_AT_A_TIME]
         paths = [
