@@ -11,7 +11,6 @@ memory of a fit above the data. Writes Markdown to ``bench_out/``.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -121,10 +120,16 @@ def peak_above_data(n_samples, n_features):
     X = np.empty((n_samples, n_features))
     generator.standard_normal(out=X)
     y = X[:, :5].sum(axis=1) + generator.standard_normal(n_samples)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    before = pages * resource.getpagesize()
+    before = resident("VmRSS")
     fit_ours(X, y, 200)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    # Not `getrusage`: that peak is inherited from the process that started this one.
+    return resident("VmHWM") - before
+
+
+def resident(name):
+    """Bytes that the process has in memory (VmRSS), or had at most (VmHWM)."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if name in line).split()[1])
 
 
 def row(*cells):

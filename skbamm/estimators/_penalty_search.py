@@ -133,11 +133,13 @@ class PenaltySearch:
         learned : Learned
         """
         problem, common, starts = self._prepare()
+        # Right after the path, which has the factors for it.
+        ceiling = float(problem.criterion(common)[0])
         if start is not None:
             given = self.tensor(start)[None]
             starts = given if only else torch.cat([given, starts])
         starts = self._best_start(problem, starts)
-        bilevel, ceiling = self._bilevel(problem, common, starts, shrinkage)
+        bilevel = self._bilevel(problem, starts, shrinkage, ceiling)
         unit = max(ceiling, TINY)
         solution = solve(
             bilevel,
@@ -173,8 +175,8 @@ class PenaltySearch:
         hyper : ndarray of shape (n_shrinkages, n_hyper)
         """
         problem, common, _ = self._prepare()
-        starts = common.repeat(len(shrinkages), 1)
-        bilevel, ceiling = self._bilevel(problem, common, starts, shrinkages)
+        ceiling = float(problem.criterion(common)[0])
+        bilevel = self._bilevel(problem, common.repeat(len(shrinkages), 1), shrinkages, ceiling)
         max_iter = max_iter if self.family.n_hyper else 0
         return to_numpy(
             solve(bilevel, solver, max_iter=max_iter, tol=tol * max(ceiling, TINY)).hyper
@@ -245,15 +247,14 @@ class PenaltySearch:
         typical = float(size.square().mean().sqrt()) if len(size) else np.nan
         return GlobalFit(ridge, float(np.clip(np.log(strengths[best]), low, high)), typical)
 
-    def _bilevel(self, problem, common, starts, shrinkage):
-        """The problem to solve, and the criterion of the best global fit."""
-        ceiling = float(problem.criterion(common)[0])
+    def _bilevel(self, problem, starts, shrinkage, ceiling):
+        """The problem to solve; `ceiling` is the criterion of the best global fit."""
         shrinkage = np.broadcast_to(shrinkage, len(starts))
         if self.family.n_deviations and shrinkage.any():
             strength = self.tensor(shrinkage * max(ceiling, TINY))
             problem = problem.pulled(self.tensor(self.family.pull()), strength)
         low, high = self.tensor(self.family.bounds()).unbind(1)
-        return problem.problem(starts, low, high), ceiling
+        return problem.problem(starts, low, high)
 
     def refit(self, learned, log_weights, *, exact_zeros):
         """Coefficients and weights on all rows, in the units of the data.
