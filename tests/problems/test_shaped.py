@@ -170,6 +170,15 @@ def test_solution_of_a_convex_penalty_equals_that_of_a_general_optimizer(case):
     np.testing.assert_allclose(found.numpy().ravel(), run.x, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_solution_of_power_two_is_ridge(kind):
+    problem, params = make_problem(kind, "bridge"), random_params()
+    hyper = tensor([[*row, 2.0, 2.0] for row in STRENGTHS])
+    ridge = PenalizedError(problem.lower.loss, square_penalty(3)).weights(tensor(STRENGTHS))[0]
+    expected = problem.lower.loss.metric(ridge).minimizer(problem.lower.loss, params)
+    torch.testing.assert_close(problem.solve_lower(hyper, params), expected, rtol=1e-7, atol=1e-9)
+
+
 def test_stiffness_holds_coefficients_at_zero():
     train, test = losses("gram", make_data())
     lower = ShapedError(train, square_penalty(3), Square(), Barrier(1e6))
