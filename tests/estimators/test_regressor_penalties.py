@@ -286,3 +286,18 @@ def test_criterion_of_positive_ridge_is_its_held_out_error():
         error += np.sum((data.y[test] - predicted) ** 2)
     # The barrier that is there while learning gives way by about a millionth.
     np.testing.assert_allclose(model.criterion_, error / 40 / data.y.var(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"alpha": 0}, {"alpha": {0: 0}, "groups": [0, 0, 1, 1, 1, 1]}])
+def test_positive_with_unpenalized_columns_is_an_error(options):
+    """They are fitted exactly, and would come out negative."""
+    with pytest.raises(ValueError, match="positive=True needs a penalty on every feature"):
+        fit("l2", make_regression(), positive=True, **options)
+
+
+def test_positive_with_a_tiny_alpha_is_nonnegative_least_squares():
+    data = make_regression(seed=1)
+    model = fit("l2", data, positive=True, alpha=1e-9)
+    expected = nonnegative_ridge(data.X, data.y, np.zeros(6))
+    # As far as a penalty of 1e-9 moves them.
+    np.testing.assert_allclose(model.coef_, expected, rtol=1e-6, atol=1e-8)
