@@ -77,16 +77,6 @@ def resolve_alpha(alpha, groups: FeatureGroups):
     return np.full(len(groups), _strength(alpha, None))
 
 
-def check_positive(strengths, groups: FeatureGroups):
-    """Raise where ``positive`` could not bind: unpenalized columns are no parameters."""
-    free = [name for name, strength in zip(groups.names, strengths, strict=True) if strength == 0]
-    if free:
-        raise ValueError(
-            "positive=True needs a penalty on every feature, however small: got alpha=0 for "
-            f"groups {free[:20]}."
-        )
-
-
 def check_alpha_bounds(bounds):
     """Raise unless ``alpha_bounds`` are two finite numbers, 0 < low < high."""
     numbers = len(bounds) == 2 and all(isinstance(bound, Real) for bound in bounds)

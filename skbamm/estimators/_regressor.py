@@ -13,7 +13,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from ._base import BilevelEstimator, fit_atomically
 from ._descriptions import resolve_descriptions
 from ._folds import Folds, make_folds
-from ._groups import check_alpha_bounds, check_positive, resolve_alpha, resolve_groups
+from ._groups import check_alpha_bounds, resolve_alpha, resolve_groups
 from ._regression_input import regression_rows, validation_rows
 from ._shrinkage import check_shrinkage
 from ._validation import (
@@ -353,8 +353,6 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
         groups = resolve_groups(self.groups, n_features, getattr(self, "feature_names_in_", None))
         strengths = resolve_alpha(self.alpha, groups)
-        if self.positive:
-            check_positive(strengths, groups)
         check_alpha_bounds(self.alpha_bounds)
         check_shrinkage(self.shrinkage)
         return PenaltyOptions(

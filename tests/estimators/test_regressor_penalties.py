@@ -288,11 +288,13 @@ def test_criterion_of_positive_ridge_is_its_held_out_error():
     np.testing.assert_allclose(model.criterion_, error / 40 / data.y.var(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"alpha": 0}, {"alpha": {0: 0}, "groups": [0, 0, 1, 1, 1, 1]}])
-def test_positive_with_unpenalized_columns_is_an_error(options):
-    """They are fitted exactly, and would come out negative."""
-    with pytest.raises(ValueError, match="positive=True needs a penalty on every feature"):
-        fit("l2", make_regression(), positive=True, **options)
+@pytest.mark.parametrize("penalty", ["adaptive", "l2", "l1", "bridge"])
+def test_positive_leaves_unpenalized_columns_free(penalty):
+    data = make_regression(seed=1)
+    model = fit(penalty, data, positive=True, alpha=0)
+    free = fit(penalty, data, alpha=0)
+    assert (free.coef_ < 0).any()
+    np.testing.assert_allclose(model.coef_, free.coef_)
 
 
 def test_positive_with_a_tiny_alpha_is_nonnegative_least_squares():
