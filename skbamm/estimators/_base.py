@@ -100,6 +100,8 @@ class BilevelEstimator(BaseEstimator):
 
     def _split_params(self, params):
         """What further arguments of `fit` say to the splitter."""
+        if "groups" in params and params["groups"] is None:
+            params = {name: value for name, value in params.items() if name != "groups"}
         if not params:
             return {}
         if get_config()["enable_metadata_routing"]:

@@ -150,6 +150,13 @@ def test_row_groups_without_a_splitter_are_an_error(data, cv):
         regressor(cv=cv).fit(data.X, data.y, groups=BLOCKS)
 
 
+@pytest.mark.parametrize("routing", [False, True])
+def test_row_groups_of_none_are_no_row_groups(data, routing):
+    with config_context(enable_metadata_routing=routing):
+        model = regressor().fit(data.X, data.y, groups=None)
+    assert_array_equal(model.coef_, regressor().fit(data.X, data.y).coef_)
+
+
 def test_missing_row_groups_are_the_splitters_error(data):
     with pytest.raises(ValueError, match="'groups' parameter should not be None"):
         regressor(cv=GroupKFold(3)).fit(data.X, data.y)
