@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor
+from skbamm.estimators import _design
 from tests.estimators.regression_data import make_regression
 from tests.estimators.tools import COPIES
 
@@ -105,6 +106,16 @@ def test_sparse_equals_dense(options, shape):
     other = fit(options, sparse.csr_array(X), data.y, data.weight, cv=data.splits)
     np.testing.assert_allclose(other.coef_, dense.coef_, **LEARNED)
     np.testing.assert_allclose(other.criterion_, dense.criterion_, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_targets", [None, 2])
+def test_shared_gram_matrices_give_the_same_fit(options, n_targets, monkeypatch):
+    """Those that large tables have."""
+    data = make_regression(40, 6, n_targets, seed=1)
+    plain = fit(options, data.X, data.y, data.weight, cv=data.splits)
+    monkeypatch.setattr(_design, "LARGE", 5)
+    large = fit(options, data.X, data.y, data.weight, cv=data.splits)
+    np.testing.assert_allclose(large.coef_, plain.coef_, **LEARNED)
 
 
 def test_alpha_per_target_equals_stacked_single_fits(options):
