@@ -5,11 +5,15 @@
 Fits 50 columns with 10,000 and with 1,000,000 rows, and times the phases of the fit: everything
 before the first iteration (validation, one pass over X for the Gram matrices of all folds, the
 ridge path), one iteration (median), and the end (strength rule, refit). Then RidgeCV and LassoCV
-beside it at 100,000 x 100. All are CPU seconds, the fewest of some repeats for the phases; torch is
-imported before. Writes Markdown to ``bench_out/``.
+beside it for large n, for large p and for p far above n. All are CPU seconds, the fewest of some
+repeats for what is short; torch is imported before. Last, in processes of their own, the peak
+memory of a fit above the data. Writes Markdown to ``bench_out/``.
 """
 
 import argparse
+import resource
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -69,6 +73,60 @@ def phases(X, y):
     return first - begin, iteration, end - steps[-1] - iteration, end - begin, len(steps)
 
 
+def ridge(n_strengths, **options):
+    return RidgeCV(np.logspace(-3, 6, n_strengths), **options)
+
+
+def beside_peers():
+    """Seconds of whole fits: for each shape what a user would run instead."""
+    lines = [row("n", "p", "X.T @ X", "start", "skbamm", "peers"), "|" + "---|" * 6]
+    for n_samples, n_features, peers in (
+        (100_000, 100, {"RidgeCV, 10 strengths": ridge(10), "LassoCV": LassoCV(cv=5)}),
+        (1_000_000, 50, {"RidgeCV, 10 strengths": ridge(10), "LassoCV": LassoCV(cv=5)}),
+        (10_000, 1000, {"LassoCV": LassoCV(cv=5)}),
+        (71, 4088, {"RidgeCV, 10 strengths, cv=5": ridge(10, cv=5), "LassoCV": LassoCV(cv=5)}),
+    ):
+        X, y = data(n_samples, n_features)
+        gram = clocked(lambda X=X: X.T @ X, 3)
+        ours = [clocked(lambda X=X, y=y, m=max_iter: fit_ours(X, y, m), 3) for max_iter in (0, 200)]
+        others = [f"{name}: {clocked(lambda X=X, y=y, m=m: m.fit(X, y)):.3f} s"
+                  for name, m in peers.items()]  # fmt: skip
+        seconds = (f"{value:.3f} s" for value in (gram, *ours))
+        lines.append(row(n_samples, n_features, *seconds, "; ".join(others)))
+        print(lines[-1], flush=True)
+    return lines
+
+
+def fit_ours(X, y, max_iter):
+    BilevelRegularizedRegressor(max_iter=max_iter).fit(X, y)
+
+
+def memory(shapes=((20_000, 2000), (71, 4088))):
+    """Peak memory of a fit above the data, also in units of a p x p or n x p matrix."""
+    lines = [row("n", "p", "peak above the data", "in p x p matrices", "in n x p matrices"),
+             "|" + "---|" * 5]  # fmt: skip
+    for n_samples, n_features in shapes:
+        command = [sys.executable, __file__, "--peak", str(n_samples), str(n_features)]
+        peak = float(subprocess.run(command, capture_output=True, check=True).stdout)
+        square, block = 8 * n_features**2, 8 * n_samples * n_features
+        lines.append(row(n_samples, n_features, f"{peak / 2**20:.0f} MiB",
+                         f"{peak / square:.1f}", f"{peak / block:.1f}"))  # fmt: skip
+        print(lines[-1], flush=True)
+    return lines
+
+
+def peak_above_data(n_samples, n_features):
+    """Bytes by which the peak of a fit exceeds what was resident before it."""
+    generator = np.random.default_rng(0)
+    X = np.empty((n_samples, n_features))
+    generator.standard_normal(out=X)
+    y = X[:, :5].sum(axis=1) + generator.standard_normal(n_samples)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = pages * resource.getpagesize()
+    fit_ours(X, y, 200)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+
+
 def row(*cells):
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
@@ -79,8 +137,12 @@ def main():
     parser.add_argument("--features", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default="bench_out")
+    parser.add_argument("--peak", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     BilevelRegularizedRegressor(max_iter=2, tol=1e9).fit(*data(100, 3))  # imports torch
+    if options.peak:
+        print(peak_above_data(*options.peak))
+        return
     lines = [description(), ""]
     lines += [row("n", "p", "X.T @ X", "before", "one iteration", "after", "iterations", "fit"),
               "|" + "---|" * 8]  # fmt: skip
@@ -101,18 +163,7 @@ def main():
         "",
         f"One iteration, largest beside smallest: {max(iterations) / min(iterations):.2f}.",
     ]
-    X, y = data(100_000, 100)
-    lines += ["", row("n=100,000, p=100", "fit"), "|---|---|"]
-    for name, fit in {
-        "X.T @ X": lambda: X.T @ X,
-        "RidgeCV, 30 strengths": lambda: RidgeCV(np.logspace(-2, 6, 30)).fit(X, y),
-        "RidgeCV, 30 strengths, cv=5": lambda: RidgeCV(np.logspace(-2, 6, 30), cv=5).fit(X, y),
-        "LassoCV, cv=5": lambda: LassoCV(cv=5).fit(X, y),
-        "start": lambda: BilevelRegularizedRegressor(max_iter=0).fit(X, y),
-        "skbamm": lambda: BilevelRegularizedRegressor().fit(X, y),
-    }.items():
-        lines.append(row(name, f"{clocked(fit):.3f} s"))
-        print(lines[-1], flush=True)
+    lines += ["", *beside_peers(), "", *memory()]
     out = Path(options.out)
     out.mkdir(exist_ok=True)
     (out / "scale.md").write_text("\n".join(lines) + "\n")

@@ -20,9 +20,8 @@ from ._moments import (
 from ._regression_input import RegressionRows
 from ._tensors import to_numpy, to_tensor
 
-# With more features, only the best start is followed (on real tables with more features than
-# rows that did no worse than following two), and on the Gram path memory counts and
-# eigenvectors cost more than a few Cholesky factors,
+# With more features than that, memory counts on the Gram path, and eigenvectors cost more than a
+# few Cholesky factors,
 LARGE = 300
 # unless each of many targets needs a ridge path of its own.
 FEW_TARGETS = 8
@@ -41,12 +40,12 @@ class Design:
     target_scale : ndarray of shape (n_targets,)
     """
 
-    more_starts = 1
+    #: How many starts are compared beside the usual ones, and whether all at once.
+    n_more_starts = 4
+    compares_at_once = True
 
     def __init__(self, penalized, fit_intercept, standardize, device):
         self.penalized = penalized
-        #: Where not 0, so many more starts are compared and the best one alone is followed.
-        self.n_more_starts = self.more_starts if len(penalized) > LARGE else 0
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.device = device
@@ -185,8 +184,6 @@ class GramDesign(Design):
 
 class RowDesign(Design):
     """Through products with the rows: for more features than rows."""
-
-    more_starts = 4  # a start costs little
 
     def __init__(
         self, data, folds, validation=None, *, penalized, fit_intercept, standardize, device

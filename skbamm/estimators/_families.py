@@ -14,9 +14,13 @@ SHARE_BOUNDS = (0.0, 1.0)
 POWER_BOUNDS = (0.1, 2.0)
 # Of a term of the log strengths: a description one deviation from its mean, or a group.
 TERM_BOUNDS = (-10.0, 10.0)
-# Pilot strength beside the best ridge's, exponent, and the groups' share in the magnitude.
-# One start from each side: the criterion has valleys.
-ADAPTIVE_STARTS = ((1 / 30, 1.0, 0.1), (30.0, 2.0, 0.3))
+# Pilot strength beside the best ridge's, and exponent. One start from each side: the criterion has
+# valleys. The best one is followed.
+ADAPTIVE_STARTS = ((1 / 30, 1.0), (30.0, 2.0))
+# Further ones where they cost little, the most useful first.
+MORE_STARTS = ((1.0, 4.0), (1.0, 2.0), (30.0, 4.0), (1 / 30, 2.0))
+# The groups' share in the magnitudes, at the start.
+SHARE = 0.3
 # Powers that the bridge starts from: the lasso, and the side where it is sparser.
 BRIDGE_POWERS = (1.0, 0.5)
 # Smoothing of the penalty at zero, in units of the ridge coefficients' root mean square. Less
@@ -144,7 +148,7 @@ class LinearFamily:
         )
         return block_diag(strengths, np.zeros((len(self._terms), 0)), powers)
 
-    def starts(self, fit):
+    def starts(self, fit, n_more=0):
         """The best global fit, and the points that the run starts from."""
         if self.kind == "l2":
             common = self._point(fit.ridge, 2.0)[None]
@@ -239,14 +243,15 @@ class AdaptiveFamily:
     def from_common(self):
         return np.eye(self.n_hyper)[:, : self.n_hyper - len(self._terms)]
 
-    def starts(self, fit):
+    def starts(self, fit, n_more=0):
         common = np.zeros((1, self.n_hyper))
         common[:, :2] = fit.ridge
-        starts = common.repeat(len(ADAPTIVE_STARTS), axis=0)
-        for start, (pilot, exponent, share) in zip(starts, ADAPTIVE_STARTS, strict=True):
+        chosen = ADAPTIVE_STARTS + MORE_STARTS[:n_more]
+        starts = common.repeat(len(chosen), axis=0)
+        for start, (pilot, exponent) in zip(starts, chosen, strict=True):
             start[0] += np.log(pilot)
             start[self.exponents] = exponent
-            start[self.shares] = share
+            start[self.shares] = SHARE
         return common, starts
 
     def penalty(self, path, n_folds, tensor):

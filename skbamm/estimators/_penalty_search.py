@@ -11,7 +11,7 @@ from ..problems._penalties import LinearPenalty
 from ..problems._regression import PenalizedError, PenaltyProblem
 from ..problems._shaped import ShapedError, ShapedProblem
 from ..problems._shapes import Barrier, Bridge, Square
-from ..solvers import Solution, Status, solve
+from ..solvers import Solution, solve
 from ._families import SMOOTHING, GlobalFit
 from ._lasso import lasso_fits
 from ._refit import refit
@@ -46,8 +46,7 @@ class Learned:
     criterion, initial_criterion : float
         Held-out error there, and of the best fit with one strength for all.
     solution : Solution
-    chosen : int
-        Index of the chosen candidate in `solution`.
+        Of a single candidate.
     """
 
     hyper: torch.Tensor
@@ -56,7 +55,6 @@ class Learned:
     criterion: float
     initial_criterion: float
     solution: Solution
-    chosen: int
 
     @property
     def log_weights(self):
@@ -70,7 +68,7 @@ class Learned:
 
     @property
     def history(self):
-        return self.solution.history.candidate(self.chosen)
+        return self.solution.history.candidate(0)
 
     @property
     def residual(self):
@@ -85,7 +83,7 @@ class Learned:
         if values is None:
             return 0.0
         # In the unit of `tol`: beside the best global fit's error.
-        return float(values[self.chosen]) / max(self.initial_criterion, TINY)
+        return float(values[0]) / max(self.initial_criterion, TINY)
 
 
 class PenaltySearch:
@@ -138,6 +136,7 @@ class PenaltySearch:
         if start is not None:
             given = self.tensor(start)[None]
             starts = given if only else torch.cat([given, starts])
+        starts = self._best_start(problem, starts)
         bilevel, ceiling = self._bilevel(problem, common, starts, shrinkage)
         unit = max(ceiling, TINY)
         solution = solve(
@@ -147,11 +146,8 @@ class PenaltySearch:
             tol=tol * unit,
             callback=callback,
         )
-        chosen = first_best(to_numpy(solution.criterion))
-        if solution.status is Status.MAX_ITER and solution.residual[chosen] <= tol * unit:
-            solution = replace(solution, status=Status.CONVERGED)  # only the others have not
-        hyper, params = solution.hyper[chosen, None], solution.params[chosen, None]
-        if not float(solution.criterion[chosen]) < ceiling * (1 - PREFERENCE):
+        hyper, params = solution.hyper, solution.params
+        if not float(solution.criterion[0]) < ceiling * (1 - PREFERENCE):
             hyper, params = common, problem.solve_lower(common, params)
         # Two folds have no standard error to speak of.
         if self._strengthens and standard_errors > 0 and self.design.train.n_folds > 2:
@@ -159,7 +155,15 @@ class PenaltySearch:
                 bilevel, self.upper, self.family.strengths, hyper, params, ceiling, standard_errors
             )
         criterion = float(self.upper.value(hyper, params)[0])
-        return Learned(hyper, params, problem, criterion, ceiling, solution, chosen)
+        return Learned(hyper, params, problem, criterion, ceiling, solution)
+
+    def _best_start(self, problem, starts):
+        """Following the best one does as well as following several."""
+        if len(starts) == 1:
+            return starts
+        parts = [starts] if self.design.compares_at_once else starts[:, None]
+        errors = np.concatenate([to_numpy(problem.criterion(part)) for part in parts])
+        return starts[first_best(errors), None]
 
     def learn(self, solver, *, max_iter, tol, shrinkages):
         """The numbers learned from the common start, for each of some shrinkages.
@@ -195,7 +199,8 @@ class PenaltySearch:
         path = None if plain else self.design.path(train)
         fit = self._global_fit(path)
         penalty = self.family.penalty(path, train.n_folds, self.tensor)
-        common, starts = (self.tensor(points) for points in self.family.starts(fit))
+        points = self.family.starts(fit, self.design.n_more_starts)
+        common, starts = (self.tensor(point) for point in points)
         if path is None:
             params = train.zeros()[None]
             params = self._problem(train, penalty).solve_lower(common, params)
@@ -229,10 +234,13 @@ class PenaltySearch:
         train, features = self.design.train, self.family.features
         weights = np.ones(train.zeros().shape)
         strengths, params = lasso_fits(
-            train, weights, positive=features.positive, device=self.design.device
+            train,
+            weights,
+            lambda params: self.upper.by_fold(params).sum(1),
+            positive=features.positive,
+            device=self.design.device,
         )
-        error = self.upper.value(self.tensor(strengths)[:, None], params)
-        best = first_best(to_numpy(error))
+        best = first_best(to_numpy(self.upper.value(self.tensor(strengths)[:, None], params)))
         size = params[best][params[best] != 0]
         typical = float(size.square().mean().sqrt()) if len(size) else np.nan
         return GlobalFit(ridge, float(np.clip(np.log(strengths[best]), low, high)), typical)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._lasso import FINAL_TOL, lasso_fits, weighted_lasso
+from ._lasso import FINAL, lasso_fits, weighted_lasso
 from ._tensors import to_numpy, to_tensor
 
 # Penalty that takes a coefficient out, in units of the largest of the others' or of the Gram
@@ -31,7 +31,7 @@ def refit(final, learned, *, exact_zeros, is_lasso, positive):
     if is_lasso:
         weights = to_numpy(final.lower.weights(nothing)[0][0])
         weights = np.repeat(weights, loss.zeros().shape[1], axis=0)
-        coef = weighted_lasso(loss, 0, weights, np.ones(1), positive=positive, tol=FINAL_TOL)
+        coef = weighted_lasso(loss, 0, weights, np.ones(1), positive=positive, **FINAL)
         return to_tensor(coef[0], learned.params.device)
     solved = final.solve_lower(nothing, loss.zeros()[None])
     if exact_zeros:
@@ -48,11 +48,18 @@ def _sparse(loss, weights, learned, positive):
     """
     lower, device = learned.problem.lower, learned.params.device
     by_fold = to_numpy(lower.majorizer(learned.hyper, learned.params)[0].sqrt())
-    strengths, fits = lasso_fits(lower.loss, by_fold, positive=positive, device=device)
-    errors = to_numpy(learned.problem.upper.by_fold(fits)) * lower.loss.n_folds
+    upper = learned.problem.upper
+    strengths, fits = lasso_fits(
+        lower.loss,
+        by_fold,
+        lambda params: upper.by_fold(params).sum(1),
+        positive=positive,
+        device=device,
+    )
+    errors = to_numpy(upper.by_fold(fits)) * lower.loss.n_folds
     strength = _half_standard_error_rule(strengths, errors)
     grid = np.append(strengths[strengths > strength], strength)
-    coef = weighted_lasso(loss, 0, weights, grid, positive=positive, tol=FINAL_TOL)
+    coef = weighted_lasso(loss, 0, weights, grid, positive=positive, **FINAL)
     return to_tensor(coef[-1], device)
 
 

@@ -11,11 +11,8 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
 
 from ._base import BilevelEstimator, fit_atomically
-from ._descriptions import resolve_descriptions
 from ._folds import Folds, make_folds
-from ._groups import check_alpha_bounds, resolve_alpha, resolve_groups
 from ._regression_input import regression_rows, validation_rows
-from ._shrinkage import check_shrinkage
 from ._validation import (
     Interval,
     StrOptions,
@@ -35,23 +32,26 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     The coefficients minimise, on the training rows of each fold,
 
     .. math:: \tfrac12 \, \mathrm{mean}_i (y_i - x_i^T w - c)^2
-              + \tfrac12 \sum_j \alpha_j (s_j w_j)^2,
+              + \tfrac12 \sum_j \alpha_j (s_j w_j)^2
 
-    and the penalty weights :math:`\alpha_j` minimise the squared error on the held-out rows
-    of all folds: a bilevel problem, solved by sl-BAMM [1]_ within `fit`. A final fit on all
-    rows uses what was learned.
+    (or another `penalty`), and the penalty weights :math:`\alpha_j` minimise the squared error on
+    the held-out rows of all folds: a bilevel problem, solved by sl-BAMM [1]_ within `fit`. A final
+    fit on all rows uses what was learned.
 
     Parameters
     ----------
-    penalty : {"adaptive", "l2"}, default="adaptive"
-        How few learned numbers generate the weights of all features.
+    penalty : {"adaptive", "l2", "l1", "bridge"}, default="adaptive"
+        How few learned numbers generate the penalties of all features.
 
-        - "adaptive": :math:`\alpha_j = e^a (m_j / m)^{-e_1} (m_g / m)^{-e_2}` with the
-          magnitude :math:`m_j` of the feature's coefficient in a pilot ridge fit, its root
-          mean square :math:`m_g` over the feature's group and :math:`m` over all features.
-          Learned are the strength a, the exponents (see `exponents_`) and the pilot's
-          strength. Exponents 0 give ridge, larger ones come close to selecting features.
-        - "l2": one strength for each group, and no pilot.
+        - "adaptive": :math:`\alpha_j = e^a (m_j / m)^{-e}`, where :math:`m_j` is the size of the
+          feature's coefficient in a pilot ridge fit and :math:`m` the root mean square of all.
+          With groups :math:`m_j^2` is partly its mean over the feature's group
+          (`group_share_`). Learned are the strength a, the exponent e and the pilot's
+          strength. Exponent 0 gives ridge, larger ones come close to selecting features.
+        - "l2": ridge with one strength for each group, and no pilot.
+        - "l1": the lasso with one strength for each group: coefficients that are exactly zero.
+        - "bridge": the penalty :math:`\alpha_j |w_j|^q / q`, strength and power q learned for
+          each group; q = 2 is ridge, 1 the lasso, less is sparser. Far slower than the others.
 
     groups : None, "feature", "prefix", array-like, mapping or callable, default=None
         Which features belong together: None (all of them), "feature" (each on its own),
@@ -62,12 +62,34 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     alpha : "learn", float or mapping, default="learn"
         A number fixes the strength of every feature; a mapping fixes it for the groups
         that it names, and may say "learn". 0 leaves features unpenalized, exactly. On the
-        scale of `ElasticNet`: `Ridge`'s `alpha` is ``sum(sample_weight)`` times larger.
+        scale of `ElasticNet`: `Ridge`'s `alpha` is ``sum(sample_weight)`` times larger,
+        `Lasso`'s the same.
+
+    alpha_features : array-like of shape (n_features, n_descriptions) or None, default=None
+        What is known of each feature beforehand (its origin, missing rate, a screening score):
+        the log strength is also linear in these, with a learned slope for each.
+
+    shrinkage : "auto" or float, default="auto"
+        How strongly what is learned of single groups and descriptions is pulled to what is
+        common to all, in units of the best global fit's error. "auto" chooses by nested
+        cross-validation, and prefers no difference at all; 0 leaves them free (with
+        ``groups="feature"``: the papers' free weights); `numpy.inf` allows no difference. With
+        "adaptive", a number also gives each group a strength of its own.
+
+    loss : {"squared_error", "huber"}, default="squared_error"
+        Error on the held-out rows. "huber" counts errors beyond 1.345 robust standard
+        deviations linearly, so that few outlying rows cannot rule the penalty; each evaluation
+        then costs a pass over the rows. The coefficients minimise squares either way.
 
     cv : int, splitter or list of splits, default=5
         Folds whose held-out error is minimised. With an int the fold of a row is a
         pseudo-random function of its position (and of `random_state`), so sorted rows do
-        no harm. Ignored when `X_val` is given.
+        no harm. A splitter may need ``groups`` in `fit`. Every fold costs a Gram matrix, also
+        each of leave-one-out's. Ignored when `X_val` is given.
+
+    n_repeats : "auto" or int, default="auto"
+        Where `cv` is an int, learn on so many assignments of rows to folds and take the mean of
+        the log strengths. "auto" is 3 with "adaptive" or "l2" and up to 1000 rows, else 1.
 
     solver : str or Solver, default="sl-bamm"
         A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
@@ -90,6 +112,16 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     fit_intercept : bool, default=True
         Whether to fit an unpenalized intercept.
 
+    positive : bool, default=False
+        Whether coefficients must not be negative, while learning and in the last fit.
+        Unpenalized ones are free.
+
+    exact_zeros : bool, default=False
+        Whether features that do not matter get a coefficient of exactly zero: the last fit is
+        then a lasso on columns divided by the roots of their learned strengths, its own
+        strength chosen on the same folds. Finds the columns that matter far better than
+        `LassoCV`. "l1" has zeros without it.
+
     alpha_per_target : bool, default=False
         Whether each target learns a penalty of its own; otherwise they share one.
 
@@ -97,7 +129,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         Largest number of sl-BAMM iterations. 0 evaluates the starts, chooses the best and
         refits: what the estimator does before it learns.
 
-    tol : float, default=2e-3
+    tol : float, default=1e-2
         The run has converged when its stationarity residual is below: the norm of the
         gradient of the held-out error in the learned numbers, beside the best ridge fit's error.
 
@@ -129,17 +161,31 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         Geometric mean of `alpha_` over each group; one dict for each target with
         ``alpha_per_target=True``.
 
+    power_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Power of each feature's penalty: 2 for ridge and "adaptive", 1 for "l1".
+
+    support_ : ndarray of bool of shape (n_features,)
+        Features with a coefficient that is not zero, for any target.
+
     exponents_ : ndarray of shape (n_exponents,) or (n_targets, n_exponents)
-        Learned exponents of ``penalty="adaptive"``: of the feature's magnitude and,
-        where groups are given, of its group's.
+        The exponent of ``penalty="adaptive"``; empty with others.
+
+    group_share_ : float or ndarray of shape (n_targets,)
+        With "adaptive" and groups, how far a group's mean takes the place of the feature's own
+        magnitude: 0 is as without groups, 1 one strength for each group.
+
+    shrinkage_ : float or ndarray of shape (n_targets,)
+        The `shrinkage` that was used; infinite where no differences were learned.
 
     hyper_ : ndarray of shape (n_hyper,) or (n_targets, n_hyper)
-        The learned numbers themselves: log pilot strength, log strength and exponents, or
-        the log strengths of the groups.
+        The learned numbers themselves, mean over the repeats: with "adaptive" the pilot's log
+        strength, log strength, exponent and (with groups) share; else the groups' log
+        strengths; then slopes of descriptions and deviations of groups, or powers.
 
     criterion_, initial_criterion_ : float or ndarray of shape (n_targets,)
-        Mean squared held-out error, in units of the variance of y, of the learned penalty
-        and of the best ridge fit, from which the search starts and below which it never ends.
+        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty
+        and of the best fit with one strength for all features (ridge, or the lasso with "l1"
+        and "bridge"), above which the search never ends.
 
     hypergradient_norm_, residual_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
@@ -302,10 +348,12 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             For NaN or infinite entries, wrong lengths, groups that do not partition the
             features, and weights that are all zero.
         """
+        from ._penalty_options import penalty_options
+
         data = regression_rows(self, X, y, sample_weight)
         validation = validation_rows(self, data, X_val, y_val, sample_weight_val)
         repeats = self._repeats(data, validation, self._split_params(params))
-        options = self._options(data.X.shape[1])
+        options = penalty_options(self, data.X.shape[1])
         targets = range(data.y.shape[1]) if self.alpha_per_target else [slice(None)]
         learned = [
             self._learn(
@@ -336,44 +384,19 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         if validation is not None:
             return [Folds([(np.arange(len(data)), np.arange(len(validation)))])]
         y = data.y[:, 0] if data.single_target else data.y
-        n_repeats = self._n_repeats(len(data)) if isinstance(self.cv, Integral) else 1
         seed = self._seed()
         return [
             make_folds(self.cv, data.X, y, seed=seed + repeat, split_params=split_params)
-            for repeat in range(n_repeats)
+            for repeat in range(self._n_repeats(len(data)))
         ]
 
     def _n_repeats(self, n_samples):
+        if not isinstance(self.cv, Integral):
+            return 1
         if self.n_repeats != "auto":
             return self.n_repeats
         cheap = self.penalty in ("adaptive", "l2")
         return FEW_ROWS_REPEATS if cheap and n_samples <= FEW_ROWS else 1
-
-    def _options(self, n_features):
-        from ._penalty_learning import PenaltyOptions
-        from ._tensors import resolve_device
-
-        groups = resolve_groups(self.groups, n_features, getattr(self, "feature_names_in_", None))
-        strengths = resolve_alpha(self.alpha, groups)
-        check_alpha_bounds(self.alpha_bounds)
-        check_shrinkage(self.shrinkage)
-        return PenaltyOptions(
-            kind=self.penalty,
-            groups=groups,
-            strengths=strengths,
-            descriptions=resolve_descriptions(
-                self.alpha_features, np.isnan(strengths)[groups.index]
-            ),
-            shrinkage=self.shrinkage,
-            alpha_bounds=self.alpha_bounds,
-            positive=self.positive,
-            loss=self.loss,
-            design={
-                "fit_intercept": self.fit_intercept,
-                "standardize": self.standardize,
-                "device": resolve_device(self.device),
-            },
-        )
 
     def _learn(self, data, repeats, validation, options, number):
         from ._penalty_learning import learn_penalty

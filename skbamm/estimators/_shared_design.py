@@ -17,6 +17,9 @@ class SharedGramDesign(GramDesign):
     They are scaled and centred where they stand.
     """
 
+    n_more_starts = 1  # each costs a factor of each fold,
+    compares_at_once = False  # which must not live together
+
     def _set_losses(self, moments):
         total, parts = moments.total, moments.test
         n_rows = total[-1, -1]
