@@ -165,6 +165,13 @@ def test_without_deviations_descriptions_make_no_difference(data):
     np.testing.assert_array_equal(model.coef_, plain.coef_)
 
 
+@pytest.mark.parametrize("penalty", ["l2", "adaptive"])
+def test_larger_shrinkage_brings_slopes_closer_to_zero(data, penalty):
+    options = {"max_iter": 20, "standard_errors": 0}
+    slopes = [abs(fit(data, TREND, penalty, shrinkage=s, **options).hyper_[-1]) for s in (0.01, 10)]
+    assert slopes[1] < 0.1 * slopes[0]
+
+
 def test_descriptions_work_with_more_features_than_rows():
     data = make_regression(12, 18)
     model = fit(data, np.arange(18), max_iter=10)

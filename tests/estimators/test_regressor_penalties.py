@@ -264,6 +264,15 @@ def test_positive_leaves_no_negative_coefficient(shape, penalty, n_targets, exac
     assert (model.coef_ >= 0).all()
 
 
+def test_negative_coefficients_of_the_pilot_count_as_none():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 4))
+    y = X @ [3.0, -3.0, 0.1, 2.0] + random.normal(size=60)
+    model = BilevelRegularizedRegressor(positive=True).fit(X, y)
+    assert model.exponents_[0] > 0
+    assert model.alpha_.argmax() == 1
+
+
 def test_positive_changes_nothing_where_all_coefficients_are_positive():
     random = np.random.default_rng(0)
     X = random.normal(size=(60, 3))

@@ -140,13 +140,12 @@ def test_support_is_where_any_target_has_a_coefficient(penalty, n_targets):
 # Its parts
 
 
-def test_a_strength_within_half_a_standard_error_of_the_best_is_preferred():
-    strengths = np.array([4.0, 3.0, 2.0, 1.0])
-    # Mean increases over the best (strength 1) are 3.0, 0.4 and 0.1, with standard errors
-    # of 0 , 1.2 and 0.6 over the four folds: half of them allow 3, as its own is larger.
-    best = np.zeros(4)
-    errors = 10 + np.array([best + 3, [-2, 3.4, -2, 2.2], [-1, 1.2, -1, 1.2], best])
-    assert _half_standard_error_rule(strengths, errors) == 3.0
+@pytest.mark.parametrize(("increase", "expected"), [(0.49, 2.0), (0.51, 1.0)])
+def test_a_strength_within_half_a_standard_error_of_the_best_is_preferred(increase, expected):
+    # The mean of these is 0, and its standard error 1.
+    noise = np.array([-1, 0, 1]) * 3**0.5
+    errors = 10 + np.array([[9, 9, 9], increase + noise, [0, 0, 0]])
+    assert _half_standard_error_rule(np.array([3.0, 2.0, 1.0]), errors) == expected
 
 
 def test_two_folds_have_no_standard_error():
