@@ -61,6 +61,8 @@ class BilevelEstimator(BaseEstimator):
     """Options and endings that the estimators have in common."""
 
     _doc_link_module = "skbamm"
+    # Whether `fit` passes row groups on to the splitter.
+    _routes_row_groups = False
 
     _parameter_constraints: dict = {
         "cv": ["cv_object"],
@@ -86,20 +88,22 @@ class BilevelEstimator(BaseEstimator):
         return super().set_params(**params)
 
     def get_metadata_routing(self):
-        """What `fit` and the splitter `cv` ask for.
+        """What `fit` and, where it can be handed on, the splitter `cv` ask for.
 
         Returns
         -------
         routing : MetadataRouter
         """
         router = MetadataRouter(owner=self).add_self_request(self)
-        if not hasattr(self.cv, "split"):
+        if not (self._routes_row_groups and hasattr(self.cv, "split")):
             return router
         mapping = MethodMapping().add(caller="fit", callee="split")
         return router.add(splitter=self.cv, method_mapping=mapping)
 
     def _split_params(self, params):
         """What further arguments of `fit` say to the splitter."""
+        if "groups" in params and params["groups"] is None:
+            params = {name: value for name, value in params.items() if name != "groups"}
         if not params:
             return {}
         if get_config()["enable_metadata_routing"]:

@@ -77,6 +77,8 @@ def _half_standard_error_rule(strengths, errors):
 
 def _without_negative(final, hyper, solved):
     """Zero where the barrier holds a coefficient, the others solved for."""
+    if not solved.numel():  # nothing is penalized
+        return solved
     free = solved > 0
     weights = final.lower.majorizer(hyper, solved.clamp_min(0))
     excluded = EXCLUSION * (1 + weights.max())

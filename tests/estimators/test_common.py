@@ -15,6 +15,11 @@ REGRESSORS = [
     BilevelRegularizedRegressor(alpha=0),
     BilevelRegularizedRegressor(alpha_per_target=True, solver=SlBamm(memory=3), tol=1e-2),
     BilevelRegularizedRegressor(cv=2, max_iter=0),
+    BilevelRegularizedRegressor("l1", cv=2, max_iter=0),
+    BilevelRegularizedRegressor("bridge", cv=2, max_iter=0),
+    BilevelRegularizedRegressor("l2", positive=True, n_repeats=1, cv=2),
+    BilevelRegularizedRegressor("l2", exact_zeros=True, n_repeats=1, cv=2),
+    BilevelRegularizedRegressor(loss="huber", n_repeats=1, cv=2),
 ]
 
 

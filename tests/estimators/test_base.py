@@ -1,0 +1,45 @@
+"""What both estimators share: what they ask of metadata routing."""
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.model_selection import GroupKFold, KFold, cross_validate
+
+from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
+
+BLOCKS = np.arange(60) // 6
+REGRESSOR, CLASSIFIER = BilevelRegularizedRegressor, HyperCleaningClassifier
+
+
+def asks_for_row_groups(model):
+    with config_context(enable_metadata_routing=True):
+        return "groups" in model.get_metadata_routing().consumes("fit", ["groups"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "cv", "expected"),
+    [
+        (REGRESSOR, GroupKFold(2), True),
+        (REGRESSOR, KFold(2), False),
+        (REGRESSOR, 5, False),
+        (CLASSIFIER, GroupKFold(2), False),
+        (CLASSIFIER, 5, False),
+    ],
+    ids=str,
+)
+def test_only_who_hands_row_groups_on_asks_for_them(kind, cv, expected):
+    assert asks_for_row_groups(kind(cv=cv)) == expected
+
+
+# So few iterations are no convergence.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [REGRESSOR, CLASSIFIER])
+@pytest.mark.parametrize("cv", [2, KFold(2)], ids=str)
+def test_row_groups_of_the_outer_splits_do_not_reach_fit(kind, cv):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 3))
+    y = (X[:, 0] > 0).astype(int)
+    model = kind(cv=cv, max_iter=1)
+    with config_context(enable_metadata_routing=True):
+        found = cross_validate(model, X, y, cv=GroupKFold(2), params={"groups": BLOCKS})
+    assert np.isfinite(found["test_score"]).all()
