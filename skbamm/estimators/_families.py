@@ -24,8 +24,8 @@ SHARE = 0.3
 # Powers that the bridge starts from: the lasso, and the side where it is sparser.
 BRIDGE_POWERS = (1.0, 0.5)
 # Smoothing of the penalty at zero, in units of the ridge coefficients' root mean square. Less
-# for the bridge only makes more valleys.
-SMOOTHING = {"l1": 1e-2, "bridge": 1e-1}
+# for the bridge only makes more valleys, and for the lasso kinks that a gradient does not see.
+SMOOTHING = {"l1": 3e-2, "bridge": 1e-1}
 LOG_WEIGHT_LIMIT = (-60.0, 60.0)
 
 

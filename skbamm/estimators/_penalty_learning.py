@@ -9,8 +9,12 @@ import numpy as np
 import torch
 
 from ._folds import Folds, position_folds
-from ._shrinkage import choose_shrinkage
+from ._shrinkage import choose_shrinkage, effective
 from ._tensors import to_numpy
+
+# Where the lower level is no square, a run for each fold and shrinkage takes long, and its order
+# shows early.
+NESTED_MAX_ITER = 40
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def _first_search(data, folds, validation, options, solver, run):
     embedding : ndarray of shape (n_reported, n_hyper)
         From what is learned to what is reported: that has the same shape whatever was chosen.
     """
-    shrinkage = 0.0 if options.shrinkage == "auto" else float(options.shrinkage)
+    shrinkage = 0.0 if options.shrinkage == "auto" else effective(options.shrinkage)
     search = options.search(data, folds, validation, shrinkage)
     if options.shrinkage != "auto" or not search.family.n_deviations:
         return search, shrinkage, np.eye(search.family.n_hyper)
@@ -106,11 +110,12 @@ def _first_search(data, folds, validation, options, solver, run):
     def make_search(part, candidate):
         return options.search(data, part, validation, candidate)
 
+    max_iter = run["max_iter"]
     shrinkage = choose_shrinkage(
         _nested(folds, validation),
         make_search,
         solver,
-        max_iter=run["max_iter"],
+        max_iter=max_iter if search.family.is_square else min(max_iter, NESTED_MAX_ITER),
         tol=run["tol"],
         standard_errors=run["standard_errors"],
     )

@@ -73,8 +73,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         How strongly what is learned of single groups and descriptions is pulled to what is
         common to all, in units of the best global fit's error. "auto" chooses by nested
         cross-validation, and prefers no difference at all; 0 leaves them free (with
-        ``groups="feature"``: the papers' free weights); `numpy.inf` allows no difference. With
-        "adaptive", a number also gives each group a strength of its own.
+        ``groups="feature"``: the papers' free weights); `numpy.inf`, like any number from 100
+        on, allows no difference. With "adaptive", a number also gives each group a strength of
+        its own.
 
     loss : {"squared_error", "huber"}, default="squared_error"
         Error on the held-out rows. "huber" counts errors beyond 1.345 robust standard

@@ -9,6 +9,15 @@ import numpy as np
 # No deviation at all comes first: it wins ties.
 CANDIDATES = (np.inf, 0.1, 0.01, 0.001, 0.0)
 
+# From here on a difference of a tenth costs half of the error itself: nothing is left to learn,
+# and the pull would only make the problem stiff.
+STIFF = 100.0
+
+
+def effective(shrinkage):
+    """The number itself, infinite where it leaves no difference."""
+    return float(shrinkage) if shrinkage < STIFF else np.inf
+
 
 def check_shrinkage(shrinkage):
     """Raise unless ``shrinkage`` is "auto" or a number from 0 to infinity."""

@@ -64,14 +64,21 @@ def test_larger_shrinkage_brings_deviations_of_adaptive_weights_closer_to_zero(d
     assert sizes[0] > sizes[1] > sizes[2]
 
 
-def test_huge_shrinkage_is_almost_one_strength(data):
+def test_large_shrinkage_is_almost_one_strength(data):
     # Deviations are of the order of the gradient beside the shrinkage.
-    assert 0 < spread(fit(data, 1e3)) < 1e-3
+    assert 0 < spread(fit(data, 99.0)) < 1e-2
+
+
+@pytest.mark.parametrize("shrinkage", [100.0, 1e6])
+def test_from_a_hundred_on_shrinkage_is_infinite(data, shrinkage):
+    model = fit(data, shrinkage)
+    assert model.shrinkage_ == np.inf
+    assert_array_equal(model.coef_, fit(data, np.inf).coef_)
 
 
 def test_pull_is_to_the_common_strength_and_not_to_one(data):
     """Whatever the unit of the columns, where the penalty acts on them as they are."""
-    pulled, common = (fit(data, s, standardize=False, tol=1e-6) for s in (100, np.inf))
+    pulled, common = (fit(data, s, standardize=False, tol=1e-6) for s in (99, np.inf))
     # Both stop at a gradient of 1e-6, at an optimum that is flat.
     assert_allclose(pulled.alpha_, common.alpha_, rtol=1e-2)
 
