@@ -19,6 +19,8 @@ HORIZON = 2.0
 LARGEST_MOVE = 0.3
 GROWTH = 1.1
 SHRINK = 0.5
+# A derivative in the start that is rounding, beside that in the params at which it ended.
+FORGOTTEN = 1e-10
 # Moves this small have been halved at the same kink for long.
 COLLAPSED = 1e-10
 
@@ -82,7 +84,7 @@ class IapttGm(Solver):
 
     hyper_step : float, callable or "auto", default="auto"
         Step of x. "auto" moves x and z along secants where the lower level is strongly convex;
-        elsewhere no move changes an entry of x by more than 0.3, the step grows by a tenth
+        elsewhere no move changes an entry of x or z by more than 0.3, the step grows by a tenth
         while gradients agree and is halved when they turn (after Kesten's rule), as
         :math:`\varphi` has kinks.
 
@@ -158,6 +160,9 @@ class IapttGm(Solver):
             t: scale((n_used == t).to(params), upper.params) for t in set(n_used.flatten().tolist())
         }
         through, by_start = dynamics.pull_back(bases, cotangents)
+        # Below rounding, the trajectory has forgotten where it started.
+        remembered = problem.norm(by_start) > FORGOTTEN * problem.norm(upper.params)
+        by_start = scale(remembered.to(by_start), by_start)
         by_hyper = upper.hyper + through
         norm = projected_norm(problem, hyper, by_hyper)
         start_norm = problem.norm(start - problem.project_params(start - by_start))
@@ -222,7 +227,12 @@ class IapttGm(Solver):
             length, stalled = self._length(problem, state, by_hyper, by_start)
         else:
             length, stalled = at(self.hyper_step, state.iteration), None
-        other = length if self.start_step is None else at(self.start_step, state.iteration)
+        if self.start_step is not None:
+            other = at(self.start_step, state.iteration)
+        elif self.hyper_step == "auto":
+            other = length.minimum(_cap(problem, by_start))
+        else:
+            other = length
         return replace(
             following,
             hyper=problem.project_hyper(hyper - scale(length, by_hyper)),
@@ -234,10 +244,7 @@ class IapttGm(Solver):
 
     def _length(self, problem, state, by_hyper, by_start):
         """The step of Kesten's rule, and whether it has collapsed."""
-        largest = rows(problem, by_hyper).abs().amax(1)
-        cap = divide(largest * 0 + LARGEST_MOVE, largest).reshape(problem.norm(by_hyper).shape)
-        # Where the gradient in x vanishes, z has to move first, by whatever it says.
-        cap = cap.where(cap > 0, cap * 0 + 1)
+        cap = _cap(problem, by_hyper)
         if state.length is None:
             return cap, cap <= 0
         agreement = problem.inner(by_hyper, state.gradient[0]) + problem.inner(
@@ -247,6 +254,14 @@ class IapttGm(Solver):
         length = (state.length * factor).minimum(cap)
         move = length * (problem.norm(by_hyper) + problem.norm(by_start))
         return length, move <= COLLAPSED * (1 + problem.norm(state.hyper))
+
+
+def _cap(problem, gradient):
+    """The step along a gradient that changes its largest entry by the largest move."""
+    largest = rows(problem, gradient).abs().amax(1)
+    cap = divide(largest * 0 + LARGEST_MOVE, largest).reshape(problem.norm(gradient).shape)
+    # Along nothing any step will do.
+    return cap.where(cap > 0, cap * 0 + 1)
 
 
 def _joined(problem, hyper, start):

@@ -22,6 +22,8 @@ FIRST_WEIGHT, CONVEX_FIRST_WEIGHT = 1.0, 1e-2
 WEIGHT_SHRINK = 0.25
 NORM_SHRINK = 0.1
 LEAST_WEIGHT = 1e-9
+# How much of a measured curvature counts an iteration later.
+FADING = 0.99
 # An error of the hypergradient that never matters, beside itself.
 SMALL = 1e-6
 
@@ -264,20 +266,21 @@ class Meha(Solver):
         return proximity, params_step, theta_step
 
     def _curvatures(self, problem, state, metric, hyper, params):
-        """The largest curvatures seen, by one gradient more in the direction of the last move."""
+        """The largest curvatures of late, by one gradient more along the last move of params."""
+        known = state.lower_curvature, state.upper_curvature
         if "auto" not in (self.params_step, self.proximal_step, self.proximity):
-            return state.lower_curvature, state.upper_curvature
-        return tuple(
-            known.maximum(
-                measured_curvature(
-                    problem, level, metric, hyper, params, params - state.params, n_iter=1
-                )
+            return known
+        move = params - state.params
+        lower, upper = (
+            # What was seen long ago, or was rounding, is forgotten in time.
+            (FADING * before).maximum(
+                measured_curvature(problem, level, metric, hyper, params, move, n_iter=1)
             )
-            for level, known in (
-                (problem.lower, state.lower_curvature),
-                (problem.upper, state.upper_curvature),
-            )
+            for level, before in zip((problem.lower, problem.upper), known, strict=True)
         )
+        if metric is not None and metric.exact:
+            lower = known[0] * 0 + 1
+        return lower, upper
 
     def _judge(self, problem, state, levels, weight, hypergradient):
         """Residual, and whether params have settled."""

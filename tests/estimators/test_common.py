@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
-from skbamm.solvers import SlBamm
+from skbamm.solvers import IapttGm, SlBamm
 
 REGRESSORS = [
     BilevelRegularizedRegressor(),
@@ -15,6 +15,9 @@ REGRESSORS = [
     BilevelRegularizedRegressor(alpha=0),
     BilevelRegularizedRegressor(alpha_per_target=True, solver=SlBamm(memory=3), tol=1e-2),
     BilevelRegularizedRegressor(cv=2, max_iter=0),
+    # The checks' targets can be fitted exactly: without a bound, rounding decides how exactly.
+    BilevelRegularizedRegressor(solver="meha", alpha_bounds=(1e-3, 1e3), tol=1e-2),
+    BilevelRegularizedRegressor("l2", solver="iaptt-gm", alpha_bounds=(1e-3, 1e3), tol=1e-2),
 ]
 
 
@@ -24,6 +27,8 @@ CLASSIFIERS = [
     HyperCleaningClassifier(max_iter=0),
     HyperCleaningClassifier(alpha=0.1, cv=2, max_iter=3, solver=SlBamm(memory=3)),
     HyperCleaningClassifier(standardize=False, class_weight="balanced", cv=2, max_iter=3),
+    HyperCleaningClassifier(cv=2, max_iter=3, solver="meha"),
+    HyperCleaningClassifier(cv=2, max_iter=3, solver=IapttGm(n_steps=5)),
     HyperCleaningClassifier(final_estimator=LogisticRegression(), cv=2, max_iter=0),
 ]
 
