@@ -189,6 +189,10 @@ class BilevelProblem:
 
     def project_hyper(self, hyper: torch.Tensor) -> torch.Tensor:
         """Nearest feasible point."""
+        if not isinstance(self.lower_bound, torch.Tensor) and not isinstance(
+            self.upper_bound, torch.Tensor
+        ):
+            return hyper.clamp(self.lower_bound, self.upper_bound)
         lower = torch.as_tensor(self.lower_bound, dtype=hyper.dtype, device=hyper.device)
         upper = torch.as_tensor(self.upper_bound, dtype=hyper.dtype, device=hyper.device)
         return torch.minimum(torch.maximum(hyper, lower), upper)

@@ -171,7 +171,9 @@ class SlBamm(Solver):
             problem, state, hypergradient, ahead, params_move, multiplier_move
         )
         settled = error <= self._accuracy(metric) * norm
-        if self.hyper_step == "auto":
+        if self.hyper_step == "auto" and not bool(settled.any()):
+            new_hyper, search = hyper, state.search
+        elif self.hyper_step == "auto":
             # First-order value at the params that this step arrives at.
             value = problem.upper.value(hyper, params) - problem.inner(upper.params, params_move)
             new_hyper, search = search_hyper(

@@ -143,8 +143,10 @@ class _Run:
         self.criterion = self.latest
         self.exact = problem.solve_lower is not None
         self.score = self.latest if self.exact else self.latest * 0 + float("inf")
+        self.is_finite = self._is_finite(state)
 
     def record(self, previous, state):
+        was_finite, self.is_finite = self.is_finite, self._is_finite(state)
         # Infinite where `hyper` has just moved and its error is not known yet.
         known = state.residual.isfinite()
         self.residual = state.residual.where(
@@ -153,10 +155,10 @@ class _Run:
         if not self.exact or bool((state.hyper != previous.hyper).any()):
             at_start, self.latest = self.latest, self.problem.criterion(state.hyper, state.params)
             if self.exact:
-                self._keep_best(state, self.latest, self.latest)
+                self._keep_best(state, self.latest, self.latest, self.is_finite)
             else:
                 # A residual is that of the point from which the step started.
-                self._keep_best(previous, state.residual, at_start)
+                self._keep_best(previous, state.residual, at_start, was_finite)
         row = {
             "criterion": self.latest,
             "residual": state.residual,
@@ -167,8 +169,8 @@ class _Run:
         self.recorder.add(**row)
         return row
 
-    def _keep_best(self, state, score, criterion):
-        better = (score < self.score) & self._is_finite(state)
+    def _keep_best(self, state, score, criterion, finite):
+        better = (score < self.score) & finite
         self.score = score.where(better, self.score)
         self.criterion = criterion.where(better, self.criterion)
         self.hyper = state.hyper.where(spread(better, state.hyper), self.hyper)
@@ -177,7 +179,7 @@ class _Run:
     def finite(self, state):
         """Whether at least one candidate is still finite."""
         # An infinite residual is one that is not known yet; NaN comes from the derivatives.
-        return bool((self._is_finite(state) & ~state.residual.isnan()).any())
+        return bool((self.is_finite & ~state.residual.isnan()).any())
 
     def _is_finite(self, state):
         size = self.problem.norm(state.hyper) + self.problem.norm(state.params)

@@ -145,7 +145,7 @@ def test_a_run_keeps_the_shapes_of_the_start(name, problem):
 
 @every_solver
 def test_every_iterate_is_feasible(name, problem):
-    hyper = torch.from_numpy(run(problem, name, max_iter=40).history["hyper"])
+    hyper = torch.from_numpy(run(problem, name, max_iter=20).history["hyper"])
     assert torch.equal(problem.project_hyper(hyper), hyper)
 
 
@@ -159,14 +159,14 @@ def test_an_infeasible_start_is_projected(name):
 
 @every_solver
 def test_a_long_run_stays_finite(name, problem):
-    solution = run(problem, name, max_iter=50)
+    solution = run(problem, name, max_iter=20)
     assert solution.hyper.isfinite().all() and solution.params.isfinite().all()
     assert np.isfinite(solution.history["hyper"]).all()
 
 
 @every_solver
 def test_a_run_does_not_end_above_its_start(name, problem):
-    solution = run(problem, name, max_iter=50)
+    solution = run(problem, name, max_iter=20)
     if not covers(name, problem):
         # Nothing to compare: the upper objective was taken at params of no meaning.
         assert solution.criterion.isfinite().all()
