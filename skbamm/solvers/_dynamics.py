@@ -6,7 +6,7 @@ one curvature product of the lower objective, fast where the objective's is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ._moves import largest_curvature, scale
@@ -62,6 +62,9 @@ class Dynamics:
     n_steps : int
     accelerated : bool
         Nesterov's momentum.
+    n_kept : int or None
+        How many of the last steps a reverse mode will ask for; None for all. Points before
+        are let go, but for the last two.
     """
 
     problem: Any
@@ -70,6 +73,7 @@ class Dynamics:
     precondition: Preconditioner
     n_steps: int
     accelerated: bool = False
+    n_kept: int | None = None
 
     def momenta(self):
         """Weight of the last move in the point from which the next step starts."""
@@ -93,6 +97,10 @@ class Dynamics:
             gradient = self.objective(t).params_gradient(self.hyper, base)
             points.append(self._prox(base - self.precondition(gradient)))
             bases.append(base)
+            if self.n_kept is not None and t < self.n_steps - self.n_kept:
+                bases[t] = None
+                if t > 0:
+                    points[t - 1] = None
         return points, bases
 
     def _prox(self, params):
@@ -101,7 +109,7 @@ class Dynamics:
             return params
         return nonsmooth.prox(self.hyper, params, self.precondition.lengths(params))
 
-    def pull_back(self, bases, cotangents, n_reverse=None):
+    def pull_back(self, bases, cotangents):
         """Gradients in hyper and in the start, from those in the points.
 
         Parameters
@@ -109,9 +117,8 @@ class Dynamics:
         bases : list of Tensor
             As `run` returned them.
         cotangents : dict of int to Tensor
-            Gradient of a function of the points in each point that it depends on.
-        n_reverse : int or None
-            How many steps to go back; None for all.
+            Gradient of a function of the points in each point that it depends on. Steps before
+            the last `n_kept` are not gone back through.
 
         Returns
         -------
@@ -120,7 +127,7 @@ class Dynamics:
         momenta = self.momenta()
         by_hyper = self.hyper * 0
         ahead = behind = 0.0  # cotangents of the points t + 1 and t, as far as they are known
-        first = 0 if n_reverse is None else max(0, self.n_steps - n_reverse)
+        first = 0 if self.n_kept is None else max(0, self.n_steps - self.n_kept)
         for t in range(self.n_steps - 1, first - 1, -1):
             ahead = ahead + cotangents.get(t + 1, 0.0)
             if isinstance(ahead, float):
@@ -158,14 +165,6 @@ def safe_run(dynamics, start):
         if problem.nonsmooth is not None or not bool(risen.any()):
             break
         factor = before.new_ones(risen.shape).where(~risen, before.new_full(risen.shape, 0.5))
-        halved = dynamics.precondition.times(factor)
-        dynamics = Dynamics(
-            problem,
-            dynamics.objective,
-            dynamics.hyper,
-            halved,
-            dynamics.n_steps,
-            dynamics.accelerated,
-        )
+        dynamics = replace(dynamics, precondition=dynamics.precondition.times(factor))
         points, bases = dynamics.run(start)
     return dynamics, points, bases

@@ -45,7 +45,9 @@ class ImplicitDifferentiation(Solver):
             precondition = unit_preconditioner(problem, problem.lower, hyper, state.params)
         else:
             precondition = Preconditioner(at(self.params_step, state.iteration))
-        dynamics = Dynamics(problem, lambda t: problem.lower, hyper, precondition, self.n_steps)
+        dynamics = Dynamics(
+            problem, lambda t: problem.lower, hyper, precondition, self.n_steps, n_kept=0
+        )
         if self.params_step == "auto":
             dynamics, points, _ = safe_run(dynamics, state.params)
         else:

@@ -68,7 +68,12 @@ class Unrolling(Solver):
         hyper, start = state.hyper, problem.project_params(problem.initial_params)
         objective = self._objective(problem)
         dynamics = Dynamics(
-            problem, objective, hyper, self._precondition(problem, state, start), self.n_steps
+            problem,
+            objective,
+            hyper,
+            self._precondition(problem, state, start),
+            self.n_steps,
+            n_kept=self.n_reverse,
         )
         if self.params_step == "auto":
             dynamics, points, bases = safe_run(dynamics, start)
@@ -76,7 +81,7 @@ class Unrolling(Solver):
             points, bases = dynamics.run(start)
         params = points[-1]
         upper = problem.upper.gradients(hyper, params)
-        through, left = dynamics.pull_back(bases, {self.n_steps: upper.params}, self.n_reverse)
+        through, left = dynamics.pull_back(bases, {self.n_steps: upper.params})
         hypergradient = upper.hyper + through
         norm = projected_norm(problem, hyper, hypergradient)
         error, flat = self._remainder(problem, dynamics, points, left)
