@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from skbamm.solvers import SOLVERS
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     page
@@ -44,3 +46,10 @@ def test_every_program_of_the_tutorial_is_short():
     programs = [program for program, _ in BLOCK.findall(TUTORIAL)]
     assert len(programs) == TUTORIAL.count("```python")
     assert max(len(program.splitlines()) for program in programs) < 60
+
+
+def test_every_solver_has_its_line_in_the_tables():
+    page = (ROOT / "docs" / "choosing-a-solver.md").read_text(encoding="utf-8")
+    for name, kind in SOLVERS.items():
+        [line] = re.findall(rf'^\| `"{name}"` \| `(\w+)` .*$', page, re.MULTILINE)
+        assert line == kind.__name__
