@@ -1,9 +1,14 @@
 """The examples in the README and in the docs' pages run and print what they say."""
 
+import contextlib
 import doctest
+import io
+import re
 from pathlib import Path
 
 import pytest
+
+from skbamm.solvers import SOLVERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -21,3 +26,30 @@ def test_the_readme_has_examples():
 def test_examples_of_a_page_run(page):
     failed, _ = doctest.testfile(str(page), module_relative=False)
     assert failed == 0
+
+
+# A Python block of the tutorial, and the output that the page shows right after it.
+BLOCK = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+TUTORIAL = (ROOT / "docs" / "own-problem.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_program_of_the_tutorial_prints_what_the_page_says(number):
+    program, expected = BLOCK.findall(TUTORIAL)[number]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(program, f"own-problem.md, program {number}", "exec"), {"__name__": "page"})
+    assert printed.getvalue() == expected
+
+
+def test_every_program_of_the_tutorial_is_short():
+    programs = [program for program, _ in BLOCK.findall(TUTORIAL)]
+    assert len(programs) == TUTORIAL.count("```python")
+    assert max(len(program.splitlines()) for program in programs) < 60
+
+
+def test_every_solver_has_its_line_in_the_tables():
+    page = (ROOT / "docs" / "choosing-a-solver.md").read_text(encoding="utf-8")
+    for name, kind in SOLVERS.items():
+        [line] = re.findall(rf'^\| `"{name}"` \| `(\w+)` .*$', page, re.MULTILINE)
+        assert line == kind.__name__

@@ -26,6 +26,10 @@ _SENTENCES = {
         "stopped after {n_iter} iterations: no further decrease at working precision "
         "(residual {residual:.1e}, tol={tol:.1e})"
     ),
+    Status.UNDETERMINED: (
+        "stopped after {n_iter} iterations: the training loss leaves coefficients undetermined, "
+        "which this solver cannot take (residual {residual:.1e}, tol={tol:.1e})"
+    ),
     Status.STOPPED: "stopped on request after {n_iter} iterations (residual {residual:.1e})",
     Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
     Status.FROZEN: "evaluated at the start only: nothing was learned",
@@ -148,7 +152,7 @@ class BilevelEstimator(BaseEstimator):
         sentence = _SENTENCES[solution.status].format(
             n_iter=solution.n_iter, residual=residual, tol=self.tol
         )
-        if solution.status in (Status.MAX_ITER, Status.DIVERGED):
+        if solution.status in (Status.MAX_ITER, Status.DIVERGED, Status.UNDETERMINED):
             warnings.warn(
                 f"{type(self).__name__} {sentence}. Increase max_iter or tol; history_ shows "
                 "whether the criterion still falls.",

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from ._nonsmooth import NonSmooth
+
 
 class Gradients(NamedTuple):
     """First derivatives of an objective."""
@@ -105,7 +107,15 @@ class FunctionObjective(Objective):
 
 
 class Metric(Protocol):
-    """An approximate inverse Hessian of the averaged objective."""
+    """An approximate inverse Hessian of the averaged objective.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether it is the inverse itself.
+    """
+
+    exact: bool
 
     def solve(self, vector: torch.Tensor) -> torch.Tensor:
         """Approximate inverse Hessian times a vector of the shape of `params`."""
@@ -137,12 +147,17 @@ class BilevelProblem:
         independent problems; values, steps and stopping are then one for each.
 
     metric : callable or None, default=None
-        ``metric(hyper, params, averaging)`` returns a `Metric` at that point.
+        ``metric(hyper, params, averaging)`` returns a `Metric` at that point; a diagonal one
+        where there is a non-smooth term.
 
     solve_lower : callable or None, default=None
         ``solve_lower(hyper, params)`` returns the minimiser of `lower`. With it the
         criterion of a run is the value of `upper` there; without it, at the
         current `params`.
+
+    nonsmooth : NonSmooth or None, default=None
+        A term without gradient that the lower level adds to `lower`: a lasso penalty, or
+        bounds of params. Solvers that cannot take one refuse the problem.
     """
 
     upper: Any
@@ -159,6 +174,7 @@ class BilevelProblem:
     solve_lower: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = field(
         default=None, repr=False
     )
+    nonsmooth: NonSmooth | None = field(default=None, repr=False)
 
     def __post_init__(self):
         for name in ("upper", "lower"):
@@ -173,9 +189,17 @@ class BilevelProblem:
 
     def project_hyper(self, hyper: torch.Tensor) -> torch.Tensor:
         """Nearest feasible point."""
+        if not isinstance(self.lower_bound, torch.Tensor) and not isinstance(
+            self.upper_bound, torch.Tensor
+        ):
+            return hyper.clamp(self.lower_bound, self.upper_bound)
         lower = torch.as_tensor(self.lower_bound, dtype=hyper.dtype, device=hyper.device)
         upper = torch.as_tensor(self.upper_bound, dtype=hyper.dtype, device=hyper.device)
         return torch.minimum(torch.maximum(hyper, lower), upper)
+
+    def project_params(self, params: torch.Tensor) -> torch.Tensor:
+        """Nearest point where the non-smooth term is finite."""
+        return params if self.nonsmooth is None else self.nonsmooth.project(params)
 
     def inner(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Inner product; one for each candidate where candidates are stacked."""

@@ -2,9 +2,84 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from ._base import BilevelProblem
+from ._base import BilevelProblem, CurvatureProducts, Gradients, Objective
+
+
+class AttractedParams(Objective):
+    """``|hyper - y2|^2 / 2 + |y1 - 1|^2 / 2``: the upper level of problem MC."""
+
+    def value(self, hyper, params):
+        first, second = params.chunk(2)
+        return ((hyper - second).square().sum() + (first - 1).square().sum()) / 2
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        first, second = params.chunk(2)
+        return Gradients(hyper - second, torch.cat([first - 1, second - hyper]))
+
+    def curvature_products(self, hyper, params, vector):
+        return CurvatureProducts(vector.clone(), -vector[len(hyper) :])
+
+
+class HalfFreeParams(Objective):
+    """``|y1|^2 / 2 - hyper @ y1``, y2 being free: the lower level of problem MC."""
+
+    def value(self, hyper, params):
+        first = params[: len(hyper)]
+        return first.square().sum() / 2 - hyper @ first
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        return Gradients(-params[: len(hyper)], self.params_gradient(hyper, params))
+
+    def params_gradient(self, hyper, params):
+        return torch.cat([params[: len(hyper)] - hyper, torch.zeros_like(hyper)])
+
+    def curvature_products(self, hyper, params, vector):
+        first = vector[: len(hyper)]
+        return CurvatureProducts(torch.cat([first, torch.zeros_like(first)]), -first)
+
+
+@dataclass(frozen=True)
+class QuadraticPair(Objective):
+    """``y'Ay / 2 - cross * x'By + |x - target|_D^2 / 2``; matrices that are None are identities.
+
+    Both levels of problem SC: the upper one without the cross term, the lower one without
+    the last.
+    """
+
+    curvature: torch.Tensor | None  # A
+    cross: torch.Tensor | float  # B, or a multiple of the identity
+    weight: torch.Tensor | float  # D, or a multiple of the identity
+    target: torch.Tensor
+
+    def value(self, hyper, params):
+        gap = hyper - self.target
+        quadratic = params @ _times(self.curvature, params) + gap @ _times(self.weight, gap)
+        return quadratic / 2 - hyper @ _times(self.cross, params)
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        by_hyper = _times(self.weight, hyper - self.target) - _times(self.cross, params)
+        return Gradients(by_hyper, self.params_gradient(hyper, params))
+
+    def params_gradient(self, hyper, params):
+        return _times(self.curvature, params) - _times(self.cross, hyper, transposed=True)
+
+    def curvature_products(self, hyper, params, vector):
+        return CurvatureProducts(_times(self.curvature, vector), -_times(self.cross, vector))
+
+    def hessian_product(self, hyper, params, vector):
+        return _times(self.curvature, vector)
+
+
+def _times(matrix, vector, transposed=False):
+    if matrix is None:
+        return vector.clone()
+    if isinstance(matrix, float):
+        return matrix * vector
+    return (matrix.T if transposed else matrix) @ vector
 
 
 def merely_convex_problem(n_hyper=100, *, dtype=torch.float64, device=None):
@@ -33,18 +108,12 @@ def merely_convex_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     .. [1] R. Liu, Y. Liu, W. Yao, S. Zeng, J. Zhang, "Averaged Method of Multipliers
            for Bi-Level Optimization without Lower-Level Strong Convexity", ICML 2023.
     """
-
-    def upper(hyper, params):
-        first, second = params.chunk(2)
-        return ((hyper - second).square().sum() + (first - 1).square().sum()) / 2
-
-    def lower(hyper, params):
-        first, _ = params.chunk(2)
-        return first.square().sum() / 2 - hyper @ first
-
     start = {"fill_value": 0.01, "dtype": dtype, "device": device}
     return BilevelProblem(
-        upper, lower, torch.full((n_hyper,), **start), torch.full((2 * n_hyper,), **start)
+        AttractedParams(),
+        HalfFreeParams(),
+        torch.full((n_hyper,), **start),
+        torch.full((2 * n_hyper,), **start),
     )
 
 
@@ -81,9 +150,11 @@ def strongly_convex_problem(
     def uniform(*shape):
         return torch.rand(*shape, generator=generator, dtype=dtype)
 
+    target = torch.ones(n_hyper, dtype=dtype, device=device)
     if identity:
-        eye = torch.eye(n_hyper, dtype=dtype, device=device)
-        A, B, D, target = eye, eye, eye, torch.ones(n_hyper, dtype=dtype, device=device)
+        upper = QuadraticPair(None, 0.0, 1.0, target)
+        lower = QuadraticPair(None, 1.0, 0.0, target)
+        optimum = target / 2
     else:
         Q = torch.linalg.qr(torch.randn(n_hyper, n_hyper, generator=generator, dtype=dtype))[0]
         A = Q.T @ (Q * (1 + uniform(n_hyper))[:, None])
@@ -91,15 +162,9 @@ def strongly_convex_problem(
         A, B, D, target = (
             tensor.to(device) for tensor in (A, uniform(n_hyper, n_hyper), D, uniform(n_hyper))
         )
-    optimum = torch.linalg.solve(B @ torch.linalg.solve(A, B.T) + D, D @ target)
-
-    def upper(hyper, params):
-        gap = hyper - target
-        return (params @ (A @ params) + gap @ (D @ gap)) / 2
-
-    def lower(hyper, params):
-        return params @ (A @ params) / 2 - hyper @ (B @ params)
-
+        upper = QuadraticPair(A, 0.0, D, target)
+        lower = QuadraticPair(A, B, 0.0, target)
+        optimum = torch.linalg.solve(B @ torch.linalg.solve(A, B.T) + D, D @ target)
     start = 2 * torch.ones(n_hyper, dtype=dtype, device=device)
     problem = BilevelProblem(upper, lower, start, start.clone(), strongly_convex=True)
     return problem, optimum

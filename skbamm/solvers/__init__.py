@@ -3,11 +3,24 @@
 from ._bamm import SlBamm
 from ._base import Solver
 from ._history import History, Status
+from ._iaptt import IapttGm
+from ._implicit import ConjugateGradient, NeumannSeries
+from ._meha import Meha
 from ._schedules import PowerLaw
 from ._solve import Solution, solve
+from ._unrolling import Bda, TruncatedUnrolling, Unrolling
 
 #: Name of each solver, as the estimators' ``solver`` parameter takes it.
-SOLVERS = {"sl-bamm": SlBamm}
+SOLVERS: dict[str, type[Solver]] = {
+    "sl-bamm": SlBamm,
+    "iaptt-gm": IapttGm,
+    "meha": Meha,
+    "unrolling": Unrolling,
+    "truncated-unrolling": TruncatedUnrolling,
+    "conjugate-gradient": ConjugateGradient,
+    "neumann": NeumannSeries,
+    "bda": Bda,
+}
 
 
 def get_solver(solver):
@@ -24,12 +37,19 @@ def get_solver(solver):
 
 __all__ = [
     "SOLVERS",
+    "Bda",
+    "ConjugateGradient",
     "History",
+    "IapttGm",
+    "Meha",
+    "NeumannSeries",
     "PowerLaw",
     "SlBamm",
     "Solution",
     "Solver",
     "Status",
+    "TruncatedUnrolling",
+    "Unrolling",
     "get_solver",
     "solve",
 ]

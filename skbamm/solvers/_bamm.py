@@ -7,6 +7,7 @@ from typing import Any
 
 from .._secant import SecantSearch
 from ._base import Solver
+from ._moves import begin_search, scale, search_hyper, spread
 from ._schedules import PowerLaw, at
 
 # Without strong convexity of the lower level, averaging starts high and fades.
@@ -138,7 +139,7 @@ class SlBamm(Solver):
         hyper = problem.project_hyper(problem.initial_hyper)
         search = None
         if self.hyper_step == "auto":
-            search = SecantSearch.begin(_rows(problem, hyper))
+            search = begin_search(problem, hyper)
         params = problem.initial_params
         return BammState(0, hyper, params, params * 0, self._averaging(problem, 0), search=search)
 
@@ -170,10 +171,21 @@ class SlBamm(Solver):
             problem, state, hypergradient, ahead, params_move, multiplier_move
         )
         settled = error <= self._accuracy(metric) * norm
-        if self.hyper_step == "auto":
+        if self.hyper_step == "auto" and not bool(settled.any()):
+            new_hyper, search = hyper, state.search
+        elif self.hyper_step == "auto":
             # First-order value at the params that this step arrives at.
             value = problem.upper.value(hyper, params) - problem.inner(upper.params, params_move)
-            new_hyper, search = self._search(problem, state, settled, value, hypergradient)
+            new_hyper, search = search_hyper(
+                problem,
+                state.search,
+                settled,
+                hyper,
+                value,
+                hypergradient,
+                memory=self.memory,
+                max_move=self.max_move,
+            )
         else:
             step = at(self.hyper_step, state.iteration)
             new_hyper, search = problem.project_hyper(hyper - step * hypergradient), None
@@ -236,7 +248,7 @@ class SlBamm(Solver):
         if metric is not None and metric.exact:
             return direction
         bend = averaged.hessian_product(hyper, params, direction)
-        move = _scale(_cauchy(problem, gradient, direction, bend), direction)
+        move = scale(_cauchy(problem, gradient, direction, bend), direction)
         return _descend(averaged, hyper, params, move) if self.params_step == "auto" else move
 
     def _multiplier_move(self, problem, averaged, state, metric, gradient):
@@ -248,7 +260,7 @@ class SlBamm(Solver):
         elif metric is None or not metric.exact:
             products = averaged.curvature_products(hyper, params, direction)
             step = _cauchy(problem, gradient, direction, products.hessian)
-            return _scale(step, direction), _scale(step, products.mixed)
+            return scale(step, direction), scale(step, products.mixed)
         return direction, averaged.mixed_product(hyper, params, direction)
 
     def _settling(self, problem, state, hypergradient, ahead, params_move, multiplier_move):
@@ -271,21 +283,6 @@ class SlBamm(Solver):
             error = error.where(~state.moved, unknown)
         return displacement, error
 
-    def _search(self, problem, state, settled, value, hypergradient):
-        def project(rows):
-            return _rows(problem, problem.project_hyper(rows.reshape(state.hyper.shape)))
-
-        target, search = state.search.propose(
-            project,
-            settled.reshape(-1),
-            _rows(problem, state.hyper),
-            value.reshape(-1),
-            _rows(problem, hypergradient),
-            memory=self.memory,
-            max_move=self.max_move,
-        )
-        return target.reshape(state.hyper.shape), search
-
 
 def _descend(objective, hyper, params, move):
     """Halve the move where the objective rises: beyond quadratics a line search can overshoot."""
@@ -295,12 +292,8 @@ def _descend(objective, hyper, params, move):
         risen = ~(objective.value(hyper, params - move) <= allowed)  # NaN counts as risen
         if not bool(risen.any()):
             break
-        move = move.where(~risen.reshape(risen.shape + (1,) * (move.ndim - risen.ndim)), move / 2)
+        move = move.where(~spread(risen, move), move / 2)
     return move
-
-
-def _rows(problem, hyper):
-    return hyper.reshape(problem.n_candidates or 1, -1)
 
 
 def _searches(option):
@@ -314,13 +307,6 @@ def _cauchy(problem, gradient, direction, bend):
     bend = problem.inner(direction, bend)
     # A direction without curvature (or none left to go) gets no step.
     return (slope / bend.where(bend > 0, bend * 0 + 1)).where(bend > 0, bend * 0)
-
-
-def _scale(step, vector):
-    """A step for each candidate, times a vector."""
-    if step.ndim == 0:
-        return step * vector
-    return step.reshape(-1, *([1] * (vector.ndim - 1))) * vector
 
 
 def _relative(problem, move, vector):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn.base import BaseEstimator
 
@@ -15,7 +15,18 @@ class Solver(BaseEstimator):
     `iteration`, `hyper`, `params`, `residual` and `hypergradient_norm`. Options are
     stored untouched, so that `clone`, `repr` and
     ``GridSearchCV(param_grid={"solver__averaging": ...})`` work.
+
+    Attributes
+    ----------
+    handles_nonsmooth : bool
+        Whether the lower level may have a `nonsmooth` term.
+    needs_strong_convexity : bool
+        Whether the method, in theory, needs a lower level with one solution. Where that is
+        missing, a run ends as `Status.UNDETERMINED`.
     """
+
+    handles_nonsmooth: ClassVar[bool] = False
+    needs_strong_convexity: ClassVar[bool] = False
 
     def init(self, problem) -> Any:
         """First state."""

@@ -9,7 +9,11 @@ import numpy as np
 
 
 class Status(enum.StrEnum):
-    """Why a run ended."""
+    """Why a run ended.
+
+    "undetermined": the lower level leaves params undetermined where the upper objective
+    depends on them, and the method has no answer to that.
+    """
 
     CONVERGED = "converged"
     MAX_ITER = "max_iter"
@@ -17,6 +21,7 @@ class Status(enum.StrEnum):
     STALLED = "stalled"
     STOPPED = "stopped"
     FROZEN = "frozen"
+    UNDETERMINED = "undetermined"
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import Any
 
 from ._base import Solver
 from ._history import History, Recorder, Status
+from ._moves import spread
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,17 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     """
     import torch
 
-    from . import get_solver
+    from . import SOLVERS, get_solver
 
     solver = get_solver(solver)
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
+    if problem.nonsmooth is not None and not solver.handles_nonsmooth:
+        able = sorted(name for name, kind in SOLVERS.items() if kind.handles_nonsmooth)
+        raise ValueError(
+            f"{type(solver).__name__} needs a smooth lower level, and this problem has a "
+            f"nonsmooth term: use one of {able}."
+        )
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch.inference_mode(False), torch.no_grad():
         state = solver.init(problem) if state is None else state
@@ -108,9 +115,14 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
             if stop:
                 status = Status.STOPPED
                 break
+            if _is_undetermined(state) and bool((state.hypergradient_norm <= tol).all()):
+                status = Status.UNDETERMINED
+                break
             if _is_stalled(state, tol):
                 status = Status.STALLED
                 break
+        if status is Status.STALLED and _is_undetermined(state):
+            status = Status.UNDETERMINED
         return run.solution(state, status, n_iter)
 
 
@@ -131,8 +143,10 @@ class _Run:
         self.criterion = self.latest
         self.exact = problem.solve_lower is not None
         self.score = self.latest if self.exact else self.latest * 0 + float("inf")
+        self.is_finite = self._is_finite(state)
 
     def record(self, previous, state):
+        was_finite, self.is_finite = self.is_finite, self._is_finite(state)
         # Infinite where `hyper` has just moved and its error is not known yet.
         known = state.residual.isfinite()
         self.residual = state.residual.where(
@@ -141,10 +155,10 @@ class _Run:
         if not self.exact or bool((state.hyper != previous.hyper).any()):
             at_start, self.latest = self.latest, self.problem.criterion(state.hyper, state.params)
             if self.exact:
-                self._keep_best(state, self.latest, self.latest)
+                self._keep_best(state, self.latest, self.latest, self.is_finite)
             else:
                 # A residual is that of the point from which the step started.
-                self._keep_best(previous, state.residual, at_start)
+                self._keep_best(previous, state.residual, at_start, was_finite)
         row = {
             "criterion": self.latest,
             "residual": state.residual,
@@ -155,17 +169,17 @@ class _Run:
         self.recorder.add(**row)
         return row
 
-    def _keep_best(self, state, score, criterion):
-        better = (score < self.score) & self._is_finite(state)
+    def _keep_best(self, state, score, criterion, finite):
+        better = (score < self.score) & finite
         self.score = score.where(better, self.score)
         self.criterion = criterion.where(better, self.criterion)
-        self.hyper = state.hyper.where(_spread(better, state.hyper), self.hyper)
-        self.params = state.params.where(_spread(better, state.params), self.params)
+        self.hyper = state.hyper.where(spread(better, state.hyper), self.hyper)
+        self.params = state.params.where(spread(better, state.params), self.params)
 
     def finite(self, state):
         """Whether at least one candidate is still finite."""
         # An infinite residual is one that is not known yet; NaN comes from the derivatives.
-        return bool((self._is_finite(state) & ~state.residual.isnan()).any())
+        return bool((self.is_finite & ~state.residual.isnan()).any())
 
     def _is_finite(self, state):
         size = self.problem.norm(state.hyper) + self.problem.norm(state.params)
@@ -194,5 +208,6 @@ def _is_stalled(state, tol):
     return stalled is not None and bool((stalled | (state.residual <= tol)).all())
 
 
-def _spread(mask, like):
-    return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
+def _is_undetermined(state):
+    undetermined = getattr(state, "undetermined", None)
+    return undetermined is not None and bool(undetermined.any())

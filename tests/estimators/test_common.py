@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
-from skbamm.solvers import SlBamm
+from skbamm.solvers import IapttGm, SlBamm
 
 REGRESSORS = [
     BilevelRegularizedRegressor(),
@@ -20,6 +20,9 @@ REGRESSORS = [
     BilevelRegularizedRegressor("l2", positive=True, n_repeats=1, cv=2),
     BilevelRegularizedRegressor("l2", exact_zeros=True, n_repeats=1, cv=2),
     BilevelRegularizedRegressor(loss="huber", n_repeats=1, cv=2),
+    # The checks' targets can be fitted exactly: without a bound, rounding decides how exactly.
+    BilevelRegularizedRegressor(solver="meha", alpha_bounds=(1e-3, 1e3), tol=1e-2),
+    BilevelRegularizedRegressor("l2", solver="iaptt-gm", alpha_bounds=(1e-3, 1e3), tol=1e-2),
 ]
 
 
@@ -29,6 +32,8 @@ CLASSIFIERS = [
     HyperCleaningClassifier(max_iter=0),
     HyperCleaningClassifier(alpha=0.1, cv=2, max_iter=3, solver=SlBamm(memory=3)),
     HyperCleaningClassifier(standardize=False, class_weight="balanced", cv=2, max_iter=3),
+    HyperCleaningClassifier(cv=2, max_iter=3, solver="meha"),
+    HyperCleaningClassifier(cv=2, max_iter=3, solver=IapttGm(n_steps=5)),
     HyperCleaningClassifier(final_estimator=LogisticRegression(), cv=2, max_iter=0),
 ]
 

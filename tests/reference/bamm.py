@@ -20,6 +20,7 @@ class Level:
     grad_y: Any  # (x, y)
     hess_yy: Any  # (x, y, v): times v
     hess_xy: Any  # (x, y, v): times v, of the length of x
+    value: Any = None  # (x, y), where a method compares values
 
 
 def cauchy(r, Hr):
@@ -112,6 +113,7 @@ def coupled_levels(A, B, C, d, E, G):
         grad_y=lambda x, y: C.T @ (C @ y - d) + G.T @ x,
         hess_yy=lambda x, y, v: C.T @ (C @ v),
         hess_xy=lambda x, y, v: G @ v,
+        value=lambda x, y: ((C @ y - d) ** 2).sum() / 2 + x @ E @ x / 2 + x @ G @ y,
     )
     f = Level(
         grad_x=lambda x, y: -B @ y + np.exp(x) * y[:n] ** 2 / 2,

@@ -2,16 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from skbamm.problems import BilevelProblem, merely_convex_problem, strongly_convex_problem
 from skbamm.solvers import PowerLaw, SlBamm
-from tests.reference.bamm import (
-    coupled_levels,
-    merely_convex_levels,
-    sl_bamm,
-    strongly_convex_levels,
-)
+from tests.reference.bamm import merely_convex_levels, sl_bamm, strongly_convex_levels
+from tests.reference.problems import coupled_problem
 
 N_ITER = 20
 
@@ -24,30 +19,7 @@ def strongly_convex():
     return strongly_convex_problem(4)[0], strongly_convex_levels(4)
 
 
-def coupled():
-    generator = np.random.default_rng(0)
-    root = generator.normal(size=(5, 5))
-    A = root @ root.T / 5 + np.eye(5)
-    B, G = generator.normal(size=(2, 3, 5)) / 2
-    C, d = generator.normal(size=(4, 5)) / 2, generator.normal(size=4)
-    E = np.diag([1.0, 2.0, 3.0])
-    tensors = [torch.from_numpy(array) for array in (A, B, C, d, E, G)]
-
-    def upper(x, y):
-        _, _, C, d, E, G = tensors
-        return (C @ y - d).square().sum() / 2 + x @ E @ x / 2 + x @ G @ y
-
-    def lower(x, y):
-        A, B = tensors[:2]
-        quartic = y.pow(4).sum() / 4 + (x.exp() * y[:3].square()).sum() / 2
-        return y @ A @ y / 2 - x @ B @ y + quartic
-
-    start = torch.from_numpy(generator.normal(size=8))
-    problem = BilevelProblem(upper, lower, start[:3], start[3:])
-    return problem, coupled_levels(A, B, C, d, E, G)
-
-
-PROBLEMS = {"MC": merely_convex, "SC": strongly_convex, "coupled": coupled}
+PROBLEMS = {"MC": merely_convex, "SC": strongly_convex, "coupled": coupled_problem}
 AVERAGING = {"none": 0.0, "fixed": 0.1, "decaying": PowerLaw(0.9, 0.1)}
 STEPS = {
     "constant": {"params_step": 0.1, "multiplier_step": 0.2, "hyper_step": 0.05},

@@ -20,6 +20,24 @@ from tests.conftest import EXAMPLE_PROBLEMS
 
 N_ITER = 8
 
+#: Few inner steps where a method has them: promises hold for any number.
+QUICK = {
+    "iaptt-gm": {"n_steps": 4},
+    "unrolling": {"n_steps": 4},
+    "truncated-unrolling": {"n_steps": 4, "n_reverse": 2},
+    "conjugate-gradient": {"n_steps": 4, "n_linear": 3},
+    "neumann": {"n_steps": 4, "n_linear": 3},
+    "bda": {"n_steps": 4},
+}
+
+#: More of them where a run has to converge, by the shortest way.
+CONVERGING = {
+    "unrolling": {"n_steps": 20},
+    "truncated-unrolling": {"n_steps": 20, "n_reverse": 10},
+    "conjugate-gradient": {"n_steps": 20, "n_linear": 10},
+    "neumann": {"n_steps": 20, "n_linear": 10},
+}
+
 every_solver = pytest.mark.parametrize("name", SOLVERS)
 
 
@@ -48,7 +66,19 @@ def assert_same_state(first, second):
 
 # No residual is below -1: runs of the tests end by themselves only where this is asked.
 def run(problem, name, max_iter=N_ITER, **options):
-    return solve(problem, SOLVERS[name](), max_iter=max_iter, tol=-1.0, **options)
+    return solve(problem, make(name), max_iter=max_iter, tol=-1.0, **options)
+
+
+def covers(name, problem):
+    """Whether the theory of a solver, at its default options, is about such a lower level."""
+    # The default trajectory of IAPTT-GM is short, for many valleys.
+    return problem.strongly_convex or not (
+        SOLVERS[name].needs_strong_convexity or name == "iaptt-gm"
+    )
+
+
+def make(name):
+    return SOLVERS[name](**QUICK.get(name, {}))
 
 
 def later_state(problem, name):
@@ -59,7 +89,7 @@ def later_state(problem, name):
 @every_solver
 def test_init_leaves_the_problem_alone(name, problem):
     hyper, params = problem.initial_hyper.clone(), problem.initial_params.clone()
-    SOLVERS[name]().init(problem)
+    make(name).init(problem)
     assert torch.equal(problem.initial_hyper, hyper)
     assert torch.equal(problem.initial_params, params)
 
@@ -68,14 +98,14 @@ def test_init_leaves_the_problem_alone(name, problem):
 def test_step_leaves_its_inputs_alone(name, problem):
     state = later_state(problem, name)
     before = {key: tensor.clone() for key, tensor in tensors(state).items()}
-    SOLVERS[name]().step(problem, state)
+    make(name).step(problem, state)
     for key, tensor in tensors(state).items():
         assert torch.equal(tensor.nan_to_num(), before[key].nan_to_num()), key
 
 
 @every_solver
 def test_step_remembers_nothing(name, problem):
-    solver = SOLVERS[name]()
+    solver = make(name)
     state = later_state(problem, name)
     with torch.no_grad():
         first = solver.step(problem, state)
@@ -85,7 +115,7 @@ def test_step_remembers_nothing(name, problem):
 
 @every_solver
 def test_step_counts_one_iteration(name, problem):
-    solver = SOLVERS[name]()
+    solver = make(name)
     state = solver.init(problem)
     assert solver.step(problem, state).iteration == state.iteration + 1
 
@@ -115,7 +145,7 @@ def test_a_run_keeps_the_shapes_of_the_start(name, problem):
 
 @every_solver
 def test_every_iterate_is_feasible(name, problem):
-    hyper = torch.from_numpy(run(problem, name, max_iter=40).history["hyper"])
+    hyper = torch.from_numpy(run(problem, name, max_iter=20).history["hyper"])
     assert torch.equal(problem.project_hyper(hyper), hyper)
 
 
@@ -129,14 +159,18 @@ def test_an_infeasible_start_is_projected(name):
 
 @every_solver
 def test_a_long_run_stays_finite(name, problem):
-    solution = run(problem, name, max_iter=50)
+    solution = run(problem, name, max_iter=20)
     assert solution.hyper.isfinite().all() and solution.params.isfinite().all()
     assert np.isfinite(solution.history["hyper"]).all()
 
 
 @every_solver
 def test_a_run_does_not_end_above_its_start(name, problem):
-    solution = run(problem, name, max_iter=50)
+    solution = run(problem, name, max_iter=20)
+    if not covers(name, problem):
+        # Nothing to compare: the upper objective was taken at params of no meaning.
+        assert solution.criterion.isfinite().all()
+        return
     assert (solution.criterion <= solution.initial_criterion).all()
 
 
@@ -171,7 +205,9 @@ def test_no_iterations_evaluate_the_start(name, problem):
 
 @every_solver
 def test_a_run_converges_below_its_tolerance(name, problem):
-    solution = solve(problem, SOLVERS[name](), max_iter=2000, tol=1e-3)
+    if not covers(name, problem):
+        pytest.skip("outside the method's theory; test_coverage.py has what happens there")
+    solution = solve(problem, SOLVERS[name](**CONVERGING.get(name, {})), max_iter=2000, tol=1e-3)
     assert solution.status is Status.CONVERGED
     assert (solution.residual <= 1e-3).all()
 
@@ -247,16 +283,19 @@ WITHOUT_TORCH = """
 import pickle, sys
 first = pickle.load(open(sys.argv[1], "rb"))
 again = pickle.loads(pickle.dumps(first))
-print(len(again["history"]), again["status"].value, sorted(again["solver"].get_params()))
+for name, saved in again.items():
+    print(name, len(saved["history"]), saved["status"].value, sorted(saved["solver"].get_params()))
 sys.exit("torch was imported" if "torch" in sys.modules else 0)
 """
 
 
-@every_solver
-def test_history_and_solver_unpickle_without_torch(name, tmp_path):
-    solver = SOLVERS[name]()
-    solution = solve(EXAMPLE_PROBLEMS["boxed"](), solver, max_iter=3, tol=-1.0)
-    saved = {"history": solution.history, "status": solution.status, "solver": solver}
+def test_history_and_solvers_unpickle_without_torch(tmp_path):
+    saved, expected = {}, []
+    for name in SOLVERS:
+        solution = run(EXAMPLE_PROBLEMS["strongly convex"](), name, max_iter=3)
+        solver = make(name)
+        saved[name] = {"history": solution.history, "status": solution.status, "solver": solver}
+        expected.append(f"{name} 3 max_iter {sorted(solver.get_params())}")
     path = tmp_path / "saved.pickle"
     path.write_bytes(pickle.dumps(saved))
     root = Path(skbamm.__file__).parents[1]
@@ -267,7 +306,7 @@ def test_history_and_solver_unpickle_without_torch(name, tmp_path):
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
-    assert found.stdout.strip() == f"3 max_iter {sorted(solver.get_params())}", found.stderr
+    assert found.stdout.splitlines() == expected, found.stderr
 
 
 @every_solver
@@ -319,7 +358,7 @@ def test_tensors_of_a_solution_carry_no_graph(name, problem):
 
 @every_solver
 def test_clone_keeps_the_options(name):
-    solver = SOLVERS[name]()
+    solver = make(name)
     assert clone(solver).get_params() == solver.get_params()
 
 

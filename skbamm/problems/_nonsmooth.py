@@ -1,0 +1,94 @@
+"""Terms of a lower level that have no gradient, but a cheap proximal map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+class NonSmooth:
+    """A convex function of params, and of hyper where it has weights, added to a lower level.
+
+    Write `value` and `prox`; the derivatives in hyper and through the proximal map come from
+    autograd.
+    """
+
+    def value(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
+        """Value at a feasible point; a scalar, or of shape (n_candidates,)."""
+        raise NotImplementedError
+
+    def prox(
+        self, hyper: torch.Tensor, params: torch.Tensor, step: torch.Tensor | float
+    ) -> torch.Tensor:
+        """Minimiser over y of ``value(hyper, y) + |y - params|^2 / (2 step)``.
+
+        Must be differentiable by autograd in `hyper` and `params`.
+        """
+        raise NotImplementedError
+
+    def project(self, params: torch.Tensor) -> torch.Tensor:
+        """Nearest point where the value is finite."""
+        return params
+
+    def hyper_gradient(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
+        """Gradient of the value in `hyper`."""
+        with torch.inference_mode(False), torch.enable_grad():
+            hyper = hyper.detach().requires_grad_()
+            value = self.value(hyper, params.detach()).sum()
+            if not value.requires_grad:
+                return torch.zeros_like(hyper)
+            return torch.autograd.grad(value, hyper)[0]
+
+    def pull_back(
+        self,
+        hyper: torch.Tensor,
+        params: torch.Tensor,
+        step: torch.Tensor | float,
+        cotangent: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`cotangent` times the Jacobians of `prox` in `hyper` and in `params`."""
+        with torch.inference_mode(False), torch.enable_grad():
+            hyper = hyper.detach().requires_grad_()
+            params = params.detach().requires_grad_()
+            moved = (self.prox(hyper, params, step) * cotangent.detach()).sum()
+            found = torch.autograd.grad(moved, (hyper, params), allow_unused=True)
+        by_hyper, by_params = found
+        return torch.zeros_like(hyper) if by_hyper is None else by_hyper, by_params
+
+
+@dataclass(frozen=True)
+class WeightedL1(NonSmooth):
+    """``sum(weights(hyper) * abs(params))``; its proximal map sets params to exactly zero.
+
+    Attributes
+    ----------
+    weights : callable
+        A differentiable map from `hyper` to non-negative weights that broadcast against params.
+    """
+
+    weights: Callable[[torch.Tensor], torch.Tensor]
+
+    def value(self, hyper, params):
+        return (self.weights(hyper) * params.abs()).sum()
+
+    def prox(self, hyper, params, step):
+        return params.sign() * (params.abs() - step * self.weights(hyper)).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class Box(NonSmooth):
+    """Zero between two bounds and infinite outside: the proximal map is the projection."""
+
+    lower: float
+    upper: float
+
+    def value(self, hyper, params):
+        return params.new_zeros(())
+
+    def prox(self, hyper, params, step):
+        return params.clamp(self.lower, self.upper)
+
+    def project(self, params):
+        return params.clamp(self.lower, self.upper)

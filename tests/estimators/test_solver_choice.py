@@ -1,0 +1,94 @@
+"""Every solver of the table works in both estimators: by name, as an instance, in searches."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification, make_regression
+from sklearn.model_selection import GridSearchCV
+
+from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
+from skbamm.solvers import SOLVERS, Bda, IapttGm, Meha, SlBamm
+
+every_solver = pytest.mark.parametrize("name", SOLVERS)
+# Runs that end early warn; that is not what is tested here.
+short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+SEARCHES = {
+    "sl-BAMM": (SlBamm(), {"solver__averaging": [0.0, 0.1]}),
+    "BDA": (Bda(n_steps=10), {"solver__averaging": [0.0, 0.1]}),
+    "MEHA": (Meha(), {"solver__upper_weight": ["auto", 0.01]}),
+    "IAPTT-GM": (IapttGm(), {"solver__n_steps": [5, 10]}),
+}
+
+
+@pytest.fixture(scope="module")
+def regression():
+    return make_regression(60, 8, n_informative=3, noise=20.0, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def classification():
+    X, y = make_classification(90, 5, n_informative=4, n_redundant=0, random_state=0)
+    generator = np.random.default_rng(0)
+    is_clean = np.arange(len(y)) % 3 == 0
+    wrong = ~is_clean & (generator.random(len(y)) < 0.3)
+    return X, np.where(wrong, 1 - y, y), is_clean
+
+
+@every_solver
+def test_every_solver_learns_the_same_strengths(name, regression):
+    groups = np.arange(8) // 4
+    options = {"penalty": "l2", "groups": groups, "tol": 1e-3}
+    expected = BilevelRegularizedRegressor(**options).fit(*regression)
+    found = BilevelRegularizedRegressor(solver=name, **options).fit(*regression)
+    assert found.criterion_ == pytest.approx(expected.criterion_, rel=1e-3)
+
+
+@every_solver
+@short
+def test_every_solver_learns_trust_that_is_no_worse_than_the_start(name, classification):
+    X, y, is_clean = classification
+    model = HyperCleaningClassifier(solver=name, cv=2, max_iter=15).fit(X, y, is_clean=is_clean)
+    criterion = model.history_["criterion"]
+    start = HyperCleaningClassifier(solver=name, cv=2, max_iter=0).fit(X, y, is_clean=is_clean)
+    assert np.min(criterion) <= start.initial_criterion_
+    assert model.sample_weight_[is_clean].min() == 1
+
+
+@every_solver
+@short
+def test_every_solver_learns_free_weights(name, classification):
+    X, y, is_clean = classification
+    model = HyperCleaningClassifier("sample", solver=name, cv=2, max_iter=40, tol=1e-4)
+    weight = model.fit(X, y, is_clean=is_clean).sample_weight_[~is_clean]
+    assert np.ptp(weight) > 0.1
+    assert ((weight >= 0) & (weight <= 1)).all()
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@short
+def test_options_of_a_solver_can_be_searched_in_the_regressor(search, regression):
+    solver, grid = SEARCHES[search]
+    model = BilevelRegularizedRegressor("l2", solver=solver, cv=3, max_iter=20)
+    found = GridSearchCV(model, grid, cv=2, error_score="raise").fit(*regression)
+    [(name, values)] = grid.items()
+    assert found.best_estimator_.get_params()[name] in values
+    assert len(found.cv_results_["params"]) == len(values)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@short
+def test_options_of_a_solver_can_be_searched_in_the_classifier(search, classification):
+    X, y, is_clean = classification
+    solver, grid = SEARCHES[search]
+    model = HyperCleaningClassifier(solver=solver, cv=2, max_iter=2)
+    found = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, y, is_clean=is_clean)
+    [(name, values)] = grid.items()
+    assert found.best_estimator_.get_params()[name] in values
+
+
+@every_solver
+@pytest.mark.parametrize("kind", [BilevelRegularizedRegressor, HyperCleaningClassifier])
+def test_options_of_a_name_are_an_error_that_names_the_class(name, kind):
+    message = rf"solver='{name}' is a name .*skbamm.solvers.{SOLVERS[name].__name__}\(\)"
+    with pytest.raises(ValueError, match=message):
+        kind(solver=name).set_params(solver__memory=4)
