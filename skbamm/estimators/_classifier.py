@@ -85,7 +85,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     tol : float, default=1e-2
         The run has converged when its stationarity residual is below: the norm of the
-        gradient of the held-out loss in the learned numbers.
+        gradient of the held-out loss in the learned numbers, for n free weights times
+        the square root of n.
 
     warm_start : bool, default=False
         Whether a further `fit` starts from the numbers learned before.
@@ -328,8 +329,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         solution = learned.solution
         self.criterion_ = float(solution.criterion[0])
         self.initial_criterion_ = float(solution.initial_criterion[0])
-        self.residual_ = _scalar(solution.residual)
-        self.hypergradient_norm_ = _scalar(solution.hypergradient_norm)
+        self.residual_ = learned.unit * _scalar(solution.residual)
+        self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = solution.history.candidate(0)
         given = slice(rows.n_given)

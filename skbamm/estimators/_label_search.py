@@ -54,6 +54,9 @@ class LearnedTrust:
         Weights of the last fit, by which the user's are multiplied.
     targets : Tensor of shape (n_scores, n_rows) or None
         What rows are trained to be in the last fit; None for their given labels.
+    unit : float
+        By which gradients are multiplied, so that `tol` means the same for any number of
+        learned weights.
     """
 
     trust: np.ndarray
@@ -65,6 +68,7 @@ class LearnedTrust:
     params: torch.Tensor
     training: np.ndarray
     targets: torch.Tensor | None = None
+    unit: float = 1.0
 
 
 class TrustSearch:
@@ -276,7 +280,9 @@ def learn_free(
         # not so much weights, and the last fit does without it.
         solver = SlBamm(averaging=0.5)
     bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
-    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol, callback=callback)
+    # Each of n free weights has a gradient of the order 1 / n.
+    unit = np.sqrt(len(noisy))
+    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=callback)
     trust = weighting.trust(solution.hyper)[0]
     training = np.ones(len(rows.labels))
     training[rows.noisy] = to_numpy(trust)
@@ -294,4 +300,5 @@ def learn_free(
         solution=solution,
         params=params,
         training=training,
+        unit=float(unit),
     )
