@@ -65,7 +65,7 @@ def filtered(X, y, is_clean):
 
 def cleaned(**options):
     def fit(X, y, is_clean):
-        model = HyperCleaningClassifier(standardize=False, **options).fit(X, y, is_clean=is_clean)
+        model = HyperCleaningClassifier(**options).fit(X, y, is_clean=is_clean)
         return model, model.sample_weight_
 
     return fit
@@ -75,8 +75,8 @@ def methods():
     yield "LR all", lambda X, y, is_clean: (tuned(X, y), None)
     yield "LR clean", lambda X, y, is_clean: (tuned(X[is_clean], y[is_clean]), None)
     yield "filter", filtered
-    yield "frozen", cleaned(weighting="sample", max_iter=0)
-    yield "sample", cleaned(weighting="sample")
+    yield "frozen", cleaned(weighting="sample", standardize=False, max_iter=0)
+    yield "sample", cleaned(weighting="sample", standardize=False)
     yield "start", cleaned(max_iter=0)
     yield "skbamm", cleaned()
     yield "(oracle)", None

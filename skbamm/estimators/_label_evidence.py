@@ -173,7 +173,8 @@ def _pool(search, pilot, sharpness, linear, kernel, weights):
         return calibrate(np.stack(opinions), labels, weight, start=np.array(start), pull=pull)
 
     held_out = [pilot.held_out, linear.held_out]
-    start = np.maximum([sharpness / 2, 0.5], 1e-2)
+    alone, _ = factors([linear.held_out], [1.0], 1.0)
+    start = np.maximum([sharpness / 2, alone[0] / 2], 1e-2)
     both, lowest = factors(held_out, start, 4.0)
     best = both[0] * pilot.own + both[1] * linear.own
     start = [*np.maximum(both / 2, 1e-2), SHARE_FACTOR]

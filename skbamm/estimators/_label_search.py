@@ -21,7 +21,7 @@ FREE_RIDGE = 1e-4
 # Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
 LEAST_RIDGE = 1e-12
 # Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
-RIDGE_START, RIDGE_ROWS = 5e-3, 5.0
+RIDGE_START, RIDGE_PER_COLUMN = 5e-3, 0.1
 CLEAN_START = 4.0
 # Distance to the lower level's solution at which the criterion is taken.
 SOLVED = 1e-4
@@ -175,8 +175,9 @@ def learn_adaptive(
         relabel=1.0 if relabel and evidence.others is not None else 0.0,
     )
     suggested = search.shares(evidence.others) if weighting.relabel else None
-    # The same prior is a weaker ridge beside the mean loss of many rows.
-    usual = min(RIDGE_START, RIDGE_ROWS / np.count_nonzero(rows.weight))
+    # The fewer columns for each row, the weaker.
+    per_row = rows.X.shape[1] / np.count_nonzero(rows.weight)
+    usual = min(RIDGE_START, RIDGE_PER_COLUMN * per_row)
     start = np.array([0.0, 1.0, np.log(evidence.ridge or usual), np.log(CLEAN_START), 0.0])
     lower, upper = LOWER.copy(), UPPER.copy()
     if not has_clean:
