@@ -17,6 +17,7 @@ CSV of all runs and a Markdown report to ``bench_out/``.
 """
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -130,12 +131,22 @@ def fit_weighted(X, y, is_clean):
 
 def fit_plain(X, y, is_clean):
     """Noisy rows, C by cross-validation on their own labels."""
-    return LogisticRegressionCV(Cs=10, cv=5, max_iter=300, use_legacy_attributes=False).fit(X, y)
+    return LogisticRegressionCV(
+        Cs=10, cv=5, max_iter=300, scoring="accuracy", use_legacy_attributes=False
+    ).fit(X, y)
+
+
+def fit_plain_cleanlab(X, y, is_clean):
+    """CleanLearning on noisy rows, C as in `fit_plain`."""
+    from cleanlab.classification import CleanLearning
+
+    C = fit_plain(X, y, is_clean).C_
+    return CleanLearning(logistic(C), seed=0, verbose=False).fit(X, y)
 
 
 def methods(max_clean):
     ours = {"start": cleaner(max_iter=0), "skbamm": cleaner()}
-    peers = {"LR noisy": fit_plain}
+    peers = {"LR noisy": fit_plain, "cleanlab": fit_plain_cleanlab}
     if max_clean:
         peers = {
             "LR clean": fit_clean,
@@ -144,6 +155,8 @@ def methods(max_clean):
             "filter": fit_filter,
             "cleanlab": fit_cleanlab,
         }
+    if find_spec("cleanlab") is None:
+        del peers["cleanlab"]
     return peers | ours
 
 
