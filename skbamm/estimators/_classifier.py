@@ -85,8 +85,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     tol : float, default=1e-2
         The run has converged when its stationarity residual is below: the norm of the
-        gradient of the held-out loss in the learned numbers, for n free weights times
-        the square root of n.
+        gradient of the held-out loss in the learned numbers (times the square root of n for
+        n free weights, times 3 for the flatter loss without clean rows).
 
     warm_start : bool, default=False
         Whether a further `fit` starts from the numbers learned before.

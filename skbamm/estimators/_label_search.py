@@ -33,6 +33,10 @@ UPPER = np.array([8.0, 4.0, np.log(10.0), 5.0, 3.0])
 # Units of the pull to the start: off by one of them costs half a standard error of the
 # criterion, so that few clean rows move them little.
 SCALES = np.array([0.5, 0.25, 1.0, 0.25, np.inf])
+# The same without clean rows: nothing that the criterion sees has helped to judge labels.
+NOISY_SCALES = np.array([2.0, 1.0, 2.0, 2.0, np.inf])
+# The bounded loss is flatter than the cross-entropy by about so much.
+FLATTER = 3.0
 
 
 @dataclass(frozen=True)
@@ -198,12 +202,13 @@ def learn_adaptive(
         search.softmax, weighting, loss, strongly_convex=True, suggested=suggested, tol=SOLVED
     )
     params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
+    unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
     if has_clean:
         start[4], error = _sharpness_and_error(search, params)
     else:
         error = _error_over_folds(to_numpy(loss.fold_losses(centre[None], params)[0]))
     problem.upper = replace(
-        loss, pull=search.tensor(error / SCALES**2), centre=search.tensor(start)
+        loss, pull=search.tensor(error / scales**2), centre=search.tensor(start)
     )
     # Another start of the run is not another criterion: the pull stays where it is.
     if initial_hyper is not None and len(initial_hyper) == len(start):
@@ -211,7 +216,7 @@ def learn_adaptive(
     bilevel = problem.problem(
         search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
     )
-    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol, callback=callback)
+    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=callback)
     hyper = solution.hyper[0]
     trust = to_numpy(weighting.trust(solution.hyper)[0])
     clean_weight = float(hyper[3].exp())
@@ -227,6 +232,7 @@ def learn_adaptive(
         params=solution.params,
         training=training,
         targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
+        unit=unit,
     )
 
 
