@@ -67,6 +67,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Whether the ridge acts on coefficients times their column's standard deviation.
         `coef_` is in original units either way.
 
+    relabel : bool, default=True
+        Whether a noisy row trains with the labels that it probably has as far as its given one
+        is not believed, instead of training less. Needs clean rows and
+        ``weighting="adaptive"``; `final_estimator` sees given labels only.
+
     final_estimator : classifier or None, default=None
         Any classifier that takes `sample_weight`, or a Pipeline that ends in one. It is
         fitted with the learned weights and answers `predict`.
@@ -78,9 +83,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Largest number of sl-BAMM iterations. 0 fits with the numbers that the search starts
         from: Bayes' rule as it is.
 
-    tol : float, default=3e-3
+    tol : float, default=1e-2
         The run has converged when its stationarity residual is below: the norm of the
-        gradient of the held-out loss in the learned numbers.
+        gradient of the held-out loss in the learned numbers (times the square root of n for
+        n free weights, times 3 for the flatter loss without clean rows).
 
     warm_start : bool, default=False
         Whether a further `fit` starts from the numbers learned before.
@@ -190,6 +196,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         **BilevelEstimator._parameter_constraints,
         "weighting": [StrOptions({"adaptive", "sample"})],
         "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
+        "relabel": ["boolean"],
         "final_estimator": [HasMethods(["fit", "predict"]), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
@@ -202,10 +209,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         cv=5,
         solver="sl-bamm",
         standardize=True,
+        relabel=True,
         final_estimator=None,
         class_weight=None,
         max_iter=100,
-        tol=3e-3,
+        tol=1e-2,
         warm_start=False,
         random_state=0,
         device=None,
@@ -216,6 +224,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.cv = cv
         self.solver = solver
         self.standardize = standardize
+        self.relabel = relabel
         self.final_estimator = final_estimator
         self.class_weight = class_weight
         self.max_iter = max_iter
@@ -288,7 +297,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         folds = make_label_folds(rows, self.cv, self._seed())
         standardizer = Standardizer(rows, self.standardize)
-        search = TrustSearch(rows, folds, standardizer.design(rows.X), resolve_device(self.device))
+        search = TrustSearch(rows, folds, standardizer, resolve_device(self.device))
         learn = learn_adaptive if self.weighting == "adaptive" else learn_free
         learned = learn(
             search,
@@ -296,6 +305,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             alpha=self.alpha,
             max_iter=self.max_iter,
             tol=self.tol,
+            relabel=self.relabel,
             callback=self._printer(),
             initial_hyper=getattr(self, "hyper_", None) if self.warm_start else None,
         )
@@ -304,7 +314,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def _store(self, rows, search, learned, standardizer, index):
         trust = np.ones(len(rows.labels))
         trust[rows.noisy] = learned.trust
-        training = rows.weight * np.where(rows.is_clean, learned.clean_weight, trust)
         self.classes_ = rows.classes
         self.alpha_ = learned.ridge
         self.clean_weight_ = learned.clean_weight
@@ -320,8 +329,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         solution = learned.solution
         self.criterion_ = float(solution.criterion[0])
         self.initial_criterion_ = float(solution.initial_criterion[0])
-        self.residual_ = _scalar(solution.residual)
-        self.hypergradient_norm_ = _scalar(solution.hypergradient_norm)
+        self.residual_ = learned.unit * _scalar(solution.residual)
+        self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = solution.history.candidate(0)
         given = slice(rows.n_given)
@@ -331,16 +340,16 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             learned.predictions[given].argmax(axis=1),
             ~rows.is_clean[given],
         )
-        self._fit_last(rows, training, search, learned, standardizer)
+        self._fit_last(rows, trust, search, learned, standardizer)
         self.status_ = self._describe(solution, self.residual_)
 
-    def _fit_last(self, rows, training, search, learned, standardizer):
+    def _fit_last(self, rows, trust, search, learned, standardizer):
         """Plain fits on all rows with the learned weights."""
         # LogisticRegression minimises the same, but its tolerance cannot keep the promise that
         # a weight of 2 equals the row twice to 1e-7; and it would start from zero.
-        params = search.fit_all(training, learned.ridge, learned.params)
-        self.coef_, self.intercept_ = standardizer.raw(params)
+        self.coef_, self.intercept_ = standardizer.raw(search.fit_all(learned))
         if self.final_estimator is not None:
+            training = rows.weight * np.where(rows.is_clean, learned.clean_weight, trust)
             used = training > 0
             self.final_estimator_ = fit_final_estimator(
                 self.final_estimator,
@@ -422,6 +431,20 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         check_is_fitted(self)
         return self.label_record_.report(self.classes_, self.sample_weight_, self.noise_rate_)
+
+    def fix_labels(self):
+        """The labels given in `fit`, those of issues replaced by the suggested ones.
+
+        For models that are to be fitted on all rows instead of on fewer. Clean rows keep their
+        label, and so do rows that are no issue in `label_report` or whose weight is 1/2 or more.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            In the order of X in `fit`.
+        """
+        check_is_fitted(self)
+        return self.label_record_.fixed(self.classes_, self.sample_weight_, self.noise_rate_)
 
     def _validated_features(self, X):
         return validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 # Log odds beyond this say no more.
 MAX_LOG_ODDS = 12.0
+# Factors of scores are between 0 and this; Newton's method finds them in so many steps.
+MAX_FACTOR = 20.0
+MAX_NEWTON = 50
+# How strongly given labels follow their own model where noise depends on the row: half of the
+# log chances, since these contain the true class as well.
+TILT = 0.5
+# Log likelihood by which a richer kind of noise must win, for each row and in total: poor
+# predictions make any model of the given labels look a little better.
+MARGIN, TOTAL_MARGIN = 0.005, 6.0
+# Rows of each class that follow one overall noise rate where pairs of classes may be confused.
+FREE_COUNT = 10.0
 
 
 def log_softmax(scores):
     """Log probabilities along the last axis."""
-    return scores - logsumexp(scores, axis=-1, keepdims=True)
+    # SciPy's function takes several times as long on few rows.
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def calibrate(scores, labels, weight, *, start, pull):
@@ -35,48 +48,106 @@ def calibrate(scores, labels, weight, *, start, pull):
     loss : float
         Mean cross-entropy with them.
     """
-    rows = np.arange(len(labels))
-    total = weight.sum()
+    start = np.asarray(start, dtype=float)
+    used = weight > 0
+    pooled = _Pooled(scores[:, used], labels[used], weight[used], start, pull)
+    factors = np.clip(start, 0.0, MAX_FACTOR)
+    value = pooled.value(factors)
+    for _ in range(MAX_NEWTON):
+        slope, bend = pooled.derivatives(factors)
+        free = ~((factors <= 0) & (slope > 0) | (factors >= MAX_FACTOR) & (slope < 0))
+        step = np.zeros(len(start))
+        step[free] = np.linalg.lstsq(bend[np.ix_(free, free)], slope[free], rcond=None)[0]
+        for halvings in range(30):
+            tried = np.clip(factors - step / 2**halvings, 0.0, MAX_FACTOR)
+            reached = pooled.value(tried)
+            if reached <= value:
+                break
+        moved = np.abs(tried - factors).max()
+        factors, value = tried, reached
+        if moved <= 1e-9 * np.abs(factors).max():
+            break
+    return factors, float(pooled.loss(factors) / weight.sum())
 
-    def objective(factors):
-        log_probabilities = log_softmax(np.tensordot(factors, scores, 1))
-        residual = np.exp(log_probabilities)
-        residual[rows, labels] -= 1
-        loss = -weight @ log_probabilities[rows, labels]
-        slope = np.einsum("mnc,nc,n->m", scores, residual, weight)
-        off = factors / start - 1
-        return loss + pull * (off @ off), slope + 2 * pull * off / start
 
-    found = minimize(objective, start, jac=True, bounds=[(0, 20)] * len(start), method="L-BFGS-B")
-    loss = -weight @ log_softmax(np.tensordot(found.x, scores, 1))[rows, labels] / total
-    return found.x, float(loss)
+@dataclass(frozen=True)
+class _Pooled:
+    """Cross-entropy of pooled scores plus a pull, as a function of their factors."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    weight: np.ndarray
+    start: np.ndarray
+    pull: float
+
+    def _log_probabilities(self, factors):
+        return log_softmax(np.tensordot(factors, self.scores, 1))
+
+    def loss(self, factors):
+        found = self._log_probabilities(factors)
+        return -self.weight @ found[np.arange(len(self.labels)), self.labels]
+
+    def value(self, factors):
+        off = factors / self.start - 1
+        return self.loss(factors) + self.pull * (off @ off)
+
+    def derivatives(self, factors):
+        """First and second derivatives of `value`."""
+        probabilities = np.exp(self._log_probabilities(factors))
+        expected = np.stack([probabilities * scores for scores in self.scores])
+        mean = expected.sum(2)
+        given = self.scores[:, np.arange(len(self.labels)), self.labels]
+        slope = (mean - given) @ self.weight
+        bend = np.tensordot(expected * self.weight[:, None], self.scores, ([1, 2], [1, 2]))
+        bend = bend - (mean * self.weight) @ mean.T
+        off = factors / self.start - 1
+        return (
+            slope + 2 * self.pull * off / self.start,
+            bend + np.diag(2 * self.pull / self.start**2),
+        )
 
 
-def transition_matrix(probabilities, labels, weight, n_classes, *, pseudo_count, n_iter=30):
+def transition_matrix(
+    probabilities, labels, weight, n_classes, *, pseudo_count, tilt=None, n_iter=30
+):
     """P(given label | true class), the true class being known with these probabilities.
 
     Expectation-maximisation with the probabilities held fixed. `pseudo_count` rows of each
     class are added that follow one overall noise rate, uniform over wrong classes; with many
-    the matrix has that form.
+    the matrix has that form. With a `tilt` (see `label_likelihood`) the matrix is what the
+    rows' own factors act on.
 
     Returns
     -------
     transition : ndarray of shape (n_classes, n_classes)
         Rows sum to 1.
     """
-    share = weight / max(weight.sum(), 1e-300)
-    # Counts, but on a scale that does not change when all weights do; and rows of weight 0
-    # are as good as left out.
-    given = np.eye(n_classes)[labels] * (share * np.count_nonzero(weight))[:, None]
+    share = _counts(weight)[:, None]
+    given = np.eye(n_classes)[labels] * share
+    tilt = np.ones((1, n_classes)) if tilt is None else tilt
     transition = _symmetric(0.3, n_classes)
     for _ in range(n_iter):
-        joint = probabilities * transition[:, labels].T
+        joint = probabilities * label_likelihood(transition, labels, tilt)
         joint /= joint.sum(axis=1, keepdims=True) + 1e-300
         counts = joint.T @ given
-        rate = max(1 - np.trace(counts) / max(counts.sum(), 1e-300), 0.01)
-        counts += pseudo_count * _symmetric(rate, n_classes)
-        transition = counts / counts.sum(axis=1, keepdims=True)
+        rate = np.clip(1 - np.trace(counts) / max(counts.sum(), 1e-300), 0.01, 0.99)
+        expected = transition * ((joint * share / (tilt @ transition.T)).T @ _like(tilt, joint))
+        prior = pseudo_count * _symmetric(rate, n_classes)
+        transition *= (counts + prior) / (expected + pseudo_count * transition + 1e-300)
+        transition /= transition.sum(axis=1, keepdims=True)
     return transition
+
+
+def _counts(weight):
+    """Weights as counts, on a scale that does not change when all do.
+
+    Rows of weight 0 are as good as left out.
+    """
+    return weight * (np.count_nonzero(weight) / max(weight.sum(), 1e-300))
+
+
+def _like(tilt, rows):
+    return np.broadcast_to(tilt, (len(rows), tilt.shape[1]))
 
 
 def _symmetric(rate, n_classes):
@@ -85,14 +156,84 @@ def _symmetric(rate, n_classes):
     return matrix
 
 
-def posterior_log_odds(probabilities, labels, transition):
-    """Log odds that the given label is the true class, by Bayes' rule."""
-    joint = probabilities * transition[:, labels].T
+def label_likelihood(transition, labels, tilt=None):
+    """P(given label | true class) of every row, (n_rows, n_classes).
+
+    With noise that depends on the row, its `tilt` (of shape (n_rows, n_classes)) multiplies
+    the chances of given labels, whatever the true class is.
+    """
+    likelihood = transition[:, labels].T
+    if tilt is None:
+        return likelihood
     rows = np.arange(len(labels))
-    right = joint[rows, labels]
-    wrong = joint.sum(axis=1) - right
+    return likelihood * _like(tilt, labels)[rows, labels, None] / (tilt @ transition.T)
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """How given labels come from true ones.
+
+    Attributes
+    ----------
+    transition : ndarray of shape (n_classes, n_classes)
+    tilt : ndarray of shape (n_rows, n_classes) or None
+    """
+
+    transition: np.ndarray
+    tilt: np.ndarray | None = None
+
+    def posterior(self, probabilities, labels):
+        """Chances of true classes, the given label being known, (n_rows, n_classes)."""
+        joint = probabilities * label_likelihood(self.transition, labels, self.tilt)
+        return joint / (joint.sum(axis=1, keepdims=True) + 1e-300)
+
+
+def fit_noise_model(probabilities, labels, weight, *, pseudo_count, log_given=None):
+    """The noise that makes given labels likeliest, among few kinds.
+
+    Parameters
+    ----------
+    log_given : ndarray of shape (n_rows, n_classes), default=None
+        Log chances of given labels by a model of these. Where noise depends on the row, its
+        tilt are these chances to the power of `TILT`, if that makes the labels likelier.
+    """
+    n_classes = probabilities.shape[1]
+    share = weight / max(weight.sum(), 1e-300)
+
+    def fitted(tilt, pseudo_count):
+        transition = transition_matrix(
+            probabilities, labels, weight, n_classes, pseudo_count=pseudo_count, tilt=tilt
+        )
+        return NoiseModel(transition, tilt)
+
+    def likelihood(tilt):
+        # Both kinds are free to confuse pairs of classes, lest one stand in for the other.
+        noise = fitted(tilt, FREE_COUNT)
+        joint = probabilities * label_likelihood(noise.transition, labels, tilt)
+        return share @ np.log(joint.sum(axis=1) + 1e-300)
+
+    tilt = None
+    if log_given is not None:
+        tilt = np.exp(TILT * log_given)
+        margin = MARGIN + TOTAL_MARGIN / max(1, int(np.count_nonzero(weight)))
+        tilt = tilt if likelihood(tilt) > likelihood(None) + margin else None
+    return fitted(tilt, pseudo_count)
+
+
+def log_odds(posterior, labels):
+    """Log odds of the given label."""
+    rows = np.arange(len(labels))
+    right = posterior[rows, labels]
+    wrong = posterior.sum(axis=1) - right
     odds = np.log(right + 1e-12) - np.log(np.maximum(wrong, 0) + 1e-12)
     return np.clip(odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+
+
+def other_labels(posterior, labels):
+    """Chances of the other classes, given that the label is wrong."""
+    others = posterior + 1e-12
+    others[np.arange(len(labels)), labels] = 0.0
+    return others / others.sum(axis=1, keepdims=True)
 
 
 def plain_log_odds(probabilities, labels):

@@ -45,20 +45,28 @@ class LabelRecord:
     suggested: np.ndarray
     is_noisy: np.ndarray
 
-    def report(self, classes, weight, noise_rate):
-        """See `HyperCleaningClassifier.label_report`."""
-        suggested = np.where(self.is_noisy, self.suggested, self.labels)
+    def is_issue(self, weight, noise_rate):
+        """As many rows as the noise rate says, lowest weights first, if another label suits."""
         n_issues = round(noise_rate * self.is_noisy.sum())
         doubtful = np.where(self.is_noisy, weight, np.inf)
         lowest = np.zeros(len(weight), dtype=bool)
         lowest[np.argsort(doubtful, kind="stable")[:n_issues]] = True
+        return lowest & self.is_noisy & (self.suggested != self.labels)
+
+    def fixed(self, classes, weight, noise_rate):
+        """See `HyperCleaningClassifier.fix_labels`."""
+        replaced = self.is_issue(weight, noise_rate) & (weight < 0.5)
+        return classes[np.where(replaced, self.suggested, self.labels)]
+
+    def report(self, classes, weight, noise_rate):
+        """See `HyperCleaningClassifier.label_report`."""
         named = self.index.labels
         columns = {
             "index": np.arange(len(weight)) if named is None else named,
             "given_label": classes[self.labels],
-            "suggested_label": classes[suggested],
+            "suggested_label": classes[np.where(self.is_noisy, self.suggested, self.labels)],
             "weight": weight.copy(),
-            "is_issue": lowest & (suggested != self.labels),
+            "is_issue": self.is_issue(weight, noise_rate),
         }
         backend = self.index.backend or ("pandas" if find_spec("pandas") else "")
         if not backend:

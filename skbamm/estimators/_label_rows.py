@@ -174,6 +174,10 @@ class Standardizer:
             scaled = scaled @ self.rotation
         return np.hstack([scaled, np.ones((len(scaled), 1))])
 
+    def project(self, directions):
+        """Directions of scaled columns, one a row, in the design's coordinates."""
+        return directions if self.rotation is None else directions @ self.rotation
+
     def raw(self, params):
         """Coefficients and intercepts in raw units from params of shape (n_scores, n_columns)."""
         coef = params[:, :-1] if self.rotation is None else params[:, :-1] @ self.rotation.T

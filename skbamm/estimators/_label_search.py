@@ -11,33 +11,20 @@ from ..problems._cleaning import CleaningProblem, TrustedLoss
 from ..problems._row_weights import EvidenceWeighting, FreeWeighting
 from ..problems._softmax import LabelledRows, minimize_cross_entropy
 from ..solvers import SlBamm, Solution, solve
-from ._evidence import (
-    calibrate,
-    log_softmax,
-    plain_log_odds,
-    posterior_log_odds,
-    transition_matrix,
-)
+from ._evidence import calibrate, log_softmax
+from ._kernel_evidence import N_FEATURES, KernelRows, random_directions
+from ._label_evidence import EXACT, NOISY_PATH, clean_evidence, noisy_evidence, pilot_path
 from ._tensors import to_numpy, to_tensor
 
-# Share of every label that pilots spread over all classes.
-SMOOTHING = 1e-3
-# Ridge strengths tried for pilots.
-PILOT_PATH = np.logspace(0, -2.5, 6)
-NOISY_PATH = np.logspace(-1, -3.5, 6)
-# A weaker ridge must beat a stronger one by this much, so that rounding cannot flip the choice.
-PREFERENCE = 1e-6
-# Evidence comes from exact fits: what is left of their iterations would be noise in it.
-EXACT = 1e-9
-# Fits that only choose a ridge strength.
-ROUGH = 1e-2
 # The papers' free weights come with a ridge that is only there for separable rows.
 FREE_RIDGE = 1e-4
 # Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
 LEAST_RIDGE = 1e-12
 # Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
-RIDGE_START = 1e-2
-CLEAN_START = 2.0
+RIDGE_START, RIDGE_PER_COLUMN = 5e-3, 0.1
+CLEAN_START = 4.0
+# Distance to the lower level's solution at which the criterion is taken.
+SOLVED = 1e-4
 # Boxes of threshold, slope, log ridge, log weight of clean rows, log sharpness. A slope of 0
 # would trust all rows alike, and a clean row is worth at least a trusted noisy one: evidence
 # is cross-fitted, but its models share rows, and held-out loss would push further.
@@ -45,7 +32,11 @@ LOWER = np.array([-8.0, 0.1, np.log(1e-4), 0.0, -2.0])
 UPPER = np.array([8.0, 4.0, np.log(10.0), 5.0, 3.0])
 # Units of the pull to the start: off by one of them costs half a standard error of the
 # criterion, so that few clean rows move them little.
-SCALES = np.array([2.0, 1.0, 2.0, 2.0, np.inf])
+SCALES = np.array([0.5, 0.25, 1.0, 0.25, np.inf])
+# The same without clean rows: nothing that the criterion sees has helped to judge labels.
+NOISY_SCALES = np.array([2.0, 1.0, 2.0, 2.0, np.inf])
+# The bounded loss is flatter than the cross-entropy by about so much.
+FLATTER = 3.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +54,13 @@ class LearnedTrust:
     solution : Solution
     params : Tensor of shape (1, n_folds, n_scores, n_columns)
         Fits of the folds.
+    training : ndarray of shape (n_rows,)
+        Weights of the last fit, by which the user's are multiplied.
+    targets : Tensor of shape (n_scores, n_rows) or None
+        What rows are trained to be in the last fit; None for their given labels.
+    unit : float
+        By which gradients are multiplied, so that `tol` means the same for any number of
+        learned weights.
     """
 
     trust: np.ndarray
@@ -72,15 +70,20 @@ class LearnedTrust:
     predictions: np.ndarray
     solution: Solution
     params: torch.Tensor
+    training: np.ndarray
+    targets: torch.Tensor | None = None
+    unit: float = 1.0
 
 
 class TrustSearch:
     """What all weightings share: rows as tensors, folds, batched softmax fits."""
 
-    def __init__(self, rows, folds, design, device):
+    def __init__(self, rows, folds, standardizer, device):
         self.rows = rows
         self.folds = folds
+        self.standardizer = standardizer
         self.device = device
+        design = standardizer.design(rows.X)
         self.softmax = LabelledRows(design, rows.labels, rows.n_classes, device)
         self.in_training = self.tensor(folds.in_training)
         self.row_weight = self.tensor(rows.weight)
@@ -108,19 +111,28 @@ class TrustSearch:
             rows, weights = rows.subset(used), weights[:, used]
         return minimize_cross_entropy(rows, weights[None], ridge, start, tol=tol)
 
-    def fit_all(self, weight, ridge, params):
-        """One fit on all rows, started from the mean of the folds' fits.
+    def fit_all(self, learned):
+        """One fit on all rows with what was learned, started from the mean of the folds' fits.
 
         Returns
         -------
         params : ndarray of shape (n_scores, n_columns)
         """
+        weight = self.rows.weight * learned.training
         weights = self.tensor(weight / weight.sum())[None, None]
-        ridge = weights.new_full((1,), ridge)
-        start = params.mean(1, keepdim=True)
-        return to_numpy(
-            minimize_cross_entropy(self.softmax, weights, ridge, start, tol=EXACT)[0, 0]
-        )
+        ridge = weights.new_full((1,), learned.ridge)
+        start = learned.params.mean(1, keepdim=True)
+        rows = self.softmax
+        if learned.targets is not None:
+            rows = rows.with_targets(learned.targets)
+        return to_numpy(minimize_cross_entropy(rows, weights, ridge, start, tol=EXACT)[0, 0])
+
+    def shares(self, probabilities):
+        """Chances of classes of the noisy rows as targets of all rows, (n_scores, n_rows)."""
+        targets = self.softmax.indicator.clone()
+        first = 1 if self.softmax.has_reference else 0
+        targets[:, self.positions(self.rows.noisy)] = self.tensor(probabilities.T[first:])
+        return targets
 
     def full_scores(self, params):
         """Scores of all classes from every fold's fit, (n_folds, n_rows, n_classes)."""
@@ -138,139 +150,22 @@ class TrustSearch:
         fold, row = np.nonzero(self.folds.judging)
         return scores[fold, row], self.rows.labels[row], self.folds.judging[fold, row]
 
+    def judging_labels(self):
+        """Labels and weights of all held-out judging rows, fold by fold."""
+        fold, row = np.nonzero(self.folds.judging)
+        return self.rows.labels[row], self.folds.judging[fold, row]
 
-def pilot_path(search, weights, strengths):
-    """The strength whose fits predict judging rows best, calibrated.
-
-    Labels are smoothed a little: few rows may miss a class.
-
-    Returns
-    -------
-    params : Tensor
-    scores : ndarray of shape (n_folds, n_rows, n_classes)
-    sharpness, strength : float
-    """
-    best, lowest = (None, 1.0, 0.0), np.inf
-    params = None
-    n_judging = np.count_nonzero(search.folds.judging)
-    for strength in strengths:
-        params = search.fit_folds(weights, strength, params, tol=ROUGH, smoothing=SMOOTHING)
-        scores = search.full_scores(params)
-        held_out, labels, weight = search.judged(scores)
-        factors, loss = calibrate(
-            held_out[None], labels, weight * n_judging, start=np.ones(1), pull=1.0
-        )
-        if loss < lowest * (1 - PREFERENCE):
-            lowest, best = loss, (params, float(factors[0]), strength)
-    params, sharpness, strength = best
-    params = search.fit_folds(weights, strength, params, tol=EXACT, smoothing=SMOOTHING)
-    return params, search.full_scores(params), sharpness, strength
+    def kernel_rows(self):
+        """Features for kernel models of all rows."""
+        directions = random_directions(self.rows.X.shape[1], N_FEATURES // 2)
+        columns = self.softmax.design[:, :-1]
+        columns = to_numpy(columns) if self.softmax.is_dense else columns
+        return KernelRows(columns, self.standardizer.project(directions), self.rows.weight)
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Log odds of the noisy rows' labels, and the fits that they come from.
-
-    Attributes
-    ----------
-    odds : ndarray of shape (n_noisy,)
-    predictions : ndarray of shape (n_rows, n_classes)
-    ridge : float
-        Where the learned ridge strength starts.
-    params : Tensor of shape (1, n_folds, n_scores, n_columns)
-        Where the folds' fits start.
-    """
-
-    odds: np.ndarray
-    predictions: np.ndarray
-    ridge: float
-    params: torch.Tensor
-
-
-def clean_evidence(search):
-    """Bayes' log odds from models of clean rows, then of all rows weighted by these.
-
-    Model k of the second round has seen neither the clean nor the noisy rows of part k, so
-    it judges both. Its scores and the pilot's are pooled by how well they predict held-out
-    clean rows.
-    """
-    rows, noisy = search.rows, search.rows.noisy
-    pilot, pilot_scores, sharpness, _ = pilot_path(search, _pilot_weights(search), PILOT_PATH)
-    own = search.folds.part[noisy], noisy
-    predictions = np.exp(log_softmax(sharpness * pilot_scores[own]))
-    # Few rows, poor predictions: one overall noise rate at first, class pairs later.
-    odds = _odds(rows, predictions, pseudo_count=1e4)
-    weights = np.where(rows.is_clean, CLEAN_START, 1.0)
-    weights[noisy] = 1 / (1 + np.exp(-odds))
-    weights = search.tensor(search.folds.unseen * rows.weight * weights)
-    params = search.fit_folds(weights, RIDGE_START, pilot, tol=EXACT)
-    scores = search.full_scores(params)
-    held_out = [search.judged(pilot_scores)[0], search.judged(scores)[0]]
-    _, labels, weight = search.judged(scores)
-    weight = weight * len(weight)
-    alone, _ = calibrate(held_out[1][None], labels, weight, start=np.ones(1), pull=1.0)
-    factors, _ = calibrate(
-        np.stack(held_out),
-        labels,
-        weight,
-        start=np.maximum([sharpness / 2, alone[0] / 2], 1e-2),
-        pull=4.0,
-    )
-    every = search.folds.part, np.arange(len(rows.labels))
-    pooled = factors[0] * pilot_scores[every] + factors[1] * scores[every]
-    predictions = np.exp(log_softmax(pooled))
-    return Evidence(
-        _odds(rows, predictions[noisy], pseudo_count=10), predictions, RIDGE_START, params
-    )
-
-
-def _pilot_weights(search):
-    """Clean rows; and for a class without any, its noisy rows, as if they were an average class.
-
-    The clean rows cannot tell that such a class exists, let alone who belongs to it.
-    """
-    rows = search.rows
-    mass = np.bincount(rows.labels, rows.weight * rows.is_clean, minlength=rows.n_classes)
-    noisy_mass = np.bincount(rows.labels, rows.weight * ~rows.is_clean, minlength=rows.n_classes)
-    share = np.where(mass == 0, mass[mass > 0].mean() / np.maximum(noisy_mass, 1e-300), 0.0)
-    stand_in = ~rows.is_clean * np.minimum(share, 1.0)[rows.labels]
-    weights = search.folds.in_training * rows.is_clean + search.folds.unseen * stand_in
-    return search.tensor(rows.weight * weights)
-
-
-def noisy_evidence(search):
-    """Log odds from cross-fitted models of noisy rows, in two rounds."""
-    rows = search.rows
-    base = search.in_training * search.row_weight
-    ridge, lowest, near = 0.0, np.inf, None
-    params = None
-    for strength in NOISY_PATH:
-        params = search.fit_folds(base, strength, params, tol=ROUGH)
-        held_out, labels, weight = search.judged(search.full_scores(params))
-        loss = -weight @ log_softmax(held_out)[np.arange(len(labels)), labels]
-        if loss < lowest * (1 - PREFERENCE):
-            ridge, lowest, near = strength, loss, params
-    params = search.fit_folds(base, ridge, near, tol=EXACT)
-    predictions = np.exp(log_softmax(search.cross_fitted(params)))
-    odds = plain_log_odds(predictions, rows.labels)
-    weights = base * search.tensor(1 / (1 + np.exp(-odds)))
-    params = search.fit_folds(weights, ridge, params, tol=EXACT)
-    predictions = np.exp(log_softmax(search.cross_fitted(params)))
-    return Evidence(plain_log_odds(predictions, rows.labels), predictions, ridge, params)
-
-
-def _odds(rows, predictions, pseudo_count):
-    noisy = rows.noisy
-    if len(noisy) == 0:
-        return np.zeros(0)
-    labels = rows.labels[noisy]
-    transition = transition_matrix(
-        predictions, labels, rows.weight[noisy], rows.n_classes, pseudo_count=pseudo_count
-    )
-    return posterior_log_odds(predictions, labels, transition)
-
-
-def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initial_hyper=None):
+def learn_adaptive(
+    search, solver, *, alpha, max_iter, tol, relabel=False, callback=None, initial_hyper=None
+):
     """Trust as a learned function of evidence."""
     rows, folds = search.rows, search.folds
     has_clean = bool(rows.is_clean.any())
@@ -281,8 +176,13 @@ def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initi
         search.positions(rows.clean),
         search.row_weight,
         search.in_training,
+        relabel=1.0 if relabel and evidence.others is not None else 0.0,
     )
-    start = np.array([0.0, 1.0, np.log(evidence.ridge), np.log(CLEAN_START), 0.0])
+    suggested = search.shares(evidence.others) if weighting.relabel else None
+    # The fewer columns for each row, the weaker.
+    per_row = rows.X.shape[1] / np.count_nonzero(rows.weight)
+    usual = min(RIDGE_START, RIDGE_PER_COLUMN * per_row)
+    start = np.array([0.0, 1.0, np.log(evidence.ridge or usual), np.log(CLEAN_START), 0.0])
     lower, upper = LOWER.copy(), UPPER.copy()
     if not has_clean:
         start[3:] = lower[3:] = upper[3:] = 0.0
@@ -298,14 +198,17 @@ def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initi
         bounded=not has_clean,
         sharpness=EvidenceWeighting.LOG_SHARPNESS if has_clean else None,
     )
-    problem = CleaningProblem(search.softmax, weighting, loss, strongly_convex=True)
+    problem = CleaningProblem(
+        search.softmax, weighting, loss, strongly_convex=True, suggested=suggested, tol=SOLVED
+    )
     params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
+    unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
     if has_clean:
         start[4], error = _sharpness_and_error(search, params)
     else:
         error = _error_over_folds(to_numpy(loss.fold_losses(centre[None], params)[0]))
     problem.upper = replace(
-        loss, pull=search.tensor(error / SCALES**2), centre=search.tensor(start)
+        loss, pull=search.tensor(error / scales**2), centre=search.tensor(start)
     )
     # Another start of the run is not another criterion: the pull stays where it is.
     if initial_hyper is not None and len(initial_hyper) == len(start):
@@ -313,16 +216,23 @@ def learn_adaptive(search, solver, *, alpha, max_iter, tol, callback=None, initi
     bilevel = problem.problem(
         search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
     )
-    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol, callback=callback)
+    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=callback)
     hyper = solution.hyper[0]
+    trust = to_numpy(weighting.trust(solution.hyper)[0])
+    clean_weight = float(hyper[3].exp())
+    training = np.full(len(rows.labels), clean_weight)
+    training[rows.noisy] = trust + weighting.relabel * (1 - trust)
     return LearnedTrust(
-        trust=to_numpy(weighting.trust(solution.hyper)[0]),
+        trust=trust,
         ridge=float(hyper[2].exp()),
-        clean_weight=float(hyper[3].exp()),
+        clean_weight=clean_weight,
         hyper=to_numpy(hyper),
         predictions=evidence.predictions,
         solution=solution,
         params=solution.params,
+        training=training,
+        targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
+        unit=unit,
     )
 
 
@@ -342,7 +252,9 @@ def _sharpness_and_error(search, params):
     return np.log(factor), error
 
 
-def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_hyper=None):
+def learn_free(
+    search, solver, *, alpha, max_iter, tol, relabel=False, callback=None, initial_hyper=None
+):
     """One free weight for each noisy row, as published."""
     rows, folds = search.rows, search.folds
     if len(rows.noisy) == 0:
@@ -375,8 +287,12 @@ def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_h
         # not so much weights, and the last fit does without it.
         solver = SlBamm(averaging=0.5)
     bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
-    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol, callback=callback)
+    # Each of n free weights has a gradient of the order 1 / n.
+    unit = np.sqrt(len(noisy))
+    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=callback)
     trust = weighting.trust(solution.hyper)[0]
+    training = np.ones(len(rows.labels))
+    training[rows.noisy] = to_numpy(trust)
     # The fit of the run itself is no model to keep: it saw the judging rows (averaging), and
     # its ridge is next to none. Cross-fitted ones choose the ridge of the last fit.
     base = search.tensor(folds.unseen * rows.weight)
@@ -390,4 +306,6 @@ def learn_free(search, solver, *, alpha, max_iter, tol, callback=None, initial_h
         predictions=np.exp(log_softmax(search.cross_fitted(params))),
         solution=solution,
         params=params,
+        training=training,
+        unit=float(unit),
     )

@@ -13,40 +13,65 @@ from ._softmax import LabelledRows, make_metric, minimize_cross_entropy
 
 @dataclass
 class WeightedCrossEntropy(Objective):
-    """Cross-entropy of each fold's weighted rows, plus ridge."""
+    """Cross-entropy of each fold's weighted rows, plus ridge.
+
+    Attributes
+    ----------
+    rows : LabelledRows
+    weighting : RowWeighting
+    suggested : Tensor of shape (n_scores, n_rows) or None
+        Shares of classes that a row is trained to be where its label is not believed; needed
+        where the weighting tells shares of given labels.
+    """
 
     rows: LabelledRows
     weighting: RowWeighting
+    suggested: torch.Tensor | None = None
     _latest: tuple = field(default=(None, None), repr=False)
 
     def weights(self, hyper):
         """Row weights and ridge strengths, without a graph."""
-        return tuple(tensor.detach() for tensor in self._weighted(hyper)[1])
+        return tuple(tensor.detach() for tensor in self._weighted(hyper)[1][:2])
+
+    def targets(self, hyper):
+        """Shares of classes that rows are trained to be, without a graph."""
+        return self._weighted(hyper)[2]
 
     def _weighted(self, hyper):
-        """A leaf copy of `hyper` and what depends on it; the last answer is kept."""
+        """A leaf copy of `hyper`, what depends on it, targets; the last answer is kept."""
         if self._latest[0] is not hyper:
             with torch.enable_grad():
                 leaf = hyper.detach().clone().requires_grad_()
-                self._latest = (hyper, (leaf, self.weighting(leaf)))
+                found = self.weighting(leaf)
+            self._latest = (hyper, (leaf, found, self._mixture(found[2])))
         return self._latest[1]
+
+    def _mixture(self, share):
+        if share is None or self.suggested is None:
+            return self.rows.indicator
+        gap = self.rows.indicator - self.suggested
+        return self.suggested + share.detach()[:, None, None] * gap
+
+    def _losses(self, hyper, params):
+        return self.rows.cross_entropy(self.rows.forward(params), self.targets(hyper))
 
     def value(self, hyper, params):
         weights, ridge = self.weights(hyper)
-        loss, _ = self.rows.cross_entropy(self.rows.forward(params))
+        loss, _ = self._losses(hyper, params)
         penalty = self.rows.penalty(ridge) * params.square() / 2
         return (weights * loss).sum((1, 2)) + penalty.sum((1, 2, 3))
 
     def params_gradient(self, hyper, params):
         weights, ridge = self.weights(hyper)
-        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
-        residual = probabilities - self.rows.indicator
+        _, probabilities = self._losses(hyper, params)
+        residual = probabilities - self.targets(hyper)
         return self.rows.adjoint(weights[:, :, None] * residual) + self.rows.penalty(ridge) * params
 
     def gradients(self, hyper, params, *, differentiable=False):
-        loss, _ = self.rows.cross_entropy(self.rows.forward(params))
+        loss, _ = self._losses(hyper, params)
         square = (params.square() * self.rows.penalized()).sum((1, 2, 3)) / 2
-        return Gradients(self._pull_back(hyper, loss, square), self.params_gradient(hyper, params))
+        by_hyper = self._pull_back(hyper, loss, square, self.rows.forward(params))
+        return Gradients(by_hyper, self.params_gradient(hyper, params))
 
     def _hessian(self, hyper, probabilities, vector, ahead):
         weights, ridge = self.weights(hyper)
@@ -56,30 +81,36 @@ class WeightedCrossEntropy(Objective):
         )
 
     def hessian_product(self, hyper, params, vector):
-        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
+        _, probabilities = self._losses(hyper, params)
         return self._hessian(hyper, probabilities, vector, self.rows.scores(vector))
 
     def _mixed(self, hyper, params, probabilities, vector, ahead):
-        by_weight = ((probabilities - self.rows.indicator) * ahead).sum(-2)
+        by_weight = ((probabilities - self.targets(hyper)) * ahead).sum(-2)
         by_ridge = (params * vector * self.rows.penalized()).sum((1, 2, 3))
-        return self._pull_back(hyper, by_weight, by_ridge)
+        return self._pull_back(hyper, by_weight, by_ridge, ahead)
 
     def mixed_product(self, hyper, params, vector):
-        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
+        _, probabilities = self._losses(hyper, params)
         return self._mixed(hyper, params, probabilities, vector, self.rows.scores(vector))
 
     def curvature_products(self, hyper, params, vector):
-        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
+        _, probabilities = self._losses(hyper, params)
         ahead = self.rows.scores(vector)
         return CurvatureProducts(
             self._hessian(hyper, probabilities, vector, ahead),
             self._mixed(hyper, params, probabilities, vector, ahead),
         )
 
-    def _pull_back(self, hyper, by_weight, by_ridge):
-        """Gradient in `hyper` from the slopes in row weights and ridge strengths."""
-        leaf, (weights, ridge) = self._weighted(hyper)
+    def _pull_back(self, hyper, by_weight, by_ridge, scores):
+        """Gradient in `hyper` from the slopes in row weights, ridge strengths and targets.
+
+        The slope in the targets is minus the weighted scores (or their derivatives).
+        """
+        leaf, (weights, ridge, share), _ = self._weighted(hyper)
         total = [(weights, by_weight.detach()), (ridge, by_ridge.detach())]
+        if share is not None and self.suggested is not None:
+            gap = (scores * (self.rows.indicator - self.suggested)).sum(-2)
+            total.append((share, -(weights.detach() * gap).sum(1)))
         outputs, slopes = zip(*(pair for pair in total if pair[0].requires_grad), strict=True)
         return torch.autograd.grad(outputs, leaf, slopes, retain_graph=True)[0]
 
@@ -169,9 +200,9 @@ class TrustedLoss(Objective):
 class CleaningProblem:
     """Builds the `BilevelProblem` of a weighting, and its solves."""
 
-    def __init__(self, rows, weighting, upper, *, strongly_convex, tol=1e-5):
+    def __init__(self, rows, weighting, upper, *, strongly_convex, suggested=None, tol=1e-5):
         self.rows = rows
-        self.lower = WeightedCrossEntropy(rows, weighting)
+        self.lower = WeightedCrossEntropy(rows, weighting, suggested)
         self.upper = upper
         self.strongly_convex = strongly_convex
         self.tol = tol
@@ -204,7 +235,8 @@ class CleaningProblem:
 
     def solve_lower(self, hyper, params, tol=None):
         weights, ridge = self.lower.weights(hyper)
+        rows = self.rows.with_targets(self.lower.targets(hyper))
         # Near an earlier point its metric still serves.
         return minimize_cross_entropy(
-            self.rows, weights, ridge, params, tol=tol or self.tol, metric=self._metric
+            rows, weights, ridge, params, tol=tol or self.tol, metric=self._metric
         )

@@ -51,7 +51,14 @@ class LabelledRows:
     def subset(self, mask):
         """Only the rows of a boolean mask."""
         design = self.design[mask if self.is_dense else mask.cpu().numpy()]
-        return self._altered(design, self.indicator[:, mask])
+        return self._altered(design, self.indicator[..., mask])
+
+    def with_targets(self, targets):
+        """The same rows with shares of classes for labels.
+
+        `targets` has shape (n_candidates, 1, n_scores, n_rows), or less of the first axes.
+        """
+        return self._altered(self.design, targets)
 
     def smoothed(self, share):
         """The same rows with a small share of every label spread over all classes.
@@ -68,7 +75,7 @@ class LabelledRows:
 
     @property
     def n_scores(self):
-        return len(self.indicator)
+        return self.indicator.shape[-2]
 
     @property
     def n_columns(self):
@@ -98,13 +105,14 @@ class LabelledRows:
             self._latest = (params, self.scores(params))
         return self._latest[1]
 
-    def cross_entropy(self, scores):
-        """Loss of the given labels, and the probabilities of the scored classes."""
+    def cross_entropy(self, scores, targets=None):
+        """Loss of the given labels (or targets), and the probabilities of the scored classes."""
+        targets = self.indicator if targets is None else targets
         log_normalizer = scores.logsumexp(-2)
         if self.has_reference:
             log_normalizer = torch.nn.functional.softplus(scores[..., 0, :])
         probabilities = (scores - log_normalizer[..., None, :]).exp()
-        return log_normalizer - (scores * self.indicator).sum(-2), probabilities
+        return log_normalizer - (scores * targets).sum(-2), probabilities
 
     def curvature(self, probabilities, direction):
         """Second derivative of the cross-entropy in the scores, times a direction."""
@@ -222,9 +230,9 @@ def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=30
     """
     if metric is not None:
         return _block_newton(rows, weights, ridge, start, tol, max_iter, metric)
-    n_operations = rows.n_scores * rows.indicator.shape[1] * rows.n_columns**2
+    n_operations = rows.n_scores * rows.indicator.shape[-1] * rows.n_columns**2
     if tol >= NEAR or n_operations > MAX_NEWTON:
-        return _lbfgs(rows, weights, ridge, start, max(tol, NEAR / 100), max_iter)
+        return _lbfgs(rows, weights, ridge, start, max(tol, NEAR / 10), max_iter)
     params = _lbfgs(rows, weights, ridge, start, NEAR, max_iter)
     return _block_newton(rows, weights, ridge, params, tol, max_iter)
 

@@ -275,13 +275,28 @@ def test_the_report_of_a_pandas_frame_has_its_index(data, fitted):
     assert report["given_label"].tolist() == data.y.tolist()
 
 
-def test_the_report_finds_wrong_labels(data, fitted):
-    report = fitted.label_report()
+@pytest.fixture(scope="module")
+def larger():
+    """Enough rows to tell wrong labels from overlapping classes, and a fit of them."""
+    data = make_labels(300)
+    return data, HyperCleaningClassifier(max_iter=0).fit(data.X, data.y, is_clean=data.is_clean)
+
+
+def test_the_report_finds_wrong_labels(larger):
+    data, model = larger
+    report = model.label_report()
     issue = np.asarray(report["is_issue"])
     assert not issue[data.is_clean].any()
     assert data.is_wrong[issue].mean() > 1.5 * data.is_wrong[data.noisy].mean()
     suggested = np.asarray(report["suggested_label"])[issue]
     assert np.mean(suggested == data.truth[issue]) > 0.6
+
+
+def test_fixed_labels_are_more_often_right(larger):
+    data, model = larger
+    fixed = model.fix_labels()
+    assert np.mean(fixed == data.truth) > np.mean(data.y == data.truth)
+    np.testing.assert_array_equal(fixed[data.is_clean], data.y[data.is_clean])
 
 
 def test_the_report_is_on_the_rows_of_x_only(data):

@@ -233,9 +233,10 @@ def test_an_unfitted_model_says_so(method):
         getattr(HyperCleaningClassifier(), method)(X)
 
 
-def test_an_unfitted_model_has_no_report():
+@pytest.mark.parametrize("method", ["label_report", "fix_labels"])
+def test_an_unfitted_model_has_no_report(method):
     with pytest.raises(NotFittedError):
-        HyperCleaningClassifier().label_report()
+        getattr(HyperCleaningClassifier(), method)()
 
 
 @pytest.mark.parametrize("weighting", ["adaptive", "sample"])

@@ -14,7 +14,7 @@ from skbamm import HyperCleaningClassifier
 from skbamm.estimators import _label_search
 from skbamm.estimators._label_rows import LabelRows, Standardizer, make_label_folds
 from tests.estimators.label_data import make_labels
-from tests.reference.cleaning import cleaning_criterion, logistic_fit
+from tests.reference.cleaning import cleaning_criterion, expanded, logistic_fit
 
 pytestmark = pytest.mark.filterwarnings(
     # Answers are checked wherever a run ends.
@@ -63,11 +63,25 @@ def test_all_rows_clean_and_a_fixed_alpha_is_logistic_regression(data, weighting
 @pytest.mark.parametrize("clean", [True, False])
 def test_coefficients_are_logistic_regressions_on_the_learned_weights(data, clean):
     is_clean = data.is_clean if clean else None
-    model = HyperCleaningClassifier(max_iter=10).fit(data.X, data.y, data.weight, is_clean=is_clean)
+    model = HyperCleaningClassifier(max_iter=10, relabel=False)
+    model.fit(data.X, data.y, data.weight, is_clean=is_clean)
     trust = np.where(data.is_clean, model.clean_weight_, 1) if clean else 1
     weight = data.weight * model.sample_weight_ * trust
     design = scaled(data.X, data.weight)
     coef = logistic_fit(design, data.y, weight, model.alpha_, len(model.classes_))
+    # The ridge of 1e-6 on intercepts, beside an alpha of 1e-4 at least.
+    assert_scores_equal(model, data.X, coef, design, rtol=1e-3, atol=1e-3)
+
+
+def test_coefficients_are_logistic_regressions_on_relabelled_rows(data, evaluated):
+    model, is_clean, _, problem = evaluated
+    weight = data.weight * np.where(is_clean, model.clean_weight_, 1)
+    design = scaled(data.X, data.weight)
+    others = other_labels(problem)
+    rows = design, data.y, weight * model.sample_weight_
+    if others is not None:  # which needs clean rows
+        rows = expanded(design, data.y, weight, model.sample_weight_, others)
+    coef = logistic_fit(*rows, model.alpha_, len(model.classes_))
     # The ridge of 1e-6 on intercepts, beside an alpha of 1e-4 at least.
     assert_scores_equal(model, data.X, coef, design, rtol=1e-3, atol=1e-3)
 
@@ -112,6 +126,14 @@ def evaluated(request, data, monkeypatch):
     return model, is_clean, evidence, problems[0]
 
 
+def other_labels(problem):
+    """What rows are trained to be where their label is not believed, (n_rows, n_classes)."""
+    if problem.lower.suggested is None:
+        return None
+    shares = problem.lower.suggested.numpy().T
+    return np.hstack([1 - shares, shares]) if shares.shape[1] == 1 else shares
+
+
 def plain_criterion(data, evaluated, hyper):
     _, is_clean, evidence, problem = evaluated
     return cleaning_criterion(
@@ -124,6 +146,7 @@ def plain_criterion(data, evaluated, hyper):
         hyper,
         problem.upper.pull.numpy(),
         problem.upper.centre.numpy(),
+        other_labels(problem),
     )
 
 
@@ -166,8 +189,8 @@ def test_cross_fitted_scores_do_not_depend_on_the_rows_own_label():
         nothing = np.zeros(120, dtype=bool)
         rows = LabelRows(data.X, y, data.weight, nothing, 120, np.arange(3))
         folds = make_label_folds(rows, data.splits, 0)
-        design = Standardizer(rows, True).design(data.X)
-        search = _label_search.TrustSearch(rows, folds, design, torch.device("cpu"))
+        standardizer = Standardizer(rows, True)
+        search = _label_search.TrustSearch(rows, folds, standardizer, torch.device("cpu"))
         params = search.fit_folds(search.in_training * search.row_weight, 0.1, tol=1e-9)
         return search.cross_fitted(params)
 

@@ -351,8 +351,8 @@ def test_many_classes_are_fitted(clean):
 
 
 def test_rare_classes_are_fitted():
-    data = make_labels(200, noise=0.2)
-    keep = np.flatnonzero((data.truth != 2) | (np.arange(200) % 8 == 0))
+    data = make_labels(400, noise=0.2)
+    keep = np.flatnonzero((data.truth != 2) | (np.arange(400) % 8 == 0))
     model = HyperCleaningClassifier(class_weight="balanced")
     model.fit(data.X[keep], data.y[keep], is_clean=data.is_clean[keep])
     rare = data.truth[keep] == 2

@@ -5,10 +5,14 @@ import pytest
 
 from skbamm.estimators._evidence import (
     MAX_LOG_ODDS,
+    NoiseModel,
     calibrate,
+    fit_noise_model,
+    label_likelihood,
+    log_odds,
     log_softmax,
+    other_labels,
     plain_log_odds,
-    posterior_log_odds,
     transition_matrix,
 )
 
@@ -27,6 +31,10 @@ def random_probabilities(n_rows=50, n_classes=3, seed=0):
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet(np.ones(n_classes), n_rows)
     return probabilities, random.integers(0, n_classes, n_rows)
+
+
+def posterior_log_odds(probabilities, labels, transition):
+    return log_odds(NoiseModel(transition).posterior(probabilities, labels), labels)
 
 
 def test_log_softmax_does_not_overflow():
@@ -86,6 +94,62 @@ def test_rows_without_weight_do_not_change_the_transition():
     found = transition_matrix(probabilities, labels, weight, 3, pseudo_count=10)
     part = transition_matrix(probabilities[:30], labels[:30], np.ones(30), 3, pseudo_count=10)
     np.testing.assert_allclose(found, part)
+
+
+# Noise that depends on the row
+
+
+def tilted_labels(n_rows=4000, seed=0):
+    """Classes known for certain, labels whose noise goes where each row's tilt says."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 3, n_rows)
+    tilt = np.exp(random.normal(size=(n_rows, 3)))
+    chances = TRANSITION[truth] * tilt
+    chances /= chances.sum(1, keepdims=True)
+    given = (chances.cumsum(1) > random.random((n_rows, 1))).argmax(1)
+    return truth, given, tilt, chances
+
+
+def test_tilted_likelihoods_are_chances_of_labels():
+    truth, given, tilt, chances = tilted_labels()
+    rows = np.arange(len(truth))
+    found = label_likelihood(TRANSITION, given, tilt)
+    np.testing.assert_allclose(found[rows, truth], chances[rows, given])
+    every = sum(label_likelihood(TRANSITION, np.full(len(truth), g), tilt) for g in range(3))
+    np.testing.assert_allclose(every, 1)
+
+
+def test_a_tilt_that_is_the_same_for_all_labels_changes_nothing():
+    probabilities, labels = random_probabilities()
+    options = {"weight": np.ones(50), "n_classes": 3, "pseudo_count": 10}
+    found = transition_matrix(probabilities, labels, tilt=np.full((50, 3), 0.7), **options)
+    np.testing.assert_allclose(found, transition_matrix(probabilities, labels, **options))
+
+
+def test_transition_under_a_known_tilt_is_near_the_true_one():
+    truth, given, tilt, _ = tilted_labels(20_000)
+    found = transition_matrix(
+        np.eye(3)[truth], given, np.ones(20_000), 3, pseudo_count=1e-6, tilt=tilt, n_iter=200
+    )
+    np.testing.assert_allclose(found, TRANSITION, atol=0.03)  # three standard errors
+
+
+@pytest.mark.parametrize("depends", [True, False])
+def test_noise_depends_on_the_row_if_that_makes_labels_likelier(depends):
+    truth, given, tilt, _ = tilted_labels()
+    if not depends:
+        _, given = noisy_labels(4000)
+    # The noise model takes the root of the chances.
+    noise = fit_noise_model(
+        np.eye(3)[truth], given, np.ones(4000), log_given=2 * np.log(tilt), pseudo_count=10
+    )
+    assert (noise.tilt is not None) == depends
+
+
+def test_other_labels_are_the_rest_of_the_posterior():
+    posterior = np.array([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
+    found = other_labels(posterior, np.array([0, 0]))
+    np.testing.assert_allclose(found, [[0, 0.6, 0.4], [0, 0.5, 0.5]], rtol=1e-9)
 
 
 # Log odds

@@ -55,6 +55,18 @@ def test_there_are_not_more_issues_than_the_noise_rate_says(no_pandas, rate, n_i
     assert report(noise_rate=rate)["is_issue"].sum() == n_issues
 
 
+def test_fixed_labels_are_the_given_ones_but_for_issues():
+    record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1)
+    fixed = record.fixed(CLASSES, WEIGHT, 0.5)
+    assert fixed.tolist() == ["cat", "dog", "cat", "cat", "dog", "owl"]
+
+
+def test_labels_that_are_rather_believed_are_not_fixed():
+    record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1)
+    fixed = record.fixed(CLASSES, np.where(WEIGHT < 1, 0.4 + 2 * WEIGHT, 1), 1.0)
+    assert fixed.tolist() == ["cat", "dog", "owl", "cat", "dog", "owl"]
+
+
 def test_it_shares_no_memory_with_the_model(no_pandas):
     assert not np.shares_memory(report()["weight"], WEIGHT)
 

@@ -10,7 +10,7 @@ from skbamm.problems._cleaning import TrustedLoss, WeightedCrossEntropy
 from skbamm.solvers import SlBamm, solve
 from tests.reference.cleaning import cleaning_problem, make_rows, random_params
 
-KINDS = ("clean", "no clean", "free", "free, no clean")
+KINDS = ("clean", "relabelled", "no clean", "free", "free, no clean")
 LEVELS = ("lower", "upper")
 
 
@@ -28,19 +28,22 @@ def dense_value(objective):
     """The objective's value by autograd: a fresh graph, without the memory of `forward`."""
     rows = objective.rows
 
-    def cross_entropy(scores):
+    def cross_entropy(scores, given=rows.indicator):
         if rows.has_reference:
             scores = torch.cat([torch.zeros_like(scores), scores], 2)
-            given = torch.stack([1 - rows.indicator[0], rows.indicator[0]])
-        else:
-            given = rows.indicator
+            given = torch.cat([1 - given, given], -2)
         return -(torch.log_softmax(scores, 2) * given).sum(2)
 
     def lower(hyper, params):
-        weights, ridge = objective.weighting(hyper)
+        weights, ridge, share = objective.weighting(hyper)
+        targets = rows.indicator
+        if share is not None:
+            share = share[:, None, None]
+            targets = share * rows.indicator + (1 - share) * objective.suggested
         square = (params[..., :-1].square() * ridge[:, None, None, None]).sum((1, 2, 3))
         square = square + 1e-6 * params[..., -1].square().sum((1, 2))
-        return (weights * cross_entropy(params @ rows.design.T)).sum((1, 2)) + square / 2
+        loss = cross_entropy(params @ rows.design.T, targets)
+        return (weights * loss).sum((1, 2)) + square / 2
 
     def upper(hyper, params):
         scores = params @ rows.design.T

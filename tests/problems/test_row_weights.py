@@ -35,7 +35,7 @@ def test_trust_is_the_sigmoid_of_evidence():
 
 
 def test_adaptive_weights_follow_their_formula():
-    weights, _ = adaptive()(HYPER)
+    weights, _, _ = adaptive()(HYPER)
     a, b, _, log_clean, _ = HYPER[0].tolist()
     for k in range(2):
         expected = torch.zeros(5, dtype=torch.float64)
@@ -45,8 +45,22 @@ def test_adaptive_weights_follow_their_formula():
         torch.testing.assert_close(weights[0, k], expected / expected.sum())
 
 
+def test_what_a_label_loses_goes_to_the_suggested_ones():
+    weighting = adaptive(relabel=0.5)
+    trust = weighting.trust(HYPER)[0]
+    weights, _, share = weighting(HYPER)
+    plain, _, nothing = adaptive()(HYPER)
+    given = (weights * share[:, None])[0, 0]
+    total = plain[0, 0, NOISY[0]] / given[NOISY[0]]
+    torch.testing.assert_close(given * total, plain[0, 0])  # but for the normalisation
+    lost = (weights[0, 0] - given)[NOISY] * total
+    torch.testing.assert_close(lost, plain[0, 0, NOISY] * 0.5 * (1 - trust) / trust)
+    assert nothing is None
+    assert (share[:, CLEAN] == 1).all()
+
+
 def test_adaptive_weights_of_every_fold_sum_to_one():
-    weights, _ = adaptive()(HYPER)
+    weights, _, _ = adaptive()(HYPER)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, dtype=torch.float64))
 
 
@@ -79,13 +93,13 @@ def test_free_trust_is_the_sigmoid_of_its_logit():
 
 def test_free_weights_are_a_mean_over_noisy_rows():
     """At a trust of 1 the weights sum to 1; otherwise to the mean trust."""
-    weights, _ = free()(LOGITS)
+    weights, _, _ = free()(LOGITS)
     share = ROW_WEIGHT[NOISY] / ROW_WEIGHT[NOISY].sum()  # noisy rows train in both folds
     torch.testing.assert_close(weights.sum(-1)[:, 0], torch.sigmoid(LOGITS) @ share)
 
 
 def test_clean_rows_do_not_train_with_free_weights():
-    weights, _ = free()(LOGITS)
+    weights, _, _ = free()(LOGITS)
     assert (weights[..., CLEAN] == 0).all()
 
 
@@ -105,7 +119,7 @@ def test_the_scale_of_row_weights_does_not_matter(make, hyper, factor):
     ("make", "hyper"), [(adaptive, HYPER), (free, LOGITS)], ids=["adaptive", "free"]
 )
 def test_rows_without_weight_and_rows_held_out_do_not_train(make, hyper):
-    weights, _ = make()(hyper)
+    weights, _, _ = make()(hyper)
     assert (weights[:, (ROW_WEIGHT * IN_TRAINING) == 0] == 0).all()
 
 
@@ -113,6 +127,6 @@ def test_rows_without_weight_and_rows_held_out_do_not_train(make, hyper):
     ("make", "hyper"), [(adaptive, HYPER), (free, LOGITS)], ids=["adaptive", "free"]
 )
 def test_candidates_are_weighted_apart(make, hyper):
-    both, _ = make()(hyper)
+    both, _, _ = make()(hyper)
     alone = torch.cat([make()(hyper[[i]])[0] for i in range(2)])
     torch.testing.assert_close(both, alone)

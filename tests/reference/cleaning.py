@@ -50,7 +50,7 @@ def random_weights(n_rows, n_candidates=2, n_folds=3, seed=2):
 
 
 def cleaning_problem(kind="clean", n_classes=2, *, seed=0, sparse_design=False, pull=0.01):
-    """A `BilevelProblem` of three folds: "clean", "no clean" or "free" weights.
+    """A `BilevelProblem` of three folds: "clean", "relabelled", "no clean" or "free" weights.
 
     "free" and "free, no clean" have a free weight for each noisy row.
     """
@@ -65,6 +65,10 @@ def cleaning_problem(kind="clean", n_classes=2, *, seed=0, sparse_design=False, 
     in_training = torch.from_numpy((~(held_out & judges)).astype(float))
     judging = torch.from_numpy((held_out & judges).astype(float)) * row_weight
     noisy = torch.from_numpy(np.flatnonzero(~is_clean))
+    suggested = None
+    if kind == "relabelled":
+        shares = torch.from_numpy(random.dirichlet(np.ones(n_classes), n_rows).T)
+        suggested = shares[1:] if rows.has_reference else shares
     if kind.startswith("free"):
         weighting = FreeWeighting(noisy, row_weight, in_training, 0.05)
         hyper = torch.from_numpy(random.normal(size=(2, len(noisy))))
@@ -74,7 +78,8 @@ def cleaning_problem(kind="clean", n_classes=2, *, seed=0, sparse_design=False, 
     else:
         evidence = torch.from_numpy(random.normal(size=len(noisy)) * 2)
         clean = torch.from_numpy(np.flatnonzero(is_clean))
-        weighting = EvidenceWeighting(evidence, noisy, clean, row_weight, in_training)
+        relabel = 0.7 if kind == "relabelled" else 0.0
+        weighting = EvidenceWeighting(evidence, noisy, clean, row_weight, in_training, relabel)
         hyper = torch.tensor(
             [[0.2, 0.8, np.log(0.05), 0.6, 0.1], [-0.3, 1.2, np.log(0.02), 0.4, -0.2]],
             dtype=torch.float64,
@@ -93,7 +98,9 @@ def cleaning_problem(kind="clean", n_classes=2, *, seed=0, sparse_design=False, 
         bounded=not has_clean,
         sharpness=sharpness,
     )
-    problem = CleaningProblem(rows, weighting, loss, strongly_convex=strongly_convex, tol=1e-11)
+    problem = CleaningProblem(
+        rows, weighting, loss, strongly_convex=strongly_convex, suggested=suggested, tol=1e-11
+    )
     start = random_params(rows) * 0
     bilevel = problem.problem(hyper, lower, upper, start)
     return replace(bilevel, initial_params=problem.solve_lower(hyper, start))
@@ -120,12 +127,22 @@ def logistic_fit(X, labels, weight, ridge, n_classes):
     return coef
 
 
+def expanded(X, labels, weight, trust, others):
+    """Every row once as its given label, and once for each other class as far as not trusted."""
+    parts = [(X, labels, weight * trust)]
+    for c in range(others.shape[1]):
+        parts.append((X, np.full(len(labels), c), weight * (1 - trust) * others[:, c]))
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
 def log_probabilities(X, coef, sharpness=1.0):
     scores = sharpness * (X @ coef[:, :-1].T + coef[:, -1])
     return scores - logsumexp(scores, axis=1, keepdims=True)
 
 
-def cleaning_criterion(X, labels, is_clean, weight, splits, evidence, hyper, pull=0.0, centre=0.0):
+def cleaning_criterion(
+    X, labels, is_clean, weight, splits, evidence, hyper, pull=0.0, centre=0.0, others=None
+):
     """Held-out loss of the adaptive weighting.
 
     Parameters
@@ -138,16 +155,22 @@ def cleaning_criterion(X, labels, is_clean, weight, splits, evidence, hyper, pul
         Log odds; not read where `is_clean`.
     hyper : sequence of 5
         a, b, log ridge, log weight of clean rows, log sharpness.
+    others : ndarray of shape (n_rows, n_classes), default=None
+        What rows are trained to be as far as their label is not trusted; None for nothing.
     """
     a, b, log_ridge, log_clean, log_sharpness = hyper
-    trust = np.where(is_clean, np.exp(log_clean), expit(a + b * evidence))
+    trust = np.where(is_clean, 1.0, expit(a + b * evidence))
+    weight_of_clean = np.where(is_clean, np.exp(log_clean), 1.0)
     judges = is_clean if is_clean.any() else np.ones(len(labels), dtype=bool)
     n_classes = labels.max() + 1
     loss, total = 0.0, 0.0
     for train, test in splits:
         training = np.zeros(len(labels))
-        training[train] = (weight * trust)[train]
-        coef = logistic_fit(X, labels, training, np.exp(log_ridge), n_classes)
+        training[train] = (weight * weight_of_clean)[train]
+        rows = X, labels, training * trust
+        if others is not None:
+            rows = expanded(X, labels, training, trust, others)
+        coef = logistic_fit(*rows, np.exp(log_ridge), n_classes)
         test = test[judges[test]]
         given = log_probabilities(X[test], coef, np.exp(log_sharpness))
         given = given[np.arange(len(test)), labels[test]]
