@@ -34,8 +34,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     .. math:: \frac{\sum_i s_i \, \ell_i(W) + c \sum_{j\,\text{clean}} \ell_j(W)}
               {\sum_i s_i + c \, n_{\text{clean}}} + \tfrac{\lambda}{2} \|W\|^2,
 
-    where the numbers behind the weights minimise the loss of held-out clean rows. Without
-    clean rows, they minimise a loss of held-out noisy rows that tolerates wrong labels.
+    where the numbers behind the weights minimise the loss of held-out clean rows. With
+    `relabel`, what a label loses in weight goes to the labels that the row probably has.
+    Without clean rows, the numbers minimise a loss of held-out noisy rows that tolerates wrong
+    labels.
 
     Parameters
     ----------
@@ -44,9 +46,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the evidence :math:`e_i` is the
           log odds that the label of row i is right, by models that have not seen it. With
-          clean rows these are fitted to the clean rows first, then to all rows, and Bayes'
-          rule adds the estimated confusions of classes. Learned are a, b, the ridge strength,
-          the weight c of a clean row and the sharpness of predictions.
+          clean rows these are fitted to the clean rows first, then, linear and kernel models,
+          to all rows, and Bayes' rule adds the estimated noise. Learned are a, b, the ridge
+          strength, the weight c of a clean row and the sharpness of predictions.
         - "sample": one free weight for each row, which is the papers' setting. Thousands of
           free numbers overfit the clean rows; on tables prefer "adaptive".
 
