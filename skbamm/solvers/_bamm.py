@@ -171,24 +171,9 @@ class SlBamm(Solver):
             problem, state, hypergradient, ahead, params_move, multiplier_move
         )
         settled = error <= self._accuracy(metric) * norm
-        if self.hyper_step == "auto" and not bool(settled.any()):
-            new_hyper, search = hyper, state.search
-        elif self.hyper_step == "auto":
-            # First-order value at the params that this step arrives at.
-            value = problem.upper.value(hyper, params) - problem.inner(upper.params, params_move)
-            new_hyper, search = search_hyper(
-                problem,
-                state.search,
-                settled,
-                hyper,
-                value,
-                hypergradient,
-                memory=self.memory,
-                max_move=self.max_move,
-            )
-        else:
-            step = at(self.hyper_step, state.iteration)
-            new_hyper, search = problem.project_hyper(hyper - step * hypergradient), None
+        new_hyper, search = self._hyper_move(
+            problem, state, settled, upper, params_move, hypergradient
+        )
         return BammState(
             iteration=state.iteration + 1,
             hyper=new_hyper,
@@ -207,6 +192,27 @@ class SlBamm(Solver):
             slow=state.displacement is None
             or bool(((displacement > 0.5 * state.displacement) & ~state.moved).any()),
             search=search,
+        )
+
+    def _hyper_move(self, problem, state, settled, upper, params_move, hypergradient):
+        """Next hyper, and the state of the search for it."""
+        hyper, params = state.hyper, state.params
+        if self.hyper_step != "auto":
+            step = at(self.hyper_step, state.iteration)
+            return problem.project_hyper(hyper - step * hypergradient), None
+        if not bool(settled.any()):
+            return hyper, state.search
+        # First-order value at the params that this step arrives at.
+        value = problem.upper.value(hyper, params) - problem.inner(upper.params, params_move)
+        return search_hyper(
+            problem,
+            state.search,
+            settled,
+            hyper,
+            value,
+            hypergradient,
+            memory=self.memory,
+            max_move=self.max_move,
         )
 
     def _accuracy(self, metric):

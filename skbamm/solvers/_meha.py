@@ -97,8 +97,8 @@ class Meha(Solver):
         y &\leftarrow \mathrm{prox}_{\beta g}(y
             - \beta [w \nabla_y F(x, y) + \nabla_y f(x, y) - (y - \theta) / \gamma])
 
-    First derivatives only: four gradients of f and one of F an iteration (two where x has
-    moved), and three copies of params.
+    First derivatives only: three gradients of f and one of F an iteration, one more of each where
+    x has moved and two more of each to measure curvatures, which "auto" steps ask for.
 
     Parameters
     ----------
