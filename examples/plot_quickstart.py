@@ -42,7 +42,8 @@ for name, row in [*enumerate(scores), ("mean", scores.mean(axis=0))]:
 print("\nOn all rows:")
 regressor = BilevelRegularizedRegressor(groups=degree, verbose=1).fit(X, y)
 print(regressor.status_)
-print("learned exponents, of a feature's and of its group's size:", regressor.exponents_.round(2))
+exponent, share = regressor.exponents_[0], regressor.group_share_
+print(f"learned exponent {exponent:.2f}, share of the group in a feature's size {share:.2f}")
 for value, strength in regressor.group_alpha_.items():
     print(f"learned strength of degree {value} (geometric mean): {strength:.2g}")
 
@@ -92,6 +93,6 @@ for name, model in {"regressor / best ridge fit": regressor, "classifier / start
     right.plot(np.arange(1, len(best) + 1), best, label=name)
 right.axhline(1, color="gray", linewidth=1, linestyle="--")
 right.set(title="Held-out loss, best so far", xlabel="sl-BAMM iteration", ylabel="relative loss")
-right.legend(loc=(0.42, 0.62))
+right.legend(loc=(0.4, 0.2))
 figure.savefig("quickstart.png", dpi=120)
 print("figure: quickstart.png")
