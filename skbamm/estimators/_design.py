@@ -20,12 +20,6 @@ from ._moments import (
 from ._regression_input import RegressionRows
 from ._tensors import to_numpy, to_tensor
 
-# With more features than that, memory counts on the Gram path, and eigenvectors cost more than a
-# few Cholesky factors,
-LARGE = 300
-# unless each of many targets needs a ridge path of its own.
-FEW_TARGETS = 8
-
 
 class Design:
     """What both ways of handling the data share: scales, and the way back to raw units.
@@ -96,18 +90,6 @@ class Design:
         n_features = len(self.penalized)
         intercept = nuisance[:, -1] * self.target_scale
         return coef, intercept + self.shift[n_features:] - coef @ self.shift[:n_features]
-
-
-def make_design(data, folds, validation=None, **options):
-    """Rows where there are more features than rows, Gram matrices elsewhere."""
-    if data.X.shape[1] > len(data):
-        return RowDesign(data, folds, validation, **options)
-    is_partition = validation is None and folds.label is not None
-    if is_partition and data.X.shape[1] > LARGE and data.y.shape[1] <= FEW_TARGETS:
-        from ._shared_design import SharedGramDesign
-
-        return SharedGramDesign(data, folds, validation, **options)
-    return GramDesign(data, folds, validation, **options)
 
 
 class GramDesign(Design):

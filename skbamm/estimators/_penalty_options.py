@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ._descriptions import resolve_descriptions
-from ._design import make_design
 from ._families import PenalizedFeatures, make_family
 from ._groups import FeatureGroups, check_alpha_bounds, resolve_alpha, resolve_groups
 from ._held_out import held_out_error
+from ._make_design import make_design
 from ._penalty_search import PenaltySearch
 from ._shrinkage import check_shrinkage
 from ._tensors import resolve_device

@@ -6,9 +6,10 @@ import torch
 from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.estimators import _design
-from skbamm.estimators._design import GramDesign, make_design
+from skbamm.estimators import _make_design
+from skbamm.estimators._design import GramDesign
 from skbamm.estimators._folds import make_folds
+from skbamm.estimators._make_design import make_design
 from skbamm.estimators._regression_input import RegressionRows
 from skbamm.estimators._shared_design import SharedGramDesign
 from tests.estimators.regression_data import make_regression
@@ -93,7 +94,7 @@ def test_folds_of_zero_weight_do_not_count():
 
 @pytest.fixture
 def small_is_large(monkeypatch):
-    monkeypatch.setattr(_design, "LARGE", 5)
+    monkeypatch.setattr(_make_design, "LARGE", 5)
 
 
 @pytest.mark.usefixtures("small_is_large")
@@ -122,7 +123,7 @@ class TestLargeFit:
     def test_criterion_is_near_that_of_small_tables(self, penalty, n_targets, monkeypatch):
         data = make_regression(N_ROWS, N_FEATURES, n_targets)
         large = self.fit(data.X, data.y, penalty=penalty)
-        monkeypatch.setattr(_design, "LARGE", 300)
+        monkeypatch.setattr(_make_design, "LARGE", 300)
         small = self.fit(data.X, data.y, penalty=penalty)
         np.testing.assert_allclose(large.initial_criterion_, small.initial_criterion_, rtol=1e-6)
         # Another start may end in another valley; both give up half a standard error.
