@@ -8,6 +8,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import FLOAT_DTYPES
 
+from ._fold_sums import fold_moments
+from ._moments import column_shift, split_moments
 from ._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
 
 
@@ -28,6 +30,23 @@ class RegressionRows:
 
     def __len__(self):
         return len(self.y)
+
+    @property
+    def n_features(self):
+        return self.X.shape[1]
+
+    @property
+    def n_targets(self):
+        return self.y.shape[1]
+
+    def moments(self, folds, validation, fit_intercept):
+        """What is taken off the columns, and `Moments` of the rows of the folds."""
+        shift = column_shift(self.X, self.y, fit_intercept)
+        if validation is None and folds.is_partition:
+            sums = fold_moments(self.X, self.y, self.weight, folds.label, len(folds), shift)
+            return shift, sums
+        held_out = None if validation is None else (validation.X, validation.y, validation.weight)
+        return shift, split_moments(self.X, self.y, self.weight, folds.splits, shift, held_out)
 
     def weights(self):
         return np.ones(len(self)) if self.weight is None else self.weight
