@@ -121,9 +121,10 @@ def _fold_functions(estimator, stream, split_params):
         seed=seed,
         split_params=split_params,
     )
-    if not folds.is_partition:
+    label = folds.label
+    if label is None:
         return [], 0
-    return [lambda start, stop: folds.label[start:stop]], len(folds)
+    return [lambda start, stop: label[start:stop]], len(folds)
 
 
 def position_labels(n_folds, seed, n_repeats):
@@ -190,9 +191,8 @@ class RowStream:
             if isinstance(weight, list):
                 weight = columns[weight[0]].astype(np.float64)
                 if (weight < 0).any():
-                    raise ValueError(
-                        f"Negative values in sample_weight, column {self.weight[0]!r}."
-                    )
+                    name = self.weight[0]
+                    raise ValueError(f"Negative values in sample_weight, column {name!r}.")
             elif weight is not None:
                 weight = weight[rows]
             yield start, X, np.asarray(y, dtype=np.float64), weight

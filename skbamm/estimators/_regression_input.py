@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -17,7 +18,7 @@ from ._validation import has_validation_rows, validate_data, validate_weight, wa
 class RegressionRows:
     """Validated rows: targets 2-D, weights None when all equal."""
 
-    X: object  # ndarray or sparse, (n_samples, n_features)
+    X: Any  # ndarray or sparse, (n_samples, n_features)
     y: np.ndarray  # (n_samples, n_targets)
     weight: np.ndarray | None
     single_target: bool = True

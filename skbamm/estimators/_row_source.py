@@ -115,8 +115,7 @@ def is_row_source(X):
         return X.ndim == 2 and X.dtype.kind in "fiu" and X.shape[1] > 0
     if isinstance(X, (str, os.PathLike)):
         return True
-    pyarrow = sys.modules.get("pyarrow")
-    if pyarrow is None or not type(X).__module__.startswith("pyarrow"):
+    if "pyarrow" not in sys.modules or not type(X).__module__.startswith("pyarrow"):
         return False
     import pyarrow.dataset
 

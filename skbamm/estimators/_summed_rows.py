@@ -79,12 +79,11 @@ class SummedRows:
             return self
         kept = np.append(np.arange(self.n_features), self.n_features + index)
         columns = np.append(kept, len(self.shift))
+        taken = np.ix_(columns, columns)
         return replace(
             self,
             repeats=[
-                Moments(
-                    sums.total[np.ix_(columns, columns)], sums.test[:, columns[:, None], columns]
-                )
+                Moments(sums.total[taken], np.stack([part[taken] for part in sums.test]))
                 for sums in self.repeats
             ],
             shift=self.shift[kept],
