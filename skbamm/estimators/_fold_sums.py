@@ -41,6 +41,10 @@ class FoldSums:
         return len(self.squares)
 
     @property
+    def n_targets(self):
+        return self.edges.shape[1] - 1
+
+    @property
     def weight(self):
         """Sum of the weights in each fold, shape (n_folds,)."""
         return self.edges[:, -1, -1]

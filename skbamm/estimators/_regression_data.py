@@ -55,7 +55,8 @@ def regression_data(estimator, X, y, sample_weight, held_out, split_params):
     if stream is not None:
         stream.source.describe(estimator, reset=True)
     validation = validation_rows(estimator, data, *held_out)
-    return data, _repeats(estimator, data, validation, split_params), validation
+    repeats = make_repeats(estimator, data, validation, split_params, estimator._seed())
+    return data, repeats, validation
 
 
 def is_few(estimator, n_samples, n_features):
@@ -74,12 +75,11 @@ def n_repeats(estimator, n_samples):
     return FEW_ROWS_REPEATS if cheap and n_samples <= FEW_ROWS else 1
 
 
-def _repeats(estimator, data, validation, split_params):
+def make_repeats(estimator, data, validation, split_params, seed):
     """The folds; several assignments of them where `cv` is an int."""
     if validation is not None:
         return [Folds([(np.arange(len(data)), np.arange(len(validation)))])]
     y = data.y[:, 0] if data.single_target else data.y
-    seed = estimator._seed()
     return [
         make_folds(estimator.cv, data.X, y, seed=seed + repeat, split_params=split_params)
         for repeat in range(n_repeats(estimator, len(data)))
@@ -111,8 +111,6 @@ def _fold_functions(estimator, stream, split_params):
     seed = estimator._seed()
     if isinstance(estimator.cv, Integral):
         n_folds = int(estimator.cv)
-        if n_folds < 2:
-            raise ValueError(f"cv must be at least 2 folds: got cv={n_folds}.")
         return position_labels(n_folds, seed, n_repeats(estimator, len(stream))), n_folds
     folds = make_folds(
         estimator.cv,
@@ -245,6 +243,6 @@ def summed_rows(repeats, n_samples, single_target, *, overwrite=False):
         [sums.moments(overwrite=overwrite) for sums in repeats],
         first.shift,
         n_samples,
-        first.edges.shape[1] - 1,
+        first.n_targets,
         single_target,
     )

@@ -53,8 +53,11 @@ class RegressionRows:
         return np.ones(len(self)) if self.weight is None else self.weight
 
 
-def regression_rows(estimator, X, y, sample_weight):
-    """Validated training rows; sets what the estimator knows of its features."""
+def regression_rows(estimator, X, y, sample_weight, *, more=False):
+    """Validated training rows; sets what the estimator knows of its features.
+
+    With ``more`` these must be the features that it knows, and one row is enough.
+    """
     X, y = validate_data(
         estimator,
         X,
@@ -63,13 +66,16 @@ def regression_rows(estimator, X, y, sample_weight):
         dtype=FLOAT_DTYPES,
         y_numeric=True,
         multi_output=True,
-        ensure_min_samples=2,
+        ensure_min_samples=1 if more else 2,
+        reset=not more,
     )
-    return _rows(X, y, sample_weight, "sample_weight")
+    return _rows(X, y, sample_weight, "sample_weight", all_zero=more)
 
 
-def _rows(X, y, sample_weight, name):
-    weight = None if sample_weight is None else validate_weight(sample_weight, X, name)
+def _rows(X, y, sample_weight, name, *, all_zero=False):
+    weight = sample_weight
+    if weight is not None:
+        weight = validate_weight(weight, X, name, all_zero=all_zero)
     if sparse.issparse(X):
         X = X.tocsr()
     single = np.ndim(y) == 1

@@ -11,6 +11,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
 
 from ._base import BilevelEstimator, fit_atomically
+from ._partial_fit import PartialFitMixin
 from ._regression_data import regression_data
 from ._row_source import is_row_source, predicted
 from ._validation import (
@@ -22,7 +23,9 @@ from ._validation import (
 )
 
 
-class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstimator):
+class BilevelRegularizedRegressor(
+    MultiOutputMixin, RegressorMixin, PartialFitMixin, BilevelEstimator
+):
     r"""Linear regression that learns how strongly each feature is penalized.
 
     The coefficients minimise, on the training rows of each fold,
@@ -203,8 +206,17 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of features seen during `fit`, if all of them are strings.
 
+    n_samples_seen_ : int
+        Number of rows of all blocks, after `partial_fit` only.
+
+    fold_statistics_ : object
+        What is remembered of them: sums of products by fold, after `partial_fit` only.
+
     Notes
     -----
+    Rows beyond memory: `fit` reads memory-mapped arrays and parquet files block by block, and
+    `partial_fit` learns from blocks as they come.
+
     Cost: one pass over X to form Gram matrices (``n_samples * n_features ** 2``), then a
     Cholesky factor for each fold, start and move of the learned numbers, independent of
     `n_samples`. With more penalized features than rows, kernels of rows take their place
@@ -355,7 +367,10 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         """
         split_params = self._split_params(params)
         held_out = (X_val, y_val, sample_weight_val)
-        return self._fit(*regression_data(self, X, y, sample_weight, held_out, split_params))
+        self._fit(*regression_data(self, X, y, sample_weight, held_out, split_params))
+        for name in ("fold_statistics_", "n_samples_seen_"):  # of partial_fit
+            self.__dict__.pop(name, None)
+        return self
 
     def predict(self, X):
         """Predict targets.
@@ -390,7 +405,6 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             for number, t in enumerate(targets)
         ]
         self._store(learned, options.groups, single_target=data.single_target)
-        return self
 
     def _learn(self, data, repeats, validation, options, number):
         from ._penalty_learning import learn_penalty
