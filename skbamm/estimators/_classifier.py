@@ -51,7 +51,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     Parameters
     ----------
-    weighting : {"adaptive", "sample"}, default="adaptive"
+    weighting : {"adaptive", "loss", "sample"}, default="adaptive"
         How weights come about.
 
         - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the evidence :math:`e_i` is the
@@ -59,6 +59,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
           clean rows these are fitted to the clean rows first, then, linear and kernel models,
           to all rows, and Bayes' rule adds the estimated noise. Learned are a, b, the ridge
           strength, the weight c of a clean row and the sharpness of predictions.
+        - "loss": :math:`s_i = \sigma(a - b \, \ell_i) / \sigma(a)` with the row's loss
+          :math:`\ell_i` under the fit itself. That is a learned loss which grows ever more
+          slowly, and not convex: runs start at fits that are followed from logistic regression
+          on. Learned are a, b, the ridge strength, c and the sharpness.
         - "sample": one free weight for each row, which is the papers' setting. Thousands of
           free numbers overfit the clean rows; on tables prefer "adaptive".
 
@@ -212,7 +216,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
-        "weighting": [StrOptions({"adaptive", "sample"})],
+        "weighting": [StrOptions({"adaptive", "loss", "sample"})],
         "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
         "relabel": ["boolean"],
         "final_estimator": [HasMethods(["fit", "predict"]), None],
@@ -314,18 +318,20 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         from ._label_rows import Standardizer, make_label_folds
         from ._label_sample import search_sample
         from ._label_search import TrustSearch, learn_adaptive, learn_free
+        from ._loss_search import learn_loss
         from ._tensors import resolve_device
 
         device = resolve_device(self.device)
         folds = make_label_folds(rows, self.cv, self._seed())
         standardizer = Standardizer(rows, self.standardize)
-        adaptive = self.weighting == "adaptive"
-        sample = search_sample(rows, self._seed()) if adaptive else None
+        learn = {"adaptive": learn_adaptive, "loss": learn_loss, "sample": learn_free}
+        # Only evidence judges rows that no model has seen.
+        sample = search_sample(rows, self._seed()) if self.weighting == "adaptive" else None
         if sample is None:
             search = TrustSearch(rows, folds, standardizer, device)
         else:
             search = TrustSearch(rows.take(sample), folds.take(sample), standardizer, device)
-        learned = (learn_adaptive if adaptive else learn_free)(
+        learned = learn[self.weighting](
             search,
             self.solver,
             alpha=self.alpha,

@@ -177,10 +177,8 @@ def learn_adaptive(
         relabel=1.0 if relabel and evidence.others is not None else 0.0,
     )
     suggested = search.shares(evidence.others) if weighting.relabel else None
-    # The fewer columns for each row, the weaker.
-    per_row = rows.X.shape[1] / np.count_nonzero(rows.weight)
-    usual = min(RIDGE_START, RIDGE_PER_COLUMN * per_row)
-    start = np.array([0.0, 1.0, np.log(evidence.ridge or usual), np.log(CLEAN_START), 0.0])
+    ridge = evidence.ridge or usual_ridge(rows)
+    start = np.array([0.0, 1.0, np.log(ridge), np.log(CLEAN_START), 0.0])
     lower, upper = LOWER.copy(), UPPER.copy()
     if not has_clean:
         start[3:] = lower[3:] = upper[3:] = 0.0
@@ -240,6 +238,12 @@ def learn_adaptive(
         targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
         unit=unit,
     )
+
+
+def usual_ridge(rows):
+    """Where a ridge strength is looked for first: the fewer columns for each row, the weaker."""
+    per_row = rows.X.shape[1] / np.count_nonzero(rows.weight)
+    return min(RIDGE_START, RIDGE_PER_COLUMN * per_row)
 
 
 def _error_over_folds(losses):
