@@ -24,6 +24,9 @@ from ._validation import (
     validate_data,
 )
 
+# What ``weighting="adaptive"`` learns.
+NUMBERS = ["threshold", "slope", "log alpha", "log clean weight", "log sharpness"]
+
 
 class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     r"""Logistic regression that learns which labels to believe.
@@ -136,6 +139,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         The learned numbers: a, b and the logarithms of ridge strength, clean weight and
         sharpness; the free logits with ``weighting="sample"``.
 
+    hyper_names_ : list of str
+        What each entry of `hyper_` is.
+
     criterion_, initial_criterion_ : float
         Held-out loss that the numbers were learned by, at the end and at the start. A little
         optimistic: models behind the evidence share clean rows with the folds.
@@ -151,7 +157,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Number of evaluations: the start's, and one for each iteration.
 
     history_ : History
-        Records of the run.
+        Records of the run; residuals in the unit of `tol`.
 
     status_ : str
         Why the run ended, in a sentence.
@@ -320,6 +326,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.alpha_ = learned.ridge
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
+        is_free = self.weighting == "sample" and len(rows.noisy) > 0
+        self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy] if is_free else [*NUMBERS]
         self.sample_weight_ = trust[: rows.n_given]
         self.noise_rate_ = _noise_rate(rows, trust, rows.noisy)
         self.class_noise_rate_ = np.array(
@@ -334,7 +342,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.residual_ = learned.unit * _scalar(solution.residual)
         self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
-        self.history_ = solution.history.candidate(0)
+        self.history_ = solution.history.candidate(0).in_units(learned.unit)
         given = slice(rows.n_given)
         self.label_record_ = LabelRecord(
             index,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..solvers import History
 from ._folds import Folds, position_folds
 from ._shrinkage import choose_shrinkage, effective
 from ._tensors import to_numpy
@@ -28,6 +29,9 @@ class LearnedPenalty:
     alpha, power : ndarray of shape (n_features,)
     hyper : ndarray of shape (n_hyper,)
         Mean over the repeats, as `exponents`, `group_share` and the criteria.
+    hyper_names : list of str
+    history : History
+        Of the first repeat, its `hyper` in the form of this one.
     exponents : ndarray of shape (n_exponents,)
     group_share, criterion, initial_criterion, shrinkage : float
     first : Learned
@@ -39,6 +43,8 @@ class LearnedPenalty:
     alpha: np.ndarray
     power: np.ndarray
     hyper: np.ndarray
+    hyper_names: list
+    history: History
     exponents: np.ndarray
     group_share: float
     criterion: float
@@ -67,7 +73,9 @@ def learn_penalty(data, repeats, validation, options, solver, *, start, exact_ze
     -------
     learned : LearnedPenalty
     """
-    search, shrinkage, embedding = _first_search(data, repeats[0], validation, options, solver, run)
+    search, shrinkage, embedding, names = _first_search(
+        data, repeats[0], validation, options, solver, run
+    )
     family = search.family
     if start is not None:
         known = len(start) == len(embedding)
@@ -83,6 +91,8 @@ def learn_penalty(data, repeats, validation, options, solver, *, start, exact_ze
     return LearnedPenalty(
         **search.refit(found[0], log_weights, exact_zeros=exact_zeros),
         hyper=embedding @ hyper,
+        hyper_names=names,
+        history=found[0].history.with_hyper(lambda values: values @ embedding.T),
         exponents=hyper[family.exponents].copy(),
         group_share=float(hyper[family.shares].sum()),
         criterion=float(np.mean([one.criterion for one in found])),
@@ -101,11 +111,14 @@ def _first_search(data, folds, validation, options, solver, run):
     shrinkage : float
     embedding : ndarray of shape (n_reported, n_hyper)
         From what is learned to what is reported: that has the same shape whatever was chosen.
+    names : list of str
+        Of what is reported.
     """
     shrinkage = 0.0 if options.shrinkage == "auto" else effective(options.shrinkage)
     search = options.search(data, folds, validation, shrinkage)
+    names = search.family.names(options.groups.names)
     if options.shrinkage != "auto" or not search.family.n_deviations:
-        return search, shrinkage, np.eye(search.family.n_hyper)
+        return search, shrinkage, np.eye(search.family.n_hyper), names
 
     def make_search(part, candidate):
         return options.search(data, part, validation, candidate)
@@ -120,9 +133,9 @@ def _first_search(data, folds, validation, options, solver, run):
         standard_errors=run["standard_errors"],
     )
     if np.isfinite(shrinkage):
-        return search, shrinkage, np.eye(search.family.n_hyper)
+        return search, shrinkage, np.eye(search.family.n_hyper), names
     embedding = search.family.from_common()
-    return options.search(data, folds, validation, shrinkage), shrinkage, embedding
+    return options.search(data, folds, validation, shrinkage), shrinkage, embedding, names
 
 
 def _nested(folds, validation):

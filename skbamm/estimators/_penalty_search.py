@@ -68,7 +68,10 @@ class Learned:
 
     @property
     def history(self):
-        return self.solution.history.candidate(0)
+        """Of the run; with "baseline", the best global fit's criterion, in its start."""
+        history = self.solution.history.candidate(0).in_units(1 / max(self.initial_criterion, TINY))
+        start = {**history.start, "baseline": np.asarray(self.initial_criterion)}
+        return replace(history, start=start)
 
     @property
     def residual(self):

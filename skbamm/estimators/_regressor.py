@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
 
+from .._tables import dataframe_kind
 from ._base import BilevelEstimator, fit_atomically
 from ._folds import Folds, make_folds
 from ._regression_input import regression_rows, validation_rows
@@ -165,6 +166,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     power_ : ndarray of shape (n_features,) or (n_targets, n_features)
         Power of each feature's penalty: 2 for ridge and "adaptive", 1 for "l1".
 
+    groups_ : dict of name to ndarray of int
+        Columns of each group; all of them in "all" where none were given.
+
     support_ : ndarray of bool of shape (n_features,)
         Features with a coefficient that is not zero, for any target.
 
@@ -183,6 +187,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         strength, log strength, exponent and (with groups) share; else the groups' log
         strengths; then slopes of descriptions and deviations of groups, or powers.
 
+    hyper_names_ : list of str
+        What each entry of `hyper_` is.
+
     criterion_, initial_criterion_ : float or ndarray of shape (n_targets,)
         Held-out error (mean `loss`, in units of the variance of y) of the learned penalty
         and of the best fit with one strength for all features (ridge, or the lasso with "l1"
@@ -196,7 +203,11 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         Number of evaluations: the start's, and one for each iteration.
 
     history_ : History or list of History
-        Records of the chosen run.
+        Records of the chosen run; residuals in the unit of `tol`.
+
+    dataframe_ : str
+        Kind of dataframe that X was in `fit` ("pandas", "polars", ...), "" for none. Tables that
+        tell of the fit are of that kind.
 
     status_ : str
         Why the run ended, in a sentence.
@@ -351,6 +362,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         """
         from ._penalty_options import penalty_options
 
+        self.dataframe_ = dataframe_kind(X)
         data = regression_rows(self, X, y, sample_weight)
         validation = validation_rows(self, data, X_val, y_val, sample_weight_val)
         repeats = self._repeats(data, validation, self._split_params(params))
@@ -437,13 +449,15 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.exponents_ = stacked("exponents")
         self.group_share_ = stacked("group_share")
         self.hyper_ = stacked("hyper")
+        self.hyper_names_ = learned[0].hyper_names
+        self.groups_ = groups.columns()
         self.shrinkage_ = stacked("shrinkage")
         self.criterion_ = stacked("criterion")
         self.initial_criterion_ = stacked("initial_criterion")
         self.hypergradient_norm_ = stacked("first.hypergradient_norm")
         self.residual_ = stacked("first.residual")
         by_group = [groups.geometric_means(one.alpha) for one in learned]
-        histories = [one.first.history for one in learned]
+        histories = [one.history for one in learned]
         several = self.alpha_per_target and not single_target
         self.group_alpha_ = by_group if several else by_group[0]
         self.history_ = histories if several else histories[0]

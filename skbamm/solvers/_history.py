@@ -31,13 +31,19 @@ class History:
     Attributes
     ----------
     records : dict of str to ndarray of shape (n_iter, ...)
-        "criterion" is the value of the upper objective (at the lower level's exact
-        solution where the problem can compute it), "residual" the stationarity residual;
-        "hypergradient_norm", "averaging" and "hyper".
+        "criterion" is the value of the upper objective and "lower" that of the lower one
+        (at the lower level's exact solution where the problem can compute it), "residual"
+        the stationarity residual, infinite where it is not known yet; "hypergradient_norm",
+        "averaging", "hyper" and, where the solver has one, "multiplier_norm".
         Where candidates were stacked, the second axis runs over them.
+
+    start : dict of str to ndarray
+        "criterion", "lower" and "hyper" before the first iteration. The regressor adds
+        "baseline", the criterion of the best fit with one strength for all features.
     """
 
     records: dict[str, np.ndarray] = field(default_factory=dict)
+    start: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, name):
         return self.records[name]
@@ -61,23 +67,50 @@ class History:
             {
                 name: values if values.ndim == 1 else values[:, index]
                 for name, values in self.records.items()
-            }
+            },
+            {name: values[index] for name, values in self.start.items()},
         )
+
+    def in_units(self, unit):
+        """The same with gradients in another unit: residual and hypergradient times `unit`."""
+        scaled: dict[str, np.ndarray] = {
+            name: unit * self.records[name]
+            for name in ("residual", "hypergradient_norm")
+            if name in self.records
+        }
+        return History({**self.records, **scaled}, self.start)
+
+    def with_hyper(self, function):
+        """The same with `function` applied to every `hyper`, which is its last axis."""
+        mapped, start = (
+            {**records, "hyper": function(records["hyper"])} if "hyper" in records else records
+            for records in (self.records, self.start)
+        )
+        return History(mapped, start)
 
 
 class Recorder:
     """Collects the rows of a `History`."""
 
     def __init__(self):
+        self._start: dict = {}
         self._rows: list[dict] = []
 
+    def start(self, **row):
+        self._start = _numpy(row)
+
     def add(self, **row):
-        self._rows.append({name: np.array(_numpy(value), copy=True) for name, value in row.items()})
+        self._rows.append(_numpy(row))
 
     def history(self):
         names = self._rows[0] if self._rows else ()
-        return History({name: np.stack([row[name] for row in self._rows]) for name in names})
+        records = {name: np.stack([row[name] for row in self._rows]) for name in names}
+        return History(records, dict(self._start))
 
 
-def _numpy(value):
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+def _numpy(row):
+    """Copies of a row's tensors and numbers as arrays."""
+    return {
+        name: np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+        for name, value in row.items()
+    }

@@ -139,8 +139,9 @@ class _Run:
         self.recorder = Recorder()
         self.hyper, self.params = state.hyper, state.params
         self.residual = state.residual
-        self.latest = self.initial_criterion = problem.criterion(state.hyper, state.params)
-        self.criterion = self.latest
+        self.latest, self.lower = problem.levels(state.hyper, state.params)
+        self.initial_criterion = self.criterion = self.latest
+        self.recorder.start(criterion=self.latest, lower=self.lower, hyper=state.hyper)
         self.exact = problem.solve_lower is not None
         self.score = self.latest if self.exact else self.latest * 0 + float("inf")
         self.is_finite = self._is_finite(state)
@@ -153,7 +154,8 @@ class _Run:
             known, state.residual if self.residual is None else self.residual
         )
         if not self.exact or bool((state.hyper != previous.hyper).any()):
-            at_start, self.latest = self.latest, self.problem.criterion(state.hyper, state.params)
+            at_start = self.latest
+            self.latest, self.lower = self.problem.levels(state.hyper, state.params)
             if self.exact:
                 self._keep_best(state, self.latest, self.latest, self.is_finite)
             else:
@@ -161,11 +163,15 @@ class _Run:
                 self._keep_best(previous, state.residual, at_start, was_finite)
         row = {
             "criterion": self.latest,
+            "lower": self.lower,
             "residual": state.residual,
             "hypergradient_norm": state.hypergradient_norm,
             "averaging": getattr(state, "averaging", 0.0),
             "hyper": state.hyper,
         }
+        multiplier = getattr(state, "multiplier", None)
+        if multiplier is not None:
+            row["multiplier_norm"] = self.problem.norm(multiplier)
         self.recorder.add(**row)
         return row
 
