@@ -68,8 +68,12 @@ class KernelRows:
 
     def _features(self, rows):
         angles = self.design[rows] @ self.directions - self.offset
-        parts = [np.cos(angles), np.sin(angles), np.ones((len(angles), 1))]
-        return np.hstack(parts) / np.sqrt(len(self.offset))
+        half = len(self.offset)
+        found = np.ones((len(angles), 2 * half + 1))
+        np.cos(angles, out=found[:, :half])
+        np.sin(angles, out=found[:, half:-1])
+        found /= np.sqrt(half)
+        return found
 
     def fit(self, weights, targets):
         """Ridge regressions of every fold and strength.

@@ -28,7 +28,7 @@ PREFERENCE = 1e-6
 # Evidence comes from exact fits: what is left of their iterations would be noise in it.
 EXACT = 1e-9
 # Fits that only choose a ridge strength; fits that seldom count.
-ROUGH, NEAR = 1e-2, 1e-3
+ROUGH, NEAR = 1e-3, 1e-3
 # Models of all rows: their ridge, the weight of a clean row, and how often they are fitted.
 ROUND_RIDGE = 1e-2
 ROUND_CLEAN = 2.0

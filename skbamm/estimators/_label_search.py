@@ -150,6 +150,13 @@ class TrustSearch:
         fold, row = np.nonzero(self.folds.judging)
         return scores[fold, row], self.rows.labels[row], self.folds.judging[fold, row]
 
+    def judges(self, judging):
+        """Rows that judge in some fold, and their weights."""
+        used = judging.any(0)
+        if bool(used.all()):
+            return self.softmax, judging
+        return self.softmax.subset(used), judging[:, used]
+
     def judging_labels(self):
         """Labels and weights of all held-out judging rows, fold by fold."""
         fold, row = np.nonzero(self.folds.judging)
@@ -190,16 +197,23 @@ def learn_adaptive(
         start[2] = lower[2] = upper[2] = np.log(max(alpha, LEAST_RIDGE))
     judging = search.tensor(folds.judging)
     centre = search.tensor(start)
+    judges, judges_weight = search.judges(judging)
     loss = TrustedLoss(
-        search.softmax,
-        judging,
+        judges,
+        judges_weight,
         torch.zeros_like(centre),
         centre,
         bounded=not has_clean,
         sharpness=EvidenceWeighting.LOG_SHARPNESS if has_clean else None,
     )
     problem = CleaningProblem(
-        search.softmax, weighting, loss, strongly_convex=True, suggested=suggested, tol=SOLVED
+        search.softmax,
+        weighting,
+        loss,
+        judging,
+        strongly_convex=True,
+        suggested=suggested,
+        tol=SOLVED,
     )
     params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
     unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
@@ -274,8 +288,9 @@ def learn_free(
         in_training, judging = search.in_training, search.tensor(folds.judging)
     weighting = FreeWeighting(noisy, search.row_weight, in_training, float(ridge))
     nothing = search.tensor(np.zeros(len(noisy)))
-    loss = TrustedLoss(search.softmax, judging, nothing, nothing, bounded=not has_clean)
-    problem = CleaningProblem(search.softmax, weighting, loss, strongly_convex=False)
+    judges, judges_weight = search.judges(judging)
+    loss = TrustedLoss(judges, judges_weight, nothing, nothing, bounded=not has_clean)
+    problem = CleaningProblem(search.softmax, weighting, loss, judging, strongly_convex=False)
     params = nothing.new_zeros(
         1, len(in_training), search.softmax.n_scores, search.softmax.n_columns
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,8 +43,8 @@ class History:
         "baseline", the criterion of the best fit with one strength for all features.
     """
 
-    records: dict[str, np.ndarray] = field(default_factory=dict)
-    start: dict[str, np.ndarray] = field(default_factory=dict)
+    records: Mapping[str, np.ndarray] = field(default_factory=dict)
+    start: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, name):
         return self.records[name]
@@ -102,10 +103,45 @@ class Recorder:
     def add(self, **row):
         self._rows.append(_numpy(row))
 
+    def __len__(self):
+        return len(self._rows)
+
+    def amend(self, first, **row):
+        """Other values for the rows from `first` on."""
+        values = _numpy(row)
+        for kept in self._rows[first:]:
+            kept.update(values)
+
+    def copy(self):
+        """Another one with the same rows, to go on with apart."""
+        copied = Recorder()
+        copied._start, copied._rows = self._start, [dict(row) for row in self._rows]
+        return copied
+
     def history(self):
-        names = self._rows[0] if self._rows else ()
-        records = {name: np.stack([row[name] for row in self._rows]) for name in names}
-        return History(records, dict(self._start))
+        return History(dict(self.live().records), dict(self._start))
+
+    def live(self):
+        """A history that grows with the run, and stacks rows only where it is read."""
+        return History(_Stacked(self._rows), self._start)
+
+
+class _Stacked(Mapping):
+    """Rows as arrays, one for each name; nothing is kept."""
+
+    def __init__(self, rows):
+        self._rows = rows
+
+    def __getitem__(self, name):
+        if not self._rows:
+            raise KeyError(name)
+        return np.stack([row[name] for row in self._rows])
+
+    def __iter__(self):
+        return iter(self._rows[0] if self._rows else ())
+
+    def __len__(self):
+        return len(self._rows[0]) if self._rows else 0
 
 
 def _numpy(row):
