@@ -15,6 +15,7 @@ from ._base import BilevelEstimator, fit_atomically, torch_session
 from ._final_estimator import check_final_estimator, final_estimator_has, fit_final_estimator
 from ._label_input import label_rows
 from ._label_report import LabelRecord, row_index
+from ._progress import Progress, attributes_after
 from ._validation import (
     HasMethods,
     Interval,
@@ -293,12 +294,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             check_final_estimator(self.final_estimator)
         index = row_index(X)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
-        with torch_session():
-            search, learned, standardizer = self._learn(rows)
-            self._store(rows, search, learned, standardizer, index)
+        with torch_session(), Progress(self, X, y, sample_weight, n_stages=2) as progress:
+            search, learned, standardizer = self._learn(rows, index, progress)
+            with progress.stage("last fit"):
+                self._store(rows, search, learned, standardizer, index)
         return self
 
-    def _learn(self, rows):
+    def _learn(self, rows, index, progress):
         from ._label_rows import Standardizer, make_label_folds
         from ._label_search import TrustSearch, learn_adaptive, learn_free
         from ._tensors import resolve_device
@@ -307,16 +309,23 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         standardizer = Standardizer(rows, self.standardize)
         search = TrustSearch(rows, folds, standardizer, resolve_device(self.device))
         learn = learn_adaptive if self.weighting == "adaptive" else learn_free
-        learned = learn(
-            search,
-            self.solver,
-            alpha=self.alpha,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            relabel=self.relabel,
-            callback=self._printer(),
-            initial_hyper=getattr(self, "hyper_", None) if self.warm_start else None,
-        )
+
+        def attributes(learned):
+            return attributes_after(
+                self, lambda fitted: fitted._store(rows, search, learned, standardizer, index)
+            )
+
+        with progress.stage("learn weights", self.max_iter) as stage:
+            learned = learn(
+                search,
+                self.solver,
+                alpha=self.alpha,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                relabel=self.relabel,
+                watch=stage.watch(attributes),
+                initial_hyper=getattr(self, "hyper_", None) if self.warm_start else None,
+            )
         return search, learned, standardizer
 
     def _store(self, rows, search, learned, standardizer, index):
@@ -342,7 +351,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.residual_ = learned.unit * _scalar(solution.residual)
         self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
-        self.history_ = solution.history.candidate(0).in_units(learned.unit)
+        self.history_ = learned.history
         given = slice(rows.n_given)
         self.label_record_ = LabelRecord(
             index,

@@ -13,6 +13,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from .._tables import dataframe_kind
 from ._base import BilevelEstimator, fit_atomically
 from ._folds import Folds, make_folds
+from ._progress import Progress, attributes_after
 from ._regression_input import regression_rows, validation_rows
 from ._validation import (
     Interval,
@@ -368,13 +369,30 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         repeats = self._repeats(data, validation, self._split_params(params))
         options = penalty_options(self, data.X.shape[1])
         targets = range(data.y.shape[1]) if self.alpha_per_target else [slice(None)]
-        learned = [
-            self._learn(
-                data.target(t), repeats, validation and validation.target(t), options, number
-            )
-            for number, t in enumerate(targets)
-        ]
-        self._store(learned, options.groups, single_target=data.single_target)
+        # At most the choice of a shrinkage, a run for each repeat, and the last fit.
+        n_stages = len(targets) * (len(repeats) + 2)
+
+        def store(estimator, learned):
+            estimator._store(learned, options.groups, progress, single_target=data.single_target)
+
+        def attributes(learned):
+            return attributes_after(self, lambda fitted: store(fitted, [learned]))
+
+        with Progress(self, X, y, sample_weight, n_stages) as progress:
+            learned = [
+                self._learn(
+                    data.target(t),
+                    repeats,
+                    validation and validation.target(t),
+                    options,
+                    number,
+                    progress=progress,
+                    # There is no model before every target has its penalty.
+                    attributes=attributes if len(targets) == 1 else None,
+                )
+                for number, t in enumerate(targets)
+            ]
+            store(self, learned)
         return self
 
     def predict(self, X):
@@ -411,7 +429,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         cheap = self.penalty in ("adaptive", "l2")
         return FEW_ROWS_REPEATS if cheap and n_samples <= FEW_ROWS else 1
 
-    def _learn(self, data, repeats, validation, options, number):
+    def _learn(self, data, repeats, validation, options, number, **following):
         from ._penalty_learning import learn_penalty
 
         return learn_penalty(
@@ -425,7 +443,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             exact_zeros=self.exact_zeros,
             max_iter=self.max_iter,
             tol=self.tol,
-            callback=self._printer(),
+            **following,
         )
 
     def _previous_hyper(self, number):
@@ -434,7 +452,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         known = np.atleast_2d(self.hyper_)
         return known[min(number, len(known) - 1)]
 
-    def _store(self, learned, groups, *, single_target):
+    def _store(self, learned, groups, progress, *, single_target):
         def stacked(name):
             values = [attrgetter(name)(one) for one in learned]
             return np.stack(values) if self.alpha_per_target and not single_target else values[0]
@@ -463,7 +481,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.history_ = histories if several else histories[0]
         self.n_iter_ = max(one.first.solution.n_iter for one in learned) + 1
         worst = max((one.first for one in learned), key=lambda first: first.residual)
-        self.status_ = self._describe(worst.solution, worst.residual)
+        self.status_ = progress.describe(self._describe(worst.solution, worst.residual))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

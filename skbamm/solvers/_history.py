@@ -64,30 +64,50 @@ class History:
 
     def candidate(self, index):
         """The records of one of several stacked candidates."""
-        return History(
-            {
-                name: values if values.ndim == 1 else values[:, index]
-                for name, values in self.records.items()
-            },
-            {name: values[index] for name, values in self.start.items()},
+        return self._mapped(
+            lambda name, values: values if values.ndim == 1 else values[:, index],
+            lambda name, value: value[index],
         )
 
     def in_units(self, unit):
         """The same with gradients in another unit: residual and hypergradient times `unit`."""
-        scaled: dict[str, np.ndarray] = {
-            name: unit * self.records[name]
-            for name in ("residual", "hypergradient_norm")
-            if name in self.records
-        }
-        return History({**self.records, **scaled}, self.start)
+        gradients = ("residual", "hypergradient_norm")
+        return self._mapped(lambda name, values: unit * values if name in gradients else values)
 
     def with_hyper(self, function):
         """The same with `function` applied to every `hyper`, which is its last axis."""
-        mapped, start = (
-            {**records, "hyper": function(records["hyper"])} if "hyper" in records else records
-            for records in (self.records, self.start)
-        )
-        return History(mapped, start)
+
+        def mapped(name, values):
+            return function(values) if name == "hyper" else values
+
+        return self._mapped(mapped, mapped)
+
+    def _mapped(self, function, of_start=None):
+        """Records through ``function(name, values)``; those of a run that goes on, when read."""
+        records: Mapping = _Mapped(self.records, function)
+        if isinstance(self.records, dict):
+            records = dict(records)
+        start = self.start
+        if of_start is not None:
+            start = {name: of_start(name, value) for name, value in start.items()}
+        return History(records, start)
+
+
+class _Mapped(Mapping):
+    """A mapping through a function of name and values."""
+
+    def __init__(self, records, function):
+        self._records = records
+        self._function = function
+
+    def __getitem__(self, name):
+        return self._function(name, self._records[name])
+
+    def __iter__(self):
+        return iter(self._records)
+
+    def __len__(self):
+        return len(self._records)
 
 
 class Recorder:

@@ -27,11 +27,11 @@ class Watch:
     begin: Callable[[int], None]
     end: Callable[[Any, dict, Any, Callable], bool]
 
-    def through(self, function):
-        """The same, for one who wants ``function(so_far())`` in the place of ``so_far()``."""
+    def through(self, function, of_history=lambda history: history):
+        """The same, with ``function(so_far())`` and ``of_history(history)`` handed on."""
 
         def end(state, row, history, so_far):
-            return self.end(state, row, history, lambda: function(so_far()))
+            return self.end(state, row, of_history(history), lambda: function(so_far()))
 
         return Watch(self.begin, end)
 
