@@ -19,9 +19,7 @@ from ..solvers import SOLVERS, Solver, Status
 from ._validation import Interval, StrOptions, level_of_caller
 
 _SENTENCES = {
-    Status.CONVERGED: (
-        "converged after {n_iter} iterations ({residual} <= tol={tol:.1e})"
-    ),
+    Status.CONVERGED: ("converged after {n_iter} iterations ({residual} <= tol={tol:.1e})"),
     Status.MAX_ITER: "stopped at max_iter={n_iter} with {residual} > tol={tol:.1e}",
     Status.STALLED: (
         "stopped after {n_iter} iterations: no further decrease at working precision "

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import FLOAT_DTYPES, column_or_1d
+from sklearn.utils.validation import FLOAT_DTYPES, check_consistent_length, column_or_1d
 
 from ._label_rows import LabelRows
 from ._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
@@ -58,6 +58,19 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         )
         weight = weight * by_class[labels]
     return LabelRows(X, labels, weight, clean, n_given, classes)
+
+
+def label_positions(y, X, classes):
+    """Positions among the classes of the labels of other rows."""
+    y = _validated_labels(y, "y")
+    check_consistent_length(X, y)
+    known = np.isin(y, classes)
+    if not known.all():
+        raise ValueError(
+            f"y has labels that were not in fit: got {np.unique(y[~known])[:5].tolist()}, and "
+            f"classes_ is {classes.tolist()}."
+        )
+    return np.searchsorted(classes, y)
 
 
 def _validated_labels(y, name):

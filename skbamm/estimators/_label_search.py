@@ -10,9 +10,10 @@ import torch
 
 from ..problems._cleaning import CleaningProblem, TrustedLoss
 from ..problems._row_weights import EvidenceWeighting, FreeWeighting
-from ..problems._softmax import LabelledRows, minimize_cross_entropy
+from ..problems._softmax import minimize_cross_entropy
 from ..solvers import SlBamm, Solution, solve
 from ._evidence import calibrate, log_softmax
+from ._evidence_model import EvidenceModel, LinearScores
 from ._kernel_evidence import N_FEATURES, KernelRows, random_directions
 from ._label_evidence import EXACT, NOISY_PATH, clean_evidence, noisy_evidence, pilot_path
 from ._tensors import to_numpy, to_tensor
@@ -57,6 +58,8 @@ class LearnedTrust:
         Fits of the folds.
     training : ndarray of shape (n_rows,)
         Weights of the last fit, by which the user's are multiplied.
+    model : EvidenceModel or None
+        Evidence for other rows; None where each row has a weight of its own.
     targets : Tensor of shape (n_scores, n_rows) or None
         What rows are trained to be in the last fit; None for their given labels.
     unit : float
@@ -72,6 +75,7 @@ class LearnedTrust:
     solution: Solution
     params: torch.Tensor
     training: np.ndarray
+    model: EvidenceModel | None = None
     targets: torch.Tensor | None = None
     unit: float = 1.0
 
@@ -88,8 +92,7 @@ class TrustSearch:
         self.folds = folds
         self.standardizer = standardizer
         self.device = device
-        design = standardizer.design(rows.X)
-        self.softmax = LabelledRows(design, rows.labels, rows.n_classes, device)
+        self.softmax = standardizer.labelled(rows, device)
         self.in_training = self.tensor(folds.in_training)
         self.row_weight = self.tensor(rows.weight)
 
@@ -116,22 +119,6 @@ class TrustSearch:
             rows, weights = rows.subset(used), weights[:, used]
         return minimize_cross_entropy(rows, weights[None], ridge, start, tol=tol)
 
-    def fit_all(self, learned):
-        """One fit on all rows with what was learned, started from the mean of the folds' fits.
-
-        Returns
-        -------
-        params : ndarray of shape (n_scores, n_columns)
-        """
-        weight = self.rows.weight * learned.training
-        weights = self.tensor(weight / weight.sum())[None, None]
-        ridge = weights.new_full((1,), learned.ridge)
-        start = learned.params.mean(1, keepdim=True)
-        rows = self.softmax
-        if learned.targets is not None:
-            rows = rows.with_targets(learned.targets)
-        return to_numpy(minimize_cross_entropy(rows, weights, ridge, start, tol=EXACT)[0, 0])
-
     def shares(self, probabilities):
         """Chances of classes of the noisy rows as targets of all rows, (n_scores, n_rows)."""
         targets = self.softmax.indicator.clone()
@@ -145,6 +132,10 @@ class TrustSearch:
         if self.softmax.has_reference:
             scores = np.concatenate([np.zeros_like(scores), scores], axis=2)
         return scores
+
+    def raw_scores(self, params):
+        """The mean of the folds' models, for other rows."""
+        return LinearScores(*self.standardizer.raw(to_numpy(params[0].mean(0))))
 
     def cross_fitted(self, params):
         """Scores of each row from the fit of its own part, (n_rows, n_classes)."""
@@ -251,6 +242,7 @@ def learn_adaptive(
             solution=solution,
             params=solution.params,
             training=training,
+            model=evidence.model,
             targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
             unit=unit,
         )
