@@ -240,7 +240,7 @@ def _ticks(low, high):
     step = max(1, round((high - low) / 8))
     powers = range(int(np.floor(low)), int(np.ceil(high)) + 1, step)
     at: list[float] = []
-    for factors in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+    for factors in ((1,), (1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)):
         every = [power + np.log10(factor) for power in powers for factor in factors]
         at = [tick for tick in every if low <= tick <= high]
         if len(at) > 2:
