@@ -17,7 +17,9 @@ class BilevelCallback:
         Parameters
         ----------
         estimator : estimator
+            The one that is fitted.
         context : sklearn.callback.CallbackContext
+            The task, in the tree of tasks.
 
         Raises
         ------
@@ -36,7 +38,9 @@ class BilevelCallback:
         Parameters
         ----------
         estimator : estimator
+            The one that is fitted.
         context : sklearn.callback.CallbackContext
+            The task, in the tree of tasks.
         """
 
     def on_fit_task_begin(self, estimator, context):
@@ -45,7 +49,9 @@ class BilevelCallback:
         Parameters
         ----------
         estimator : estimator
+            The one that is fitted.
         context : sklearn.callback.CallbackContext
+            The task, in the tree of tasks.
         """
 
     def __repr__(self):

@@ -60,10 +60,12 @@ class EarlyStopping(BilevelCallback):
         estimator : estimator
             In the middle of its fit; its `history_` is that of the run that goes on.
         context : sklearn.callback.CallbackContext
+            The task, in the tree of tasks.
 
         Returns
         -------
         stop : bool
+            Whether to stop the tasks of this level.
         """
         if context.task_name != "iteration":
             return False

@@ -46,11 +46,14 @@ class TimeLimit(BilevelCallback):
         Parameters
         ----------
         estimator : estimator
+            The one that is fitted.
         context : sklearn.callback.CallbackContext
+            The task, in the tree of tasks.
 
         Returns
         -------
         stop : bool
+            Whether to stop the tasks of this level.
         """
         # The task of the whole fit: not beyond, where a search or a Pipeline may go on for long.
         while context.parent is not None and context.source_estimator_name is None:

@@ -114,8 +114,12 @@ class ConvergenceDisplay(Display):
         ----------
         history : History
             Of a single candidate.
-        tol, status, dataframe
-            As in the constructor.
+        tol : float or None, default=None
+            Below which the residual ends the run.
+        status : str, default=""
+            Why the run ended.
+        dataframe : str, default=""
+            Kind of dataframe of `frame`.
 
         Returns
         -------
@@ -173,14 +177,7 @@ class ConvergenceDisplay(Display):
         # Marks would run into each other.
         mark = "o" if len(iteration) <= 60 else ""
         style = {"marker": mark, "markersize": 4, "linewidth": 1.2}
-        above.plot(iteration, self.criterion, color=BLUE, label="tried", **style, alpha=0.55)
-        best = columns["best_criterion"]
-        above.step(iteration, best, where="post", color=BLUE, linewidth=2, label="best so far")
-        if self.baseline is not None:
-            above.axhline(
-                self.baseline, color=GRAY, linestyle="--", linewidth=1, label="one strength for all"
-            )
-        above.set_ylabel("held-out loss")
+        self._draw_criterion(above, iteration, style)
         below.plot(iteration, self.lower, color=ORANGE, **style)
         below.set_ylabel("training loss\n(sum over folds)")
         for name, color, symbol, size in (
@@ -196,6 +193,7 @@ class ConvergenceDisplay(Display):
                     values[known],
                     color=color,
                     label=name.replace("_", " "),
+                    markerfacecolor="white" if size > 4 else color,
                     **{**style, "marker": symbol if mark else "", "markersize": size},
                 )
         norms.set_yscale("log")
@@ -212,3 +210,29 @@ class ConvergenceDisplay(Display):
             panel.grid(alpha=0.25)
         above.set_title(self.status, loc="left", fontsize="small")
         return self
+
+    def _draw_criterion(self, ax, iteration, style):
+        best = np.fmin.accumulate(self.criterion)
+        ax.plot(iteration, self.criterion, color=BLUE, label="tried", **style, alpha=0.55)
+        ax.step(iteration, best, where="post", color=BLUE, linewidth=2, label="best so far")
+        levels = [best[0], best[-1]]
+        if self.baseline is not None:
+            ax.axhline(
+                self.baseline, color=GRAY, linestyle="--", linewidth=1, label="one strength for all"
+            )
+            levels.append(self.baseline)
+        ax.set_ylabel("held-out loss")
+        # A trial that was rejected can be so far off that nothing else would be seen.
+        low, spread = min(levels), max(levels) - min(levels)
+        top = low + 2 * spread
+        outside = ~(self.criterion <= top)
+        if spread > 0 and outside.any() and not outside[-1]:
+            ax.set_ylim(low - 0.15 * spread, top)
+            ax.plot(
+                iteration[outside],
+                np.full(outside.sum(), top),
+                "^",
+                color=BLUE,
+                clip_on=False,
+                label="tried, beyond the axis",
+            )

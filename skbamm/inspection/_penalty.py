@@ -29,6 +29,7 @@ class PenaltyDisplay(Display):
     group : ndarray of shape (n_items,) or None, default=None
         Group of each feature, where features were grouped.
     coefficient : ndarray of shape (n_items,) or None, default=None
+        Of each feature, in original units.
     item : {"feature", "group"}, default="feature"
         What a row is.
     dataframe : str, default=""

@@ -26,6 +26,7 @@ class SampleWeightDisplay(Display):
     label : ndarray of int of shape (n_noisy,)
         Position of the given label in `classes`.
     classes : ndarray of shape (n_classes,)
+        Class labels.
     index : ndarray of shape (n_noisy,)
         What names each row.
     is_issue : ndarray of bool of shape (n_noisy,)

@@ -29,7 +29,7 @@ class Status(enum.StrEnum):
 class History:
     """Records of a run, one row for each iteration.
 
-    Attributes
+    Parameters
     ----------
     records : dict of str to ndarray of shape (n_iter, ...)
         "criterion" is the value of the upper objective and "lower" that of the lower one
@@ -63,19 +63,52 @@ class History:
         return f"History(n_iter={len(self)}, records={sorted(self.records)})"
 
     def candidate(self, index):
-        """The records of one of several stacked candidates."""
+        """The records of one of several stacked candidates.
+
+        Parameters
+        ----------
+        index : int
+            Which one.
+
+        Returns
+        -------
+        history : History
+            Without the axis of candidates.
+        """
         return self._mapped(
             lambda name, values: values if values.ndim == 1 else values[:, index],
             lambda name, value: value[index],
         )
 
     def in_units(self, unit):
-        """The same with gradients in another unit: residual and hypergradient times `unit`."""
+        """The same with gradients in another unit.
+
+        Parameters
+        ----------
+        unit : float
+            What residual and norm of the hypergradient are multiplied by.
+
+        Returns
+        -------
+        history : History
+            All else as it is.
+        """
         gradients = ("residual", "hypergradient_norm")
         return self._mapped(lambda name, values: unit * values if name in gradients else values)
 
     def with_hyper(self, function):
-        """The same with `function` applied to every `hyper`, which is its last axis."""
+        """The same with a function of `hyper` in its place.
+
+        Parameters
+        ----------
+        function : callable
+            Of an array whose last axis is `hyper`.
+
+        Returns
+        -------
+        history : History
+            All else as it is.
+        """
 
         def mapped(name, values):
             return function(values) if name == "hyper" else values

@@ -11,7 +11,7 @@ from typing import Any
 class Watch:
     """Functions that `solve` calls before and after every step.
 
-    Attributes
+    Parameters
     ----------
     begin : callable
         ``begin(iteration)``, counted from 1.
@@ -28,7 +28,20 @@ class Watch:
     end: Callable[[Any, dict, Any, Callable], bool]
 
     def through(self, function, of_history=lambda history: history):
-        """The same, with ``function(so_far())`` and ``of_history(history)`` handed on."""
+        """Hand on ``function(so_far())`` and ``of_history(history)`` instead.
+
+        Parameters
+        ----------
+        function : callable
+            Of a `Solution`, or of what another watch makes of it.
+        of_history : callable, default=the same
+            Of a `History`.
+
+        Returns
+        -------
+        watch : Watch
+            For the one who has them in that form.
+        """
 
         def end(state, row, history, so_far):
             return self.end(state, row, of_history(history), lambda: function(so_far()))

@@ -86,6 +86,22 @@ def test_residuals_are_in_the_unit_of_tol(model):
     assert residual[np.isfinite(residual)][-1] == pytest.approx(model.residual_, rel=1e-12)
 
 
+def test_a_trial_far_off_is_marked_at_the_edge_and_stays_in_the_table():
+    known = np.ones(4)
+    display = ConvergenceDisplay(
+        np.array([1.0, 0.9, 50.0, 0.8, 0.79]),
+        np.ones(5),
+        residual=known,
+        hypergradient_norm=known,
+        multiplier_norm=known,
+    ).plot()
+    bottom, top = display.ax_.get_ylim()
+    assert bottom < 0.79 and 1.0 < top < 2.0
+    [marks] = [line for line in display.ax_.lines if "beyond" in str(line.get_label())]
+    assert_array_equal(marks.get_xdata(), [2])
+    assert display.frame()["criterion"].max() == 50
+
+
 def test_its_baseline_is_the_best_fit_with_one_strength():
     model = BilevelRegularizedRegressor(n_repeats=1).fit(X, Y)
     display = ConvergenceDisplay.from_estimator(model)
