@@ -77,7 +77,7 @@ class History:
         """
         return self._mapped(
             lambda name, values: values if values.ndim == 1 else values[:, index],
-            lambda name, value: value[index],
+            lambda name, value: np.asarray(value[index]),
         )
 
     def in_units(self, unit):
