@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..problems._cleaning import TrustedLoss
@@ -17,6 +19,7 @@ from ._label_search import (
     SOLVED,
     UPPER,
     LearnedTrust,
+    reported,
     usual_ridge,
 )
 from ._tensors import to_numpy
@@ -29,7 +32,7 @@ CONTINUATION = (0.02, 0.3, 0.6, 1.0)
 
 
 def learn_loss(
-    search, solver, *, alpha, max_iter, tol, relabel=False, callback=None, initial_hyper=None
+    search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
 ):
     """Trust as a learned function of a row's own loss."""
     rows = search.rows
@@ -63,8 +66,12 @@ def learn_loss(
         # At the bottom of a valley curvature is positive, and short moves of hyper stay there:
         # an average with the upper level would only bias it.
         solver = SlBamm(averaging=0.0, max_move=0.3)
-    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=callback)
-    return _learned(search, problem, solution, alpha, unit)
+
+    def conclude(solution):
+        return _learned(search, problem, solution, alpha, unit)
+
+    watch = watch and watch.through(conclude, partial(reported, unit=unit))
+    return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
 
 
 def _starts(search, alpha, has_clean):
