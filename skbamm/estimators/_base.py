@@ -65,9 +65,6 @@ class BilevelEstimator(BaseEstimator):
     """Options and endings that the estimators have in common."""
 
     _doc_link_module = "skbamm"
-    # Whether `fit` passes row groups on to the splitter.
-    _routes_row_groups = False
-
     _parameter_constraints: dict = {
         "cv": ["cv_object"],
         "solver": [StrOptions(set(SOLVERS)), Solver],
@@ -99,7 +96,7 @@ class BilevelEstimator(BaseEstimator):
         routing : MetadataRouter
         """
         router = MetadataRouter(owner=self).add_self_request(self)
-        if not (self._routes_row_groups and hasattr(self.cv, "split")):
+        if not hasattr(self.cv, "split"):
             return router
         mapping = MethodMapping().add(caller="fit", callee="split")
         return router.add(splitter=self.cv, method_mapping=mapping)

@@ -60,7 +60,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Splits the clean rows; without any, all rows. An int splits by class, a row's fold
         being a pseudo-random function of its position among the rows of its class. A splitter
         runs over the rows of X (of which only clean ones are scored), or over X_val where
-        that is given.
+        that is given; it may need ``groups`` in `fit`.
 
     solver : str or Solver, default="sl-bamm"
         A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
@@ -248,6 +248,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
+        **params,
     ):
         """Learn which labels to believe, then fit on all rows with the learned weights.
 
@@ -272,6 +273,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         sample_weight_val : array-like of shape (n_val,), default=None
 
+        **params : dict
+            For the splitter `cv`: ``groups``, one label for each row that it splits, for
+            `GroupKFold` and its like. With metadata routing enabled, what the splitter requests.
+
         Returns
         -------
         self : object
@@ -285,19 +290,20 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         if self.final_estimator is not None:
             check_final_estimator(self.final_estimator)
+        split_params = self._split_params(params)
         index = row_index(X)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
         with torch_session():
-            search, learned, standardizer = self._learn(rows)
+            search, learned, standardizer = self._learn(rows, split_params)
             self._store(rows, search, learned, standardizer, index)
         return self
 
-    def _learn(self, rows):
+    def _learn(self, rows, split_params):
         from ._label_rows import Standardizer, make_label_folds
         from ._label_search import TrustSearch, learn_adaptive, learn_free
         from ._tensors import resolve_device
 
-        folds = make_label_folds(rows, self.cv, self._seed())
+        folds = make_label_folds(rows, self.cv, self._seed(), split_params)
         standardizer = Standardizer(rows, self.standardize)
         search = TrustSearch(rows, folds, standardizer, resolve_device(self.device))
         learn = learn_adaptive if self.weighting == "adaptive" else learn_free

@@ -233,8 +233,6 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     True
     """
 
-    _routes_row_groups = True
-
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
         "penalty": [StrOptions({"adaptive", "l2", "l1", "bridge"})],
