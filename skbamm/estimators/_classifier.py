@@ -136,13 +136,19 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         The learned numbers: a, b and the logarithms of ridge strength, clean weight and
         sharpness; the free logits with ``weighting="sample"``.
 
-    criterion_, initial_criterion_ : float
-        Held-out loss that the numbers were learned by, at the end and at the start. A little
-        optimistic: models behind the evidence share clean rows with the folds.
+    criterion_ : float
+        Held-out loss that the numbers were learned by, at the end. A little optimistic: models
+        behind the evidence share clean rows with the folds.
 
-    hypergradient_norm_, residual_ : float
+    initial_criterion_ : float
+        The same at the start.
+
+    hypergradient_norm_ : float
         Certificate: norm of the gradient of the criterion in the learned numbers when the run
-        ended, and the same with the error of that gradient added.
+        ended.
+
+    residual_ : float
+        `hypergradient_norm_` with the error of that gradient added.
 
     label_record_ : LabelRecord
         What `label_report` is made from.
@@ -291,7 +297,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         if self.final_estimator is not None:
             check_final_estimator(self.final_estimator)
         split_params = self._split_params(params)
-        index = row_index(X)
+        index = row_index(X, y)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
         with torch_session():
             search, learned, standardizer = self._learn(rows, split_params)
@@ -448,8 +454,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,)
-            In the order of X in `fit`.
+        labels : array of shape (n_samples,)
+            In the order of y in `fit`: a Series if y was one (with the name and, in pandas, the
+            index and the dtype of y), else an ndarray.
         """
         check_is_fitted(self)
         return self.label_record_.fixed(self.classes_, self.sample_weight_, self.noise_rate_)

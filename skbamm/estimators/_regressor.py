@@ -56,8 +56,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     groups : None, "feature", "prefix", array-like, mapping or callable, default=None
         Which features belong together: None (all of them), "feature" (each on its own),
         "prefix" (the part of a column name before the first ``"__"``, which is how
-        `ColumnTransformer` names its blocks), one label for each feature, a mapping from
-        names to columns (positions, names, slices or masks) or a callable of a name.
+        `ColumnTransformer` names its blocks), one label for each feature (a pandas Series is
+        matched by name if its index holds names), a mapping from names to columns (positions,
+        names, slices or masks) or a callable of a name.
 
     alpha : "learn", float or mapping, default="learn"
         A number fixes the strength of every feature; a mapping fixes it for the groups
@@ -67,7 +68,8 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
     alpha_features : array-like of shape (n_features, n_descriptions) or None, default=None
         What is known of each feature beforehand (its origin, missing rate, a screening score):
-        the log strength is also linear in these, with a learned slope for each.
+        the log strength is also linear in these, with a learned slope for each. Rows of a pandas
+        table are matched by name if its index holds names.
 
     shrinkage : "auto" or float, default="auto"
         How strongly what is learned of single groups and descriptions is pulled to what is
@@ -183,14 +185,19 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         strength, log strength, exponent and (with groups) share; else the groups' log
         strengths; then slopes of descriptions and deviations of groups, or powers.
 
-    criterion_, initial_criterion_ : float or ndarray of shape (n_targets,)
-        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty
-        and of the best fit with one strength for all features (ridge, or the lasso with "l1"
-        and "bridge"), above which the search never ends.
+    criterion_ : float or ndarray of shape (n_targets,)
+        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty.
 
-    hypergradient_norm_, residual_ : float or ndarray of shape (n_targets,)
+    initial_criterion_ : float or ndarray of shape (n_targets,)
+        The same of the best fit with one strength for all features (ridge, or the lasso with
+        "l1" and "bridge"), above which the search never ends.
+
+    hypergradient_norm_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
-        numbers, and the same with the error of that gradient added.
+        numbers.
+
+    residual_ : float or ndarray of shape (n_targets,)
+        `hypergradient_norm_` with the error of that gradient added.
 
     n_iter_ : int
         Number of evaluations: the start's, and one for each iteration.
