@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from ..solvers import SOLVERS, Solver, Status
+from ._documentation import link_template
 from ._validation import Interval, StrOptions, level_of_caller
 
 _SENTENCES = {
@@ -34,6 +35,16 @@ _SENTENCES = {
     Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
     Status.FROZEN: "evaluated at the start only: nothing was learned",
 }
+
+
+# Name of the version in a saved state; it is no attribute.
+_SAVED_BY = "_skbamm_version"
+
+
+def _version():
+    from .. import __version__  # which imports the estimators itself
+
+    return __version__
 
 
 def fit_atomically(fit):
@@ -65,6 +76,11 @@ class BilevelEstimator(BaseEstimator):
     """Options and endings that the estimators have in common."""
 
     _doc_link_module = "skbamm"
+
+    @property
+    def _doc_link_template(self):
+        return link_template()
+
     _parameter_constraints: dict = {
         "cv": ["cv_object"],
         "solver": [StrOptions(set(SOLVERS)), Solver],
@@ -76,6 +92,22 @@ class BilevelEstimator(BaseEstimator):
         "device": [str, None],
         "verbose": ["verbose"],
     }
+
+    def __getstate__(self):
+        return {**super().__getstate__(), _SAVED_BY: _version()}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        saved_by = state.pop(_SAVED_BY, "an unknown version")
+        super().__setstate__(state)
+        if saved_by != _version():
+            warnings.warn(
+                f"This {type(self).__name__} was saved by skbamm {saved_by} and is loaded by "
+                f"{_version()}, which may know it by other attributes. Load it with the version "
+                "that saved it, or fit it again.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def set_params(self, **params):
         if any(name.startswith("solver__") for name in params):

@@ -300,20 +300,28 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         index = row_index(X, y)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
         with torch_session():
-            search, learned, standardizer = self._learn(rows, split_params)
-            self._store(rows, search, learned, standardizer, index)
+            learned, linear = self._learn(rows, split_params)
+            self._store(rows, learned, linear, index)
         return self
 
     def _learn(self, rows, split_params):
+        """What was learned of the rows, and the coefficients and intercepts of the last fit."""
+        from ._label_fit import extend, fit_all
         from ._label_rows import Standardizer, make_label_folds
+        from ._label_sample import search_sample
         from ._label_search import TrustSearch, learn_adaptive, learn_free
         from ._tensors import resolve_device
 
+        device = resolve_device(self.device)
         folds = make_label_folds(rows, self.cv, self._seed(), split_params)
         standardizer = Standardizer(rows, self.standardize)
-        search = TrustSearch(rows, folds, standardizer, resolve_device(self.device))
-        learn = learn_adaptive if self.weighting == "adaptive" else learn_free
-        learned = learn(
+        adaptive = self.weighting == "adaptive"
+        sample = search_sample(rows, self._seed()) if adaptive else None
+        if sample is None:
+            search = TrustSearch(rows, folds, standardizer, device)
+        else:
+            search = TrustSearch(rows.take(sample), folds.take(sample), standardizer, device)
+        learned = (learn_adaptive if adaptive else learn_free)(
             search,
             self.solver,
             alpha=self.alpha,
@@ -323,9 +331,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             callback=self._printer(),
             initial_hyper=getattr(self, "hyper_", None) if self.warm_start else None,
         )
-        return search, learned, standardizer
+        labelled = search.softmax
+        if sample is not None:
+            labelled = standardizer.labelled(rows, device)
+            learned = extend(learned, sample, rows, labelled, alpha=self.alpha)
+        # LogisticRegression minimises the same, but its tolerance cannot keep the promise that
+        # a weight of 2 equals the row twice to 1e-7; and it would start from zero.
+        return learned, standardizer.raw(fit_all(rows, labelled, learned))
 
-    def _store(self, rows, search, learned, standardizer, index):
+    def _store(self, rows, learned, linear, index):
         trust = np.ones(len(rows.labels))
         trust[rows.noisy] = learned.trust
         self.classes_ = rows.classes
@@ -354,14 +368,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             learned.predictions[given].argmax(axis=1),
             ~rows.is_clean[given],
         )
-        self._fit_last(rows, trust, search, learned, standardizer)
+        self.coef_, self.intercept_ = linear
+        self.evidence_model_ = learned.model
+        self._fit_final(rows, trust, learned)
         self.status_ = self._describe(solution, self.residual_)
 
-    def _fit_last(self, rows, trust, search, learned, standardizer):
-        """Plain fits on all rows with the learned weights."""
-        # LogisticRegression minimises the same, but its tolerance cannot keep the promise that
-        # a weight of 2 equals the row twice to 1e-7; and it would start from zero.
-        self.coef_, self.intercept_ = standardizer.raw(search.fit_all(learned))
+    def _fit_final(self, rows, trust, learned):
+        """The final estimator on all rows with the learned weights."""
         if self.final_estimator is not None:
             training = rows.weight * np.where(rows.is_clean, learned.clean_weight, trust)
             used = training > 0

@@ -33,10 +33,9 @@ def in_feature_order(values, feature_names, parameter):
     ValueError
         If the index holds names, but not those of the features.
     """
-    index = getattr(values, "index", None)
     if feature_names is None or not hasattr(values, "loc"):
         return values
-    labels = list(index)
+    labels = list(values.index)
     names = list(feature_names)
     if labels == names or not all(isinstance(label, str) for label in labels):
         return values

@@ -122,18 +122,25 @@ def transition_matrix(
     transition : ndarray of shape (n_classes, n_classes)
         Rows sum to 1.
     """
-    share = _counts(weight)[:, None]
-    given = np.eye(n_classes)[labels] * share
-    tilt = np.ones((1, n_classes)) if tilt is None else tilt
+    given = np.eye(n_classes)[labels]
+    share = _counts(weight)
     transition = _symmetric(0.3, n_classes)
     for _ in range(n_iter):
-        joint = probabilities * label_likelihood(transition, labels, tilt)
-        joint /= joint.sum(axis=1, keepdims=True) + 1e-300
-        counts = joint.T @ given
+        reach = None if tilt is None else tilt @ transition.T
+        odds = probabilities if reach is None else probabilities / reach
+        likely = np.take_along_axis(odds @ transition, labels[:, None], 1)
+        trained = share[:, None] / (likely + 1e-300)
+        # How many rows of each true class were given each label, and would be by this matrix.
+        counts = transition * (odds.T @ (given * trained))
+        if reach is None:
+            expected = transition * counts.sum(axis=1, keepdims=True)
+        else:
+            joint = odds * transition.T[labels] * trained
+            expected = transition * ((joint / reach).T @ tilt)
         rate = np.clip(1 - np.trace(counts) / max(counts.sum(), 1e-300), 0.01, 0.99)
-        expected = transition * ((joint * share / (tilt @ transition.T)).T @ _like(tilt, joint))
         prior = pseudo_count * _symmetric(rate, n_classes)
-        transition *= (counts + prior) / (expected + pseudo_count * transition + 1e-300)
+        raised = (counts + prior) / (expected + pseudo_count * transition + 1e-300)
+        transition = transition * raised
         transition /= transition.sum(axis=1, keepdims=True)
     return transition
 
@@ -144,10 +151,6 @@ def _counts(weight):
     Rows of weight 0 are as good as left out.
     """
     return weight * (np.count_nonzero(weight) / max(weight.sum(), 1e-300))
-
-
-def _like(tilt, rows):
-    return np.broadcast_to(tilt, (len(rows), tilt.shape[1]))
 
 
 def _symmetric(rate, n_classes):
@@ -162,11 +165,10 @@ def label_likelihood(transition, labels, tilt=None):
     With noise that depends on the row, its `tilt` (of shape (n_rows, n_classes)) multiplies
     the chances of given labels, whatever the true class is.
     """
-    likelihood = transition[:, labels].T
+    likelihood = transition.T[labels]
     if tilt is None:
         return likelihood
-    rows = np.arange(len(labels))
-    return likelihood * _like(tilt, labels)[rows, labels, None] / (tilt @ transition.T)
+    return likelihood * np.take_along_axis(tilt, labels[:, None], 1) / (tilt @ transition.T)
 
 
 @dataclass(frozen=True)
@@ -206,18 +208,17 @@ def fit_noise_model(probabilities, labels, weight, *, pseudo_count, log_given=No
         )
         return NoiseModel(transition, tilt)
 
-    def likelihood(tilt):
-        # Both kinds are free to confuse pairs of classes, lest one stand in for the other.
-        noise = fitted(tilt, FREE_COUNT)
-        joint = probabilities * label_likelihood(noise.transition, labels, tilt)
+    def likelihood(noise):
+        joint = probabilities * label_likelihood(noise.transition, labels, noise.tilt)
         return share @ np.log(joint.sum(axis=1) + 1e-300)
 
-    tilt = None
-    if log_given is not None:
-        tilt = np.exp(TILT * log_given)
-        margin = MARGIN + TOTAL_MARGIN / max(1, int(np.count_nonzero(weight)))
-        tilt = tilt if likelihood(tilt) > likelihood(None) + margin else None
-    return fitted(tilt, pseudo_count)
+    if log_given is None:
+        return fitted(None, pseudo_count)
+    # Both kinds are free to confuse pairs of classes, lest one stand in for the other.
+    alike, tilted = fitted(None, FREE_COUNT), fitted(np.exp(TILT * log_given), FREE_COUNT)
+    margin = MARGIN + TOTAL_MARGIN / max(1, int(np.count_nonzero(weight)))
+    best = tilted if likelihood(tilted) > likelihood(alike) + margin else alike
+    return best if pseudo_count == FREE_COUNT else fitted(best.tilt, pseudo_count)
 
 
 def log_odds(posterior, labels):

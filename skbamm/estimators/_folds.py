@@ -96,15 +96,19 @@ def position_folds(n_samples: int, n_folds: int, seed: int) -> np.ndarray:
     before the number of rows is.
     """
     n_runs = -(-n_samples // n_folds)
-    positions = np.arange(n_runs * n_folds, dtype=np.uint64)
-    keys = _mix(positions ^ _mix(np.array([seed], dtype=np.uint64)))
-    keys = keys.reshape(n_runs, n_folds)
+    keys = position_keys(n_runs * n_folds, seed).reshape(n_runs, n_folds)
     if n_folds > FEW_FOLDS:
         return keys.argsort(axis=1).argsort(axis=1).ravel()[:n_samples]
     ranks = np.zeros(keys.shape, dtype=int)
     for other in range(n_folds):
         ranks += keys > keys[:, other, None]
     return ranks.ravel()[:n_samples]
+
+
+def position_keys(n_samples: int, seed: int) -> np.ndarray:
+    """A pseudo-random integer for each row, a function of its position and the seed alone."""
+    positions = np.arange(n_samples, dtype=np.uint64)
+    return _mix(positions ^ _mix(np.array([seed], dtype=np.uint64)))
 
 
 def stratified_position_folds(y, n_folds: int, seed: int) -> np.ndarray:

@@ -6,6 +6,8 @@ matrices, from which the models of all folds and ridge strengths come.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -37,6 +39,29 @@ def random_directions(n_columns, n_directions):
     return np.vstack(blocks)
 
 
+@dataclass(frozen=True)
+class FeatureMap:
+    """Random Fourier features: cosines and sines of ``rows @ directions + offset``, and a one.
+
+    Attributes
+    ----------
+    directions : ndarray of shape (n_columns, n_directions)
+    offset : ndarray of shape (n_directions,)
+    """
+
+    directions: np.ndarray
+    offset: np.ndarray
+
+    def __call__(self, rows):
+        angles = np.asarray(rows @ self.directions) + self.offset
+        half = len(self.offset)
+        found = np.ones((len(angles), 2 * half + 1))
+        np.cos(angles, out=found[:, :half])
+        np.sin(angles, out=found[:, half:-1])
+        found /= np.sqrt(half)
+        return found
+
+
 class KernelRows:
     """Features of rows under a Gaussian kernel whose width is the rows' own spread.
 
@@ -58,18 +83,13 @@ class KernelRows:
         spread = float(np.asarray(share @ squares).sum() - mean @ mean)
         # Two rows are 2 * spread apart on average, which is where the kernel is exp(-1/2) ^ 2.
         width = np.sqrt(max(spread, 1e-300))
-        self.directions = directions.T / width
-        self.offset = mean @ self.directions
-        self._kept = self._features(slice(None)) if design.shape[0] <= MAX_KEPT else None
+        directions = directions.T / width
+        self.map = FeatureMap(directions, -mean @ directions)
+        self._kept = self.map(design) if design.shape[0] <= MAX_KEPT else None
 
     def features(self, rows):
         """Of some rows, with a column of ones last."""
-        return self._features(rows) if self._kept is None else self._kept[rows]
-
-    def _features(self, rows):
-        angles = self.design[rows] @ self.directions - self.offset
-        parts = [np.cos(angles), np.sin(angles), np.ones((len(angles), 1))]
-        return np.hstack(parts) / np.sqrt(len(self.offset))
+        return self.map(self.design[rows]) if self._kept is None else self._kept[rows]
 
     def fit(self, weights, targets):
         """Ridge regressions of every fold and strength.

@@ -16,6 +16,7 @@ from ._evidence import (
     other_labels,
     plain_log_odds,
 )
+from ._evidence_model import EvidenceModel, KernelScores, LinearScores
 from ._kernel_evidence import STRENGTHS
 
 # Share of every label that pilots spread over all classes.
@@ -28,7 +29,7 @@ PREFERENCE = 1e-6
 # Evidence comes from exact fits: what is left of their iterations would be noise in it.
 EXACT = 1e-9
 # Fits that only choose a ridge strength; fits that seldom count.
-ROUGH, NEAR = 1e-2, 1e-3
+ROUGH, NEAR = 1e-3, 1e-3
 # Models of all rows: their ridge, the weight of a clean row, and how often they are fitted.
 ROUND_RIDGE = 1e-2
 ROUND_CLEAN = 2.0
@@ -51,11 +52,14 @@ class Evidence:
         Chances of the other classes, should the label be wrong.
     ridge : float or None
         Strength at which `params` were fitted, where it was chosen.
+    model : EvidenceModel
+        For other rows.
     """
 
     odds: np.ndarray
     predictions: np.ndarray
     params: torch.Tensor
+    model: EvidenceModel
     others: np.ndarray | None = None
     ridge: float | None = None
 
@@ -97,71 +101,88 @@ def clean_evidence(search):
     """
     rows, noisy = search.rows, search.rows.noisy
     params, scores, sharpness, _ = pilot_path(search, _pilot_weights(search), PILOT_PATH)
-    pilot = _Opinion.of(search, scores)
+    pilot = _Opinion.of(search, params, scores)
     predictions = np.exp(log_softmax(sharpness * pilot.own))
     if len(noisy) == 0:
-        return Evidence(np.zeros(0), predictions, params, np.zeros((0, rows.n_classes)))
-    log_given = _log_given(search)
+        model = EvidenceModel(
+            search.raw_scores(sharpness * params), transition=np.eye(rows.n_classes)
+        )
+        return Evidence(np.zeros(0), predictions, params, model, np.zeros((0, rows.n_classes)))
+    given = _given_params(search)
+    log_given = None if given is None else log_softmax(search.cross_fitted(given))[noisy]
     kernel = search.kernel_rows()
     # Few rows, poor predictions: one overall noise rate at first, class pairs later.
-    posterior = _posterior(rows, predictions, log_given, pseudo_count=1e4)
+    posterior = _noise(rows, predictions, log_given, 1e4)[1]
     for _ in range(N_ROUNDS):
         trust = np.where(rows.is_clean, ROUND_CLEAN, 1.0)
         trust[noisy] = posterior[np.arange(len(noisy)), rows.labels[noisy]]
         weights = search.folds.unseen * rows.weight * trust
         params = search.fit_folds(search.tensor(weights), ROUND_RIDGE, params, tol=EXACT)
-        linear = _Opinion.of(search, search.full_scores(params))
+        linear = _Opinion.of(search, params, search.full_scores(params))
         pooled = _pool(search, pilot, sharpness, linear, kernel, weights)
-        predictions = np.exp(log_softmax(pooled))
-        posterior = _posterior(rows, predictions, log_given, pseudo_count=FREE_COUNT)
+        predictions = np.exp(log_softmax(pooled.own))
+        noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
     labels = rows.labels[noisy]
+    model = EvidenceModel(
+        pooled.linear,
+        pooled.kernel,
+        noise.transition,
+        None if noise.tilt is None else search.raw_scores(given),
+    )
     return Evidence(
-        log_odds(posterior, labels), predictions, params, other_labels(posterior, labels)
+        log_odds(posterior, labels), predictions, params, model, other_labels(posterior, labels)
     )
 
 
 @dataclass(frozen=True)
 class _Opinion:
-    """Scores of a model of each fold.
+    """A model of each fold, and its scores.
 
     Attributes
     ----------
+    params : Tensor of shape (1, n_folds, n_scores, n_columns)
     own : ndarray of shape (n_rows, n_classes)
         Of each row by the model of its part.
     held_out : ndarray of shape (n_judging, n_classes)
         Of the judging rows, fold by fold.
     """
 
+    params: torch.Tensor
     own: np.ndarray
     held_out: np.ndarray
 
     @classmethod
-    def of(cls, search, scores):
+    def of(cls, search, params, scores):
         own = scores[search.folds.part, np.arange(len(search.rows.labels))]
-        return cls(own, search.judged(scores)[0])
+        return cls(params, own, search.judged(scores)[0])
 
 
-def _log_given(search):
-    """Log chances of the given labels of noisy rows, by models of these labels alone.
+@dataclass(frozen=True)
+class _Pooled:
+    """Scores of all rows by several models together, and these models for other rows."""
 
-    None where a fold has no noisy rows.
-    """
+    own: np.ndarray
+    linear: LinearScores
+    kernel: KernelScores | None = None
+
+
+def _given_params(search):
+    """Models of the given labels of noisy rows; None where a fold has no such rows."""
     rows = search.rows
     weights = search.folds.unseen * rows.weight * ~rows.is_clean
     if not weights.any(1).all():
         return None
-    params = search.fit_folds(search.tensor(weights), ROUND_RIDGE, tol=NEAR)
-    return log_softmax(search.cross_fitted(params))[rows.noisy]
+    return search.fit_folds(search.tensor(weights), ROUND_RIDGE, tol=NEAR)
 
 
-def _posterior(rows, predictions, log_given, pseudo_count):
-    """Chances of the noisy rows' true classes."""
+def _noise(rows, predictions, log_given, pseudo_count):
+    """How the noisy rows got their labels, and the chances of their true classes."""
     noisy = rows.noisy
     predictions, labels = predictions[noisy], rows.labels[noisy]
     noise = fit_noise_model(
         predictions, labels, rows.weight[noisy], pseudo_count=pseudo_count, log_given=log_given
     )
-    return noise.posterior(predictions, labels)
+    return noise, noise.posterior(predictions, labels)
 
 
 def _pool(search, pilot, sharpness, linear, kernel, weights):
@@ -176,7 +197,6 @@ def _pool(search, pilot, sharpness, linear, kernel, weights):
     alone, _ = factors([linear.held_out], [1.0], 1.0)
     start = np.maximum([sharpness / 2, alone[0] / 2], 1e-2)
     both, lowest = factors(held_out, start, 4.0)
-    best = both[0] * pilot.own + both[1] * linear.own
     start = [*np.maximum(both / 2, 1e-2), SHARE_FACTOR]
     coef = kernel.fit(weights, np.eye(search.rows.n_classes)[search.rows.labels])
     fold, row = np.nonzero(search.folds.judging)
@@ -186,11 +206,16 @@ def _pool(search, pilot, sharpness, linear, kernel, weights):
     ]
     chosen = int(np.argmin([loss for _, loss in tried]))
     share, loss = tried[chosen]
-    if loss < lowest * (1 - PREFERENCE):
-        every = np.arange(len(search.rows.labels))
-        own = kernel.scores(coef[chosen], search.folds.part, every)
-        best = share[0] * pilot.own + share[1] * linear.own + share[2] * own
-    return best
+    if loss >= lowest * (1 - PREFERENCE):
+        own = both[0] * pilot.own + both[1] * linear.own
+        return _Pooled(own, search.raw_scores(both[0] * pilot.params + both[1] * linear.params))
+    every = np.arange(len(search.rows.labels))
+    own = kernel.scores(coef[chosen], search.folds.part, every)
+    return _Pooled(
+        share[0] * pilot.own + share[1] * linear.own + share[2] * own,
+        search.raw_scores(share[0] * pilot.params + share[1] * linear.params),
+        KernelScores(search.standardizer.raw_map(kernel.map), share[2] * coef[chosen].mean(0)),
+    )
 
 
 def _pilot_weights(search):
@@ -225,4 +250,6 @@ def noisy_evidence(search):
     weights = base * search.tensor(1 / (1 + np.exp(-odds)))
     params = search.fit_folds(weights, ridge, params, tol=EXACT)
     predictions = np.exp(log_softmax(search.cross_fitted(params)))
-    return Evidence(plain_log_odds(predictions, rows.labels), predictions, params, ridge=ridge)
+    odds = plain_log_odds(predictions, rows.labels)
+    model = EvidenceModel(search.raw_scores(params))
+    return Evidence(odds, predictions, params, model, ridge=ridge)

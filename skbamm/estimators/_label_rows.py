@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
 from ._folds import Folds, make_folds, stratified_position_folds
+from ._kernel_evidence import FeatureMap
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,18 @@ class LabelRows:
     def clean(self):
         return np.flatnonzero(self.is_clean)
 
+    def take(self, sample):
+        """Only the rows of a `RowSample`."""
+        index = sample.positions
+        return replace(
+            self,
+            X=self.X[index],
+            labels=self.labels[index],
+            weight=self.weight[index] * sample.factor,
+            is_clean=self.is_clean[index],
+            n_given=int(np.count_nonzero(index < self.n_given)),
+        )
+
 
 @dataclass(frozen=True)
 class LabelFolds:
@@ -67,6 +80,24 @@ class LabelFolds:
     in_training: np.ndarray
     judging: np.ndarray
     part: np.ndarray
+
+    @classmethod
+    def of_use(cls, in_training, judging, part, weight):
+        """The folds that have training and judging rows of positive weight; None without any."""
+        keep = (judging.sum(axis=1) > 0) & ((in_training * weight).sum(axis=1) > 0)
+        if not keep.any():
+            return None
+        if not keep.all():
+            renumbered = np.cumsum(keep) - 1
+            part = np.where(keep[part], renumbered[part], 0)
+        judging = judging[keep]
+        return cls(in_training[keep], judging / judging.sum(), part)
+
+    def take(self, sample):
+        """The same folds, of the rows of a `RowSample` alone."""
+        index = sample.positions
+        judging = self.judging[:, index] * sample.factor
+        return self.of_use(self.in_training[:, index], judging, self.part[index], sample.factor)
 
     @property
     def n_folds(self):
@@ -125,18 +156,13 @@ def _lay_out(rows, folds, free, judges, seed):
     # Rows that no fold holds out get a part of their own, cross-fitted all the same.
     loose = np.flatnonzero(part < 0)
     part[loose] = stratified_position_folds(rows.labels[loose], n_folds, seed + 1)
-    judging = judging * rows.weight
-    keep = (judging.sum(axis=1) > 0) & ((in_training * rows.weight).sum(axis=1) > 0)
-    if not keep.any():
+    found = LabelFolds.of_use(in_training, judging * rows.weight, part, rows.weight)
+    if found is None:
         raise ValueError(
             "cv must give at least one split with training rows and held-out rows to judge by "
             "(clean ones, where any are marked), all with positive weights: got none."
         )
-    if not keep.all():
-        renumbered = np.cumsum(keep) - 1
-        part = np.where(keep[part], renumbered[part], 0)
-    judging = judging[keep]
-    return LabelFolds(in_training[keep], judging / judging.sum(), part)
+    return found
 
 
 class Standardizer:
@@ -176,9 +202,20 @@ class Standardizer:
             scaled = scaled @ self.rotation
         return np.hstack([scaled, np.ones((len(scaled), 1))])
 
+    def labelled(self, rows, device):
+        """Rows as tensors."""
+        from ..problems._softmax import LabelledRows
+
+        return LabelledRows(self.design(rows.X), rows.labels, rows.n_classes, device)
+
     def project(self, directions):
         """Directions of scaled columns, one a row, in the design's coordinates."""
         return directions if self.rotation is None else directions @ self.rotation
+
+    def raw_map(self, features):
+        """A `FeatureMap` of the design's columns as one of the raw columns."""
+        coef, offset = self.raw(np.column_stack([features.directions.T, features.offset]))
+        return FeatureMap(coef.T, offset)
 
     def raw(self, params):
         """Coefficients and intercepts in raw units from params of shape (n_scores, n_columns)."""

@@ -9,9 +9,10 @@ import torch
 
 from ..problems._cleaning import CleaningProblem, TrustedLoss
 from ..problems._row_weights import EvidenceWeighting, FreeWeighting
-from ..problems._softmax import LabelledRows, minimize_cross_entropy
+from ..problems._softmax import minimize_cross_entropy
 from ..solvers import SlBamm, Solution, solve
 from ._evidence import calibrate, log_softmax
+from ._evidence_model import EvidenceModel, LinearScores
 from ._kernel_evidence import N_FEATURES, KernelRows, random_directions
 from ._label_evidence import EXACT, NOISY_PATH, clean_evidence, noisy_evidence, pilot_path
 from ._tensors import to_numpy, to_tensor
@@ -56,6 +57,8 @@ class LearnedTrust:
         Fits of the folds.
     training : ndarray of shape (n_rows,)
         Weights of the last fit, by which the user's are multiplied.
+    model : EvidenceModel or None
+        Evidence for other rows; None where each row has a weight of its own.
     targets : Tensor of shape (n_scores, n_rows) or None
         What rows are trained to be in the last fit; None for their given labels.
     unit : float
@@ -71,6 +74,7 @@ class LearnedTrust:
     solution: Solution
     params: torch.Tensor
     training: np.ndarray
+    model: EvidenceModel | None = None
     targets: torch.Tensor | None = None
     unit: float = 1.0
 
@@ -83,8 +87,7 @@ class TrustSearch:
         self.folds = folds
         self.standardizer = standardizer
         self.device = device
-        design = standardizer.design(rows.X)
-        self.softmax = LabelledRows(design, rows.labels, rows.n_classes, device)
+        self.softmax = standardizer.labelled(rows, device)
         self.in_training = self.tensor(folds.in_training)
         self.row_weight = self.tensor(rows.weight)
 
@@ -111,22 +114,6 @@ class TrustSearch:
             rows, weights = rows.subset(used), weights[:, used]
         return minimize_cross_entropy(rows, weights[None], ridge, start, tol=tol)
 
-    def fit_all(self, learned):
-        """One fit on all rows with what was learned, started from the mean of the folds' fits.
-
-        Returns
-        -------
-        params : ndarray of shape (n_scores, n_columns)
-        """
-        weight = self.rows.weight * learned.training
-        weights = self.tensor(weight / weight.sum())[None, None]
-        ridge = weights.new_full((1,), learned.ridge)
-        start = learned.params.mean(1, keepdim=True)
-        rows = self.softmax
-        if learned.targets is not None:
-            rows = rows.with_targets(learned.targets)
-        return to_numpy(minimize_cross_entropy(rows, weights, ridge, start, tol=EXACT)[0, 0])
-
     def shares(self, probabilities):
         """Chances of classes of the noisy rows as targets of all rows, (n_scores, n_rows)."""
         targets = self.softmax.indicator.clone()
@@ -141,6 +128,10 @@ class TrustSearch:
             scores = np.concatenate([np.zeros_like(scores), scores], axis=2)
         return scores
 
+    def raw_scores(self, params):
+        """The mean of the folds' models, for other rows."""
+        return LinearScores(*self.standardizer.raw(to_numpy(params[0].mean(0))))
+
     def cross_fitted(self, params):
         """Scores of each row from the fit of its own part, (n_rows, n_classes)."""
         return self.full_scores(params)[self.folds.part, np.arange(len(self.rows.labels))]
@@ -149,6 +140,13 @@ class TrustSearch:
         """Scores, labels and weights of all held-out judging rows, fold by fold."""
         fold, row = np.nonzero(self.folds.judging)
         return scores[fold, row], self.rows.labels[row], self.folds.judging[fold, row]
+
+    def judges(self, judging):
+        """Rows that judge in some fold, and their weights."""
+        used = judging.any(0)
+        if bool(used.all()):
+            return self.softmax, judging
+        return self.softmax.subset(used), judging[:, used]
 
     def judging_labels(self):
         """Labels and weights of all held-out judging rows, fold by fold."""
@@ -190,16 +188,23 @@ def learn_adaptive(
         start[2] = lower[2] = upper[2] = np.log(max(alpha, LEAST_RIDGE))
     judging = search.tensor(folds.judging)
     centre = search.tensor(start)
+    judges, judges_weight = search.judges(judging)
     loss = TrustedLoss(
-        search.softmax,
-        judging,
+        judges,
+        judges_weight,
         torch.zeros_like(centre),
         centre,
         bounded=not has_clean,
         sharpness=EvidenceWeighting.LOG_SHARPNESS if has_clean else None,
     )
     problem = CleaningProblem(
-        search.softmax, weighting, loss, strongly_convex=True, suggested=suggested, tol=SOLVED
+        search.softmax,
+        weighting,
+        loss,
+        judging,
+        strongly_convex=True,
+        suggested=suggested,
+        tol=SOLVED,
     )
     params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
     unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
@@ -231,6 +236,7 @@ def learn_adaptive(
         solution=solution,
         params=solution.params,
         training=training,
+        model=evidence.model,
         targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
         unit=unit,
     )
@@ -274,8 +280,9 @@ def learn_free(
         in_training, judging = search.in_training, search.tensor(folds.judging)
     weighting = FreeWeighting(noisy, search.row_weight, in_training, float(ridge))
     nothing = search.tensor(np.zeros(len(noisy)))
-    loss = TrustedLoss(search.softmax, judging, nothing, nothing, bounded=not has_clean)
-    problem = CleaningProblem(search.softmax, weighting, loss, strongly_convex=False)
+    judges, judges_weight = search.judges(judging)
+    loss = TrustedLoss(judges, judges_weight, nothing, nothing, bounded=not has_clean)
+    problem = CleaningProblem(search.softmax, weighting, loss, judging, strongly_convex=False)
     params = nothing.new_zeros(
         1, len(in_training), search.softmax.n_scores, search.softmax.n_columns
     )

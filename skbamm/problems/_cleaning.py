@@ -28,6 +28,7 @@ class WeightedCrossEntropy(Objective):
     weighting: RowWeighting
     suggested: torch.Tensor | None = None
     _latest: tuple = field(default=(None, None), repr=False)
+    _latest_losses: tuple = field(default=(None, None, None), repr=False)
 
     def weights(self, hyper):
         """Row weights and ridge strengths, without a graph."""
@@ -53,7 +54,11 @@ class WeightedCrossEntropy(Objective):
         return self.suggested + share.detach()[:, None, None] * gap
 
     def _losses(self, hyper, params):
-        return self.rows.cross_entropy(self.rows.forward(params), self.targets(hyper))
+        """Losses of rows and probabilities; the last answer is kept."""
+        if self._latest_losses[0] is not hyper or self._latest_losses[1] is not params:
+            found = self.rows.cross_entropy(self.rows.forward(params), self.targets(hyper))
+            self._latest_losses = (hyper, params, found)
+        return self._latest_losses[2]
 
     def value(self, hyper, params):
         weights, ridge = self.weights(hyper)
@@ -126,6 +131,7 @@ class TrustedLoss(Objective):
     Attributes
     ----------
     rows : LabelledRows
+        Only those that judge in some fold.
     weight : Tensor of shape (n_folds, n_rows)
         Sums to 1 over all; positive where a row is held out of a fold.
     pull, centre : Tensor of shape (n_hyper,)
@@ -198,10 +204,16 @@ class TrustedLoss(Objective):
 
 
 class CleaningProblem:
-    """Builds the `BilevelProblem` of a weighting, and its solves."""
+    """Builds the `BilevelProblem` of a weighting, and its solves.
 
-    def __init__(self, rows, weighting, upper, *, strongly_convex, suggested=None, tol=1e-5):
+    `judging`, of shape (n_folds, n_rows), are the weights of all rows in the upper level.
+    """
+
+    def __init__(
+        self, rows, weighting, upper, judging, *, strongly_convex, suggested=None, tol=1e-5
+    ):
         self.rows = rows
+        self.judging = judging
         self.lower = WeightedCrossEntropy(rows, weighting, suggested)
         self.upper = upper
         self.strongly_convex = strongly_convex
@@ -228,7 +240,7 @@ class CleaningProblem:
         weights, ridge = self.lower.weights(hyper)
         weights = (1 - averaging) * weights
         if averaging:
-            weights = weights + averaging * self.upper.weight
+            weights = weights + averaging * self.judging
         _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
         self._metric = make_metric(self.rows, weights, probabilities, (1 - averaging) * ridge)
         return self._metric

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .._secant import SecantSearch
-
 # Keeps the unpenalized intercepts of separable or absent classes finite.
 INTERCEPT_RIDGE = 1e-6
 # Mean of p (1 - p) in a fit of usual sharpness; sets the scale of first steps only.
 USUAL_CURVATURE = 0.2
-# Where limited-memory BFGS hands over to Newton's method.
+# Where coordinates of the diagonal hand over to those of the blocks.
 NEAR = 1e-3
-# Most operations of a fold's curvature blocks for which it does.
-MAX_NEWTON = 2e7
+# Most operations of curvature blocks for which they do.
+MAX_BLOCKS = 2e7
 # A curvature matrix of more columns than this is replaced by its diagonal.
 MAX_BLOCK = 1000
 
@@ -108,16 +106,25 @@ class LabelledRows:
     def cross_entropy(self, scores, targets=None):
         """Loss of the given labels (or targets), and the probabilities of the scored classes."""
         targets = self.indicator if targets is None else targets
-        log_normalizer = scores.logsumexp(-2)
+        largest = scores.amax(-2, keepdim=True)
         if self.has_reference:
-            log_normalizer = torch.nn.functional.softplus(scores[..., 0, :])
-        probabilities = (scores - log_normalizer[..., None, :]).exp()
-        return log_normalizer - (scores * targets).sum(-2), probabilities
+            largest = largest.clamp_min(0)
+        probabilities = (scores - largest).exp()
+        total = probabilities.sum(-2, keepdim=True)
+        if self.has_reference:
+            total = total + (-largest).exp()
+        log_normalizer = (largest + total.log())[..., 0, :]
+        return log_normalizer - (scores * targets).sum(-2), probabilities / total
 
     def curvature(self, probabilities, direction):
         """Second derivative of the cross-entropy in the scores, times a direction."""
         product = probabilities * direction
         return product - probabilities * product.sum(-2, keepdim=True)
+
+    def curvature_along(self, probabilities, direction):
+        """Second derivative of the cross-entropy along a direction of the scores, twice."""
+        product = probabilities * direction
+        return (product * direction).sum(-2) - product.sum(-2).square()
 
     def penalized(self):
         """1 for each column that the ridge acts on, 0 for the intercept's."""
@@ -141,8 +148,9 @@ class LabelledRows:
 class BlockMetric:
     """Inverse of the class-wise blocks of the Hessian, at given weights and probabilities.
 
-    Exact for two classes; otherwise within a factor of 2 of the Hessian on directions that
-    sum to zero over classes, which is where all gradients are.
+    All folds share the blocks of their mean: their rows are nearly the same, and blocks cost
+    most. Up to that, exact for two classes; otherwise within a factor of 2 of the Hessian on
+    directions that sum to zero over classes, which is where all gradients are.
     """
 
     factor: torch.Tensor
@@ -152,8 +160,8 @@ class BlockMetric:
     @classmethod
     def build(cls, rows, weights, probabilities, ridge):
         """`ridge` of shape (n_candidates,); `weights` (n_candidates, n_folds, n_rows)."""
-        curvature = weights[:, :, None] * probabilities * (1 - probabilities)
-        blocks = _blocks(rows, curvature) + torch.diag_embed(rows.penalty(ridge))
+        curvature = (weights[:, :, None] * probabilities * (1 - probabilities)).mean(1)
+        blocks = _blocks(rows, curvature) + torch.diag_embed(rows.penalty(ridge)[:, 0])
         # Where a class has no mass left its block is the ridge's alone.
         size = blocks.diagonal(dim1=-2, dim2=-1).mean(-1)
         eye = torch.eye(rows.n_columns, dtype=blocks.dtype, device=blocks.device)
@@ -161,7 +169,8 @@ class BlockMetric:
         return cls(factor, not rows.has_reference)
 
     def solve(self, vector):
-        moved = torch.cholesky_solve(vector[..., None], self.factor)[..., 0]
+        # Folds as the columns of one right-hand side.
+        moved = torch.cholesky_solve(vector.permute(0, 2, 3, 1), self.factor).permute(0, 3, 1, 2)
         return moved - moved.mean(-2, keepdim=True) if self.centred else moved
 
 
@@ -170,14 +179,19 @@ class DiagonalMetric:
     """Inverse of the Hessian's diagonal, for designs too wide for `BlockMetric`."""
 
     diagonal: torch.Tensor
-    centred: bool
     exact = False
 
     @classmethod
     def build(cls, rows, weights, probabilities, ridge):
         curvature = weights[:, :, None] * probabilities * (1 - probabilities)
         diagonal = rows.column_squares(curvature) + rows.penalty(ridge)
-        return cls(diagonal.mean(2, keepdim=True), not rows.has_reference)
+        return cls(diagonal.mean(2, keepdim=True))
+
+    @classmethod
+    def usual(cls, rows, weights, ridge):
+        """That of predictions of usual sharpness, at any point."""
+        squares = rows.column_squares(weights.mean((0, 1)))
+        return cls(USUAL_CURVATURE * squares + rows.penalty(ridge))
 
     def solve(self, vector):
         return vector / self.diagonal
@@ -208,9 +222,10 @@ def make_metric(rows, weights, probabilities, ridge):
 def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=300, metric=None):
     """Minimiser of ``sum_i weights_i CE_i + ridge |W|^2 / 2`` for each candidate and fold.
 
-    Limited-memory BFGS comes near. Where that is cheap, Newton's method by blocks of classes
-    ends it: rounding does not grow along its iterates, so that equal problems (weights
-    written as repeated rows) get equal answers.
+    Conjugate gradients in coordinates in which a usual Hessian is near the identity come near.
+    Where that is cheap, those of the blocks of the Hessian end it: with few iterations left
+    rounding does not grow, so that equal problems (weights written as repeated rows) get equal
+    answers.
 
     Parameters
     ----------
@@ -222,83 +237,76 @@ def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=30
     tol : float
         On the distance to the minimiser in units in which the Hessian is about the identity.
     metric : Metric, default=None
-        Of a point nearby. With it, its directions alone are taken.
+        Of a point nearby. With it, its coordinates alone are taken.
 
     Returns
     -------
     params : Tensor of the shape of `start`
     """
     if metric is not None:
-        return _block_newton(rows, weights, ridge, start, tol, max_iter, metric)
+        return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, metric)
+    usual = DiagonalMetric.usual(rows, weights, ridge)
     n_operations = rows.n_scores * rows.indicator.shape[-1] * rows.n_columns**2
-    if tol >= NEAR or n_operations > MAX_NEWTON:
-        return _lbfgs(rows, weights, ridge, start, max(tol, NEAR / 10), max_iter)
-    params = _lbfgs(rows, weights, ridge, start, NEAR, max_iter)
-    return _block_newton(rows, weights, ridge, params, tol, max_iter)
+    if tol >= NEAR or n_operations > MAX_BLOCKS:
+        tol = max(tol, NEAR / 10)
+        return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, usual)
+    params = _conjugate_gradients(rows, weights, ridge, start, NEAR, max_iter, usual)
+    _, probabilities = rows.cross_entropy(rows.scores(params))
+    metric = make_metric(rows, weights, probabilities, ridge)
+    return _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric)
 
 
-def _lbfgs(rows, weights, ridge, start, tol, max_iter):
-    """All fits in step, in coordinates in which a usual Hessian is near the identity."""
-    penalty = rows.penalty(ridge)
-    unit = (USUAL_CURVATURE * rows.column_squares(weights.mean((0, 1))) + penalty).rsqrt()
+def _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric):
+    """Nonlinear conjugate gradients (Polak, Ribiere), with the exact step on the local parabola.
 
-    def evaluate(flat):
-        params = flat.reshape(start.shape) * unit
-        value, gradient, _ = _evaluate(rows, weights, penalty, params, rows.forward(params))
-        return params, value.flatten(), (gradient * unit).reshape(flat.shape)
-
-    flat = (start / unit).reshape(start.shape[0] * start.shape[1], -1)
-    search = SecantSearch.begin(flat, scale=1.0)
-    for _ in range(max_iter):
-        params, value, gradient = evaluate(flat)
-        done = gradient.square().sum(1) <= tol**2
-        if bool((done | search.stalled).all()):
-            break
-        flat, search = search.propose(
-            lambda tried: tried, ~done, flat, value, gradient, memory=8, max_move=torch.inf
-        )
-    return params
-
-
-def _block_newton(rows, weights, ridge, params, tol, max_iter, metric=None):
-    """Steps along `make_metric`'s directions, by exact line search on the local parabola."""
+    Scores move along with params: two products with the design an iteration.
+    """
     penalty = rows.penalty(ridge)
     scores = rows.scores(params)
-    age, patience = 0, 4
-    previous = torch.full_like(weights[..., 0], torch.inf)
+    value, probabilities = _evaluate(rows, weights, penalty, params, scores)
+    direction = previous = None
     for _ in range(max_iter):
-        value, gradient, probabilities = _evaluate(rows, weights, penalty, params, scores)
-        if metric is not None:
-            decrement = _sum(gradient * metric.solve(gradient))
-        # A metric serves while every step halves the distance; replacing it too often costs more.
-        if metric is None or (age >= patience and bool((decrement > previous / 4).any())):
-            metric = make_metric(rows, weights, probabilities, ridge)
-            age, patience = 0, 2 * patience
-            decrement = _sum(gradient * metric.solve(gradient))
-        if bool((decrement <= tol**2).all()):
+        residual = weights[:, :, None] * (probabilities - rows.indicator)
+        gradient = rows.adjoint(residual) + penalty * params
+        steepest = metric.solve(gradient)
+        decrement = _sum(gradient * steepest)
+        moving = decrement > tol**2
+        if not bool(moving.any()):
             break
-        previous, age = decrement, age + 1
-        direction = metric.solve(gradient)
+        direction = _conjugate(gradient, steepest, decrement, direction, previous)
+        slope = _sum(gradient * direction)
         ahead = rows.scores(direction)
-        bend = _sum(weights[:, :, None] * ahead * rows.curvature(probabilities, ahead))
+        bend = (weights * rows.curvature_along(probabilities, ahead)).sum(2)
         bend = bend + _sum(penalty * direction.square())
-        step = (decrement / bend.clamp_min(1e-300))[..., None, None]
+        step = (slope / bend.clamp_min(1e-300)).where(moving, bend * 0)[..., None, None]
         for _ in range(20):
             tried, tried_scores = params - step * direction, scores - step * ahead
-            risen = _evaluate(rows, weights, penalty, tried, tried_scores)[0] > value * (1 + 1e-12)
+            found, probabilities = _evaluate(rows, weights, penalty, tried, tried_scores)
+            risen = found > value * (1 + 1e-12)
             if not bool(risen.any()):
                 break
             step = step.where(~risen[..., None, None], step / 2)
-        params, scores = tried, tried_scores
+        params, scores, value = tried, tried_scores, found
+        previous = gradient, decrement
     return params
 
 
+def _conjugate(gradient, steepest, decrement, direction, previous):
+    """The next direction; the steepest one where that would not go down."""
+    if direction is None:
+        return steepest
+    last_gradient, last_decrement = previous
+    change = decrement - _sum(last_gradient * steepest)
+    share = (change / last_decrement.clamp_min(1e-300)).clamp_min(0)[..., None, None]
+    found = steepest + share * direction
+    down = _sum(gradient * found) > 0
+    return found.where(down[..., None, None], steepest)
+
+
 def _evaluate(rows, weights, penalty, params, scores):
-    """Value of each fit, gradient, and probabilities."""
+    """Value of each fit, and probabilities."""
     loss, probabilities = rows.cross_entropy(scores)
-    value = (weights * loss).sum(2) + _sum(penalty * params.square()) / 2
-    residual = weights[:, :, None] * (probabilities - rows.indicator)
-    return value, rows.adjoint(residual) + penalty * params, probabilities
+    return (weights * loss).sum(2) + _sum(penalty * params.square()) / 2, probabilities
 
 
 def _sum(tensor):

@@ -161,7 +161,7 @@ class SlBamm(Solver):
         # one would be another (Gauss-Seidel) method, without this one's analysis.
         hypergradient = upper.hyper - products.mixed
 
-        params_move = self._params_move(problem, averaged, state, metric, params_gradient)
+        params_move, arrived = self._params_move(problem, averaged, state, metric, params_gradient)
         multiplier_move, ahead = self._multiplier_move(
             problem, averaged, state, metric, multiplier_gradient
         )
@@ -172,12 +172,12 @@ class SlBamm(Solver):
         )
         settled = error <= self._accuracy(metric) * norm
         new_hyper, search = self._hyper_move(
-            problem, state, settled, upper, params_move, hypergradient
+            problem, state, settled, params_gradient, hypergradient
         )
         return BammState(
             iteration=state.iteration + 1,
             hyper=new_hyper,
-            params=params - params_move,
+            params=arrived,
             multiplier=multiplier - multiplier_move,
             averaging=averaging,
             residual=norm + error,
@@ -194,7 +194,7 @@ class SlBamm(Solver):
             search=search,
         )
 
-    def _hyper_move(self, problem, state, settled, upper, params_move, hypergradient):
+    def _hyper_move(self, problem, state, settled, params_gradient, hypergradient):
         """Next hyper, and the state of the search for it."""
         hyper, params = state.hyper, state.params
         if self.hyper_step != "auto":
@@ -202,8 +202,10 @@ class SlBamm(Solver):
             return problem.project_hyper(hyper - step * hypergradient), None
         if not bool(settled.any()):
             return hyper, state.search
-        # First-order value at the params that this step arrives at.
-        value = problem.upper.value(hyper, params) - problem.inner(upper.params, params_move)
+        # Value at the params that the lower level is settling to: the multiplier tells what a
+        # gradient that is left there does to the upper objective, to second order in both.
+        value = problem.upper.value(hyper, params)
+        value = value - problem.inner(state.multiplier, params_gradient)
         return search_hyper(
             problem,
             state.search,
@@ -246,16 +248,17 @@ class SlBamm(Solver):
         return problem.metric(state.hyper, state.params, averaging), 0
 
     def _params_move(self, problem, averaged, state, metric, gradient):
-        """What params lose in this step."""
+        """What params lose in this step, and where they arrive."""
         hyper, params = state.hyper, state.params
         direction = gradient if metric is None else metric.solve(gradient)
         if not _searches(self.params_step):
-            return at(self.params_step, state.iteration) * direction
-        if metric is not None and metric.exact:
-            return direction
-        bend = averaged.hessian_product(hyper, params, direction)
-        move = scale(_cauchy(problem, gradient, direction, bend), direction)
-        return _descend(averaged, hyper, params, move) if self.params_step == "auto" else move
+            direction = at(self.params_step, state.iteration) * direction
+        elif metric is None or not metric.exact:
+            bend = averaged.hessian_product(hyper, params, direction)
+            direction = scale(_cauchy(problem, gradient, direction, bend), direction)
+            if self.params_step == "auto":
+                return _descend(averaged, hyper, params, direction)
+        return direction, params - direction
 
     def _multiplier_move(self, problem, averaged, state, metric, gradient):
         """What the multiplier loses in this step, and what that changes in the mixed product."""
@@ -291,15 +294,20 @@ class SlBamm(Solver):
 
 
 def _descend(objective, hyper, params, move):
-    """Halve the move where the objective rises: beyond quadratics a line search can overshoot."""
+    """The move, halved where the objective rises, and where it arrives.
+
+    Beyond quadratics a line search can overshoot.
+    """
     value = objective.value(hyper, params)
     allowed = value + 1e-12 * value.abs()
+    arrived = params - move
     for _ in range(20):
-        risen = ~(objective.value(hyper, params - move) <= allowed)  # NaN counts as risen
+        risen = ~(objective.value(hyper, arrived) <= allowed)  # NaN counts as risen
         if not bool(risen.any()):
             break
         move = move.where(~spread(risen, move), move / 2)
-    return move
+        arrived = params - move
+    return move, arrived
 
 
 def _searches(option):

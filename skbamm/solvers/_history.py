@@ -74,6 +74,15 @@ class Recorder:
     def add(self, **row):
         self._rows.append({name: np.array(_numpy(value), copy=True) for name, value in row.items()})
 
+    def __len__(self):
+        return len(self._rows)
+
+    def amend(self, first, **row):
+        """Other values for the rows from `first` on."""
+        values = {name: np.array(_numpy(value), copy=True) for name, value in row.items()}
+        for kept in self._rows[first:]:
+            kept.update(values)
+
     def history(self):
         names = self._rows[0] if self._rows else ()
         return History({name: np.stack([row[name] for row in self._rows]) for name in names})

@@ -72,7 +72,8 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
 
     callback : callable, default=None
         ``callback(state, row)`` after every step, `row` being the record that goes into
-        the history; the run stops when it returns True.
+        the history, but for its criterion, which is the latest known: that of the point that
+        `hyper` left last. The run stops when it returns True.
 
     state : object, default=None
         State to continue from; the default is the solver's first.
@@ -132,6 +133,9 @@ class _Run:
     The best iterate has the lowest criterion. Where the problem cannot compute that (it
     has no `solve_lower`), the upper objective at unfinished params says nothing, and the
     best iterate is the one with the smallest residual.
+
+    A point is judged when the run leaves it: only then are its params nearly solved for,
+    which makes solving them cheap. Rows of the history get its criterion after the fact.
     """
 
     def __init__(self, problem, state):
@@ -144,6 +148,7 @@ class _Run:
         self.exact = problem.solve_lower is not None
         self.score = self.latest if self.exact else self.latest * 0 + float("inf")
         self.is_finite = self._is_finite(state)
+        self.is_judged, self.arrived = True, 0
 
     def record(self, previous, state):
         was_finite, self.is_finite = self.is_finite, self._is_finite(state)
@@ -152,13 +157,14 @@ class _Run:
         self.residual = state.residual.where(
             known, state.residual if self.residual is None else self.residual
         )
-        if not self.exact or bool((state.hyper != previous.hyper).any()):
+        if self.exact:
+            if bool((state.hyper != previous.hyper).any()):
+                self._judge(previous, was_finite)
+                self.is_judged, self.arrived = False, len(self.recorder)
+        else:
             at_start, self.latest = self.latest, self.problem.criterion(state.hyper, state.params)
-            if self.exact:
-                self._keep_best(state, self.latest, self.latest, self.is_finite)
-            else:
-                # A residual is that of the point from which the step started.
-                self._keep_best(previous, state.residual, at_start, was_finite)
+            # A residual is that of the point from which the step started.
+            self._keep_best(previous, state.residual, at_start, was_finite)
         row = {
             "criterion": self.latest,
             "residual": state.residual,
@@ -168,6 +174,15 @@ class _Run:
         }
         self.recorder.add(**row)
         return row
+
+    def _judge(self, state, finite):
+        """Criterion at a state's hyper, once."""
+        if self.is_judged:
+            return
+        self.is_judged = True
+        self.latest = self.problem.criterion(state.hyper, state.params)
+        self._keep_best(state, self.latest, self.latest, finite)
+        self.recorder.amend(self.arrived, criterion=self.latest)
 
     def _keep_best(self, state, score, criterion, finite):
         better = (score < self.score) & finite
@@ -186,6 +201,7 @@ class _Run:
         return size.isfinite()
 
     def solution(self, state, status, n_iter):
+        self._judge(state, self.is_finite)
         params = self.params
         if self.problem.solve_lower is not None:
             params = self.problem.solve_lower(self.hyper, params)

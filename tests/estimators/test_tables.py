@@ -190,7 +190,7 @@ def test_the_column_of_an_array_is_numbered(make):
     ids=["regressor", "classifier"],
 )
 def test_gaps_of_validation_rows_are_not_blamed_on_x(model, table, y):
-    with pytest.raises(ValueError, match="Input X_val contains NaN.*named 'c'"):
+    with pytest.raises(ValueError, match=r"Input X_val contains NaN.*named 'c'"):
         model.fit(table, y, X_val=with_gap(table), y_val=y)
 
 

@@ -128,9 +128,9 @@ def like_gradient(rows, seed):
 @pytest.mark.parametrize("sparse_design", [False, True])
 def test_block_metric_of_two_classes_inverts_the_hessian(sparse_design):
     rows = make_rows(2, sparse_design=sparse_design)
-    weights = random_weights(24)
-    vector = random_params(rows, seed=3)
-    _, probabilities = rows.cross_entropy(rows.scores(random_params(rows)))
+    weights = random_weights(24, 2, 1)
+    vector = random_params(rows, 2, 1, seed=3)
+    _, probabilities = rows.cross_entropy(rows.scores(random_params(rows, 2, 1)))
     curvature = rows.curvature(probabilities, rows.scores(vector))
     product = rows.adjoint(weights[:, :, None] * curvature) + rows.penalty(RIDGE) * vector
     found = BlockMetric.build(rows, weights, probabilities, RIDGE).solve(product)
@@ -167,13 +167,26 @@ def test_block_metric_is_within_a_factor_of_two_of_the_hessian():
         assert 0 < ratio <= 2
 
 
-def test_metrics_of_candidates_and_folds_are_separate(rows):
+def test_metrics_of_candidates_are_separate(rows):
     weights = random_weights(24)
     vector, params = random_params(rows, seed=3), random_params(rows)
     _, probabilities = rows.cross_entropy(rows.scores(params))
     both = make_metric(rows, weights, probabilities, RIDGE).solve(vector)
-    alone = make_metric(rows, weights[1:, 2:], probabilities[1:, 2:], RIDGE[1:])
-    torch.testing.assert_close(both[1:, 2:], alone.solve(vector[1:, 2:]))
+    alone = make_metric(rows, weights[1:], probabilities[1:], RIDGE[1:])
+    torch.testing.assert_close(both[1:], alone.solve(vector[1:]))
+
+
+def test_folds_share_the_mean_of_their_blocks(rows):
+    weights = random_weights(24, 1, 3)
+    vector, params = random_params(rows, 1, 3, seed=3), random_params(rows, 1, 1)
+    # The same fit in all folds: the mean of their blocks is that of their mean weights.
+    _, probabilities = rows.cross_entropy(rows.scores(params))
+    shared = make_metric(rows, weights, probabilities.expand(1, 3, -1, -1), RIDGE[:1])
+    mean = make_metric(rows, weights.mean(1, keepdim=True), probabilities, RIDGE[:1])
+    for fold in range(3):
+        torch.testing.assert_close(
+            shared.solve(vector)[:, fold], mean.solve(vector[:, fold, None])[:, 0]
+        )
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(4, BlockMetric), (3, DiagonalMetric)])
@@ -291,10 +304,23 @@ def test_a_class_that_does_not_occur_has_no_chance():
     assert float(probabilities[:, :, 2].max()) < 1e-3
 
 
-def test_large_fits_without_newton_come_near_the_same(monkeypatch, rows):
+def test_large_fits_without_blocks_come_near_the_same(monkeypatch, rows):
     exact = fit(rows, random_weights(24))
-    monkeypatch.setattr(_softmax, "MAX_NEWTON", 0)
+    monkeypatch.setattr(_softmax, "MAX_BLOCKS", 0)
     near = fit(rows, random_weights(24))
-    # Limited-memory BFGS stops at NEAR / 100 in units in which the Hessian is the identity,
-    # and a direction of curvature 0.05 is 1 / sqrt(0.05) as long.
+    # They stop at NEAR / 10 in units in which the Hessian is about the identity, and a
+    # direction of curvature 0.05 is 1 / sqrt(0.05) as long.
     torch.testing.assert_close(near, exact, rtol=0, atol=1e-3)
+
+
+def test_fits_need_few_products_with_the_design(monkeypatch, rows):
+    calls = []
+    plain_scores = _softmax.LabelledRows.scores
+
+    def counted(self, params):
+        calls.append(1)
+        return plain_scores(self, params)
+
+    monkeypatch.setattr(_softmax.LabelledRows, "scores", counted)
+    fit(rows, random_weights(24))
+    assert len(calls) < 60

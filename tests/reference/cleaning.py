@@ -99,7 +99,13 @@ def cleaning_problem(kind="clean", n_classes=2, *, seed=0, sparse_design=False, 
         sharpness=sharpness,
     )
     problem = CleaningProblem(
-        rows, weighting, loss, strongly_convex=strongly_convex, suggested=suggested, tol=1e-11
+        rows,
+        weighting,
+        loss,
+        loss.weight,
+        strongly_convex=strongly_convex,
+        suggested=suggested,
+        tol=1e-11,
     )
     start = random_params(rows) * 0
     bilevel = problem.problem(hyper, lower, upper, start)

@@ -223,7 +223,26 @@ def test_a_callback_sees_what_the_history_records(name, problem):
     rows = []
     solution = run(problem, name, callback=lambda state, row: rows.append(row))
     for key, values in solution.history.records.items():
-        np.testing.assert_array_equal(np.stack([np.asarray(row[key]) for row in rows]), values)
+        if key != "criterion":
+            np.testing.assert_array_equal(np.stack([np.asarray(row[key]) for row in rows]), values)
+
+
+@every_solver
+def test_a_callback_sees_the_criterion_of_the_point_that_hyper_left_last(name, problem):
+    rows = []
+    solution = run(problem, name, callback=lambda state, row: rows.append(row))
+    seen = [np.asarray(row["criterion"]) for row in rows]
+    own, hyper = solution.history["criterion"], solution.history["hyper"]
+    if problem.solve_lower is None:
+        np.testing.assert_array_equal(seen, own)
+        return
+    known = before = np.asarray(solution.initial_criterion)
+    point = problem.project_hyper(problem.initial_hyper).numpy()
+    for row, value in enumerate(seen):
+        if (hyper[row] != point).any():
+            known = before
+        np.testing.assert_array_equal(value, known)
+        point, before = hyper[row], own[row]
 
 
 class FailsAfter(Objective):
