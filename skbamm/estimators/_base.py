@@ -110,6 +110,23 @@ class BilevelEstimator(BaseEstimator):
             )
 
     def set_params(self, **params):
+        """Set parameters, also those of a solver, as ``solver__name``.
+
+        Parameters
+        ----------
+        **params : dict
+            By name.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            For unknown names, and for ``solver__`` parameters where `solver` is a name.
+        """
         if any(name.startswith("solver__") for name in params):
             solver = params.get("solver", self.solver)
             if isinstance(solver, str):
@@ -121,11 +138,12 @@ class BilevelEstimator(BaseEstimator):
         return super().set_params(**params)
 
     def get_metadata_routing(self):
-        """What `fit` and, where it can be handed on, the splitter `cv` ask for.
+        """Say what `fit` and, where it takes something, the splitter `cv` ask for.
 
         Returns
         -------
         routing : MetadataRouter
+            As scikit-learn's meta-estimators read it.
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         if not hasattr(self.cv, "split"):

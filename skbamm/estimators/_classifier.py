@@ -153,6 +153,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     label_record_ : LabelRecord
         What `label_report` is made from.
 
+    evidence_model_ : EvidenceModel or None
+        What judges labels of rows that were not in the fit; None with ``weighting="sample"``.
+
     n_iter_ : int
         Number of evaluations: the start's, and one for each iteration.
 
@@ -261,6 +264,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         y : array-like of shape (n_samples,)
             Given labels.
@@ -278,6 +282,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             Required with `X_val`.
 
         sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of the rows of `X_val`.
 
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row that it splits, for
@@ -394,6 +399,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         Returns
         -------
@@ -411,10 +417,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         Returns
         -------
         y : ndarray of shape (n_samples,)
+            Labels in `classes_`.
         """
         check_is_fitted(self)
         if hasattr(self, "final_estimator_"):
@@ -429,6 +437,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         Returns
         -------

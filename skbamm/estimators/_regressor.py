@@ -324,8 +324,10 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of 2 equals the row twice, in training and held-out errors.
@@ -338,6 +340,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             Required with `X_val`.
 
         sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of the rows of `X_val`.
 
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row, for `GroupKFold` and its
@@ -376,10 +379,12 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            One row for each row of X.
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)

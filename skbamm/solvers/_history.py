@@ -43,7 +43,13 @@ class History:
         return self.records[name]
 
     def keys(self):
-        """Names of the records."""
+        """List the names of the records.
+
+        Returns
+        -------
+        names : dict_keys of str
+            Such as "criterion".
+        """
         return self.records.keys()
 
     def __iter__(self):
@@ -56,7 +62,18 @@ class History:
         return f"History(n_iter={len(self)}, records={sorted(self.records)})"
 
     def candidate(self, index):
-        """The records of one of several stacked candidates."""
+        """Take the records of one of several stacked candidates.
+
+        Parameters
+        ----------
+        index : int
+            Its position on the second axis.
+
+        Returns
+        -------
+        history : History
+            Records without that axis.
+        """
         return History(
             {
                 name: values if values.ndim == 1 else values[:, index]
