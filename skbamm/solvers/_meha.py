@@ -104,9 +104,9 @@ class Meha(Solver):
     ----------
     upper_weight : float, callable or "auto", default="auto"
         The weight w; a callable gets the iteration. In theory it fades like
-        ``PowerLaw(1 / c0, p)`` with p < 1/2. "auto" starts at the ratio of the curvatures of both levels (a hundredth of it
-        where the lower level is strongly convex) and is divided by 4 whenever x has converged
-        as far as the bias of this weight deserves.
+        ``PowerLaw(1 / c0, p)`` with p < 1/2. "auto" starts at the ratio of the curvatures of
+        both levels (a hundredth of it where the lower level is strongly convex) and is divided
+        by 4 whenever x has converged as far as the bias of this weight deserves.
 
     proximity : float or "auto", default="auto"
         One over gamma; "auto" is three times the lower level's curvature (a tenth of it where

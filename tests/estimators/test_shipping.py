@@ -4,7 +4,10 @@ import io
 import json
 import pickle
 import pickletools
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -26,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"
 )
 
+ROOT = Path(__file__).parents[2]
 DATA = make_regression(n_targets=2)
 LABELS = make_labels(90)
 NAMES = np.array(["ant", "bee", "cow"])[LABELS.y]
@@ -223,6 +227,22 @@ def test_a_model_of_another_device_predicts_where_there_is_none(kind):
 def test_a_device_that_is_not_there_is_an_error_of_fit():
     with pytest.raises(ValueError, match="device='cuda:7' cannot be used here"):
         BilevelRegularizedRegressor(device="cuda:7").fit(DATA.X, DATA.y)
+
+
+def test_importing_the_package_is_silent():
+    command = [sys.executable, "-W", "error", "-c", "import skbamm"]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, timeout=120)
+    assert done.stdout + done.stderr == b""
+
+
+def test_importing_the_package_imports_no_optional_one():
+    code = """
+import sys, skbamm
+optional = ["torch", "pandas", "polars", "pyarrow", "matplotlib", "rich", "skl2onnx", "dask"]
+print([name for name in optional if name in sys.modules])
+"""
+    already = run_python(code.replace("skbamm", "sklearn.linear_model"))
+    assert run_python(code) == already
 
 
 # Versions
