@@ -10,30 +10,40 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from ..solvers import SOLVERS, Solver, Status
+from ._documentation import link_template
 from ._validation import Interval, StrOptions, level_of_caller
 
 _SENTENCES = {
-    Status.CONVERGED: (
-        "converged after {n_iter} iterations (residual {residual:.1e} <= tol={tol:.1e})"
-    ),
-    Status.MAX_ITER: "stopped at max_iter={n_iter} with residual {residual:.1e} > tol={tol:.1e}",
+    Status.CONVERGED: ("converged after {n_iter} iterations ({residual} <= tol={tol:.1e})"),
+    Status.MAX_ITER: "stopped at max_iter={n_iter} with {residual} > tol={tol:.1e}",
     Status.STALLED: (
         "stopped after {n_iter} iterations: no further decrease at working precision "
-        "(residual {residual:.1e}, tol={tol:.1e})"
+        "({residual}, tol={tol:.1e})"
     ),
     Status.UNDETERMINED: (
         "stopped after {n_iter} iterations: the training loss leaves coefficients undetermined, "
-        "which this solver cannot take (residual {residual:.1e}, tol={tol:.1e})"
+        "which this solver cannot take ({residual}, tol={tol:.1e})"
     ),
-    Status.STOPPED: "stopped on request after {n_iter} iterations (residual {residual:.1e})",
+    Status.STOPPED: "stopped on request after {n_iter} iterations ({residual})",
     Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
     Status.FROZEN: "evaluated at the start only: nothing was learned",
 }
+
+
+# Name of the version in a saved state; it is no attribute.
+_SAVED_BY = "_skbamm_version"
+
+
+def _version():
+    from .. import __version__  # which imports the estimators itself
+
+    return __version__
 
 
 def fit_atomically(fit):
@@ -61,12 +71,14 @@ def torch_session():
         yield
 
 
-class BilevelEstimator(BaseEstimator):
+class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
     """Options and endings that the estimators have in common."""
 
     _doc_link_module = "skbamm"
-    # Whether `fit` passes row groups on to the splitter.
-    _routes_row_groups = False
+
+    @property
+    def _doc_link_template(self):
+        return link_template()
 
     _parameter_constraints: dict = {
         "cv": ["cv_object"],
@@ -80,7 +92,40 @@ class BilevelEstimator(BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    def __getstate__(self):
+        return {**super().__getstate__(), _SAVED_BY: _version()}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        saved_by = state.pop(_SAVED_BY, "an unknown version")
+        super().__setstate__(state)
+        if saved_by != _version():
+            warnings.warn(
+                f"This {type(self).__name__} was saved by skbamm {saved_by} and is loaded by "
+                f"{_version()}, which may know it by other attributes. Load it with the version "
+                "that saved it, or fit it again.",
+                UserWarning,
+                stacklevel=2,
+            )
+
     def set_params(self, **params):
+        """Set parameters, also those of a solver, as ``solver__name``.
+
+        Parameters
+        ----------
+        **params : dict
+            By name.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            For unknown names, and for ``solver__`` parameters where `solver` is a name.
+        """
         if any(name.startswith("solver__") for name in params):
             solver = params.get("solver", self.solver)
             if isinstance(solver, str):
@@ -92,14 +137,15 @@ class BilevelEstimator(BaseEstimator):
         return super().set_params(**params)
 
     def get_metadata_routing(self):
-        """What `fit` and, where it can be handed on, the splitter `cv` ask for.
+        """Say what `fit` and, where it takes something, the splitter `cv` ask for.
 
         Returns
         -------
         routing : MetadataRouter
+            As scikit-learn's meta-estimators read it.
         """
         router = MetadataRouter(owner=self).add_self_request(self)
-        if not (self._routes_row_groups and hasattr(self.cv, "split")):
+        if not hasattr(self.cv, "split"):
             return router
         mapping = MethodMapping().add(caller="fit", callee="split")
         return router.add(splitter=self.cv, method_mapping=mapping)
@@ -128,29 +174,11 @@ class BilevelEstimator(BaseEstimator):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _printer(self):
-        """Progress lines for ``verbose``: every 10th iteration at 1, every one above."""
-        if not self.verbose:
-            return None
-        every = 10 if int(self.verbose) == 1 else 1
-        name = type(self).__name__
-        best = np.inf
-
-        def report(state, row):
-            nonlocal best
-            best = min(best, float(row["criterion"].min()))
-            if state.iteration % every == 0 or state.iteration == 1:
-                residual = float(row["residual"].max())
-                known = f", residual {residual:.1e}" if np.isfinite(residual) else ""
-                print(f"[{name}] iteration {state.iteration}: best criterion {best:.6g}{known}")
-            return False
-
-        return report
-
     def _describe(self, solution, residual):
         """`status_` in a sentence; warns where the run did not get there."""
+        known = f"residual {residual:.1e}" if np.isfinite(residual) else "residual not known yet"
         sentence = _SENTENCES[solution.status].format(
-            n_iter=solution.n_iter, residual=residual, tol=self.tol
+            n_iter=solution.n_iter, residual=known, tol=self.tol
         )
         if solution.status in (Status.MAX_ITER, Status.DIVERGED, Status.UNDETERMINED):
             warnings.warn(

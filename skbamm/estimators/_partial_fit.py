@@ -142,8 +142,10 @@ class PartialFitMixin:
             The next rows; together with the former ones at least two.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
+            A weight of 2 equals the row twice.
 
         fold : int or array-like of int of shape (n_samples,), default=None
             The fold, from 0 to ``cv - 1``, in which each row is held out, given in all calls or
@@ -162,6 +164,8 @@ class PartialFitMixin:
             For NaN or infinite entries, wrong lengths, other features than in former blocks, and
             a `cv` that is not an int. Also where `cv`, `n_repeats` or
             `fit_intercept` have changed since the first block. The estimator then stays as it was.
+        AttributeError
+            With ``loss="huber"``, which needs the rows themselves.
 
         Warns
         -----
@@ -187,7 +191,7 @@ class PartialFitMixin:
             raise ValueError("fold must be given for all blocks of rows, or for none.")
         seen = replace(seen, given=labels is not None).extended(self, block, labels)
         data, repeats = seen.data(self)
-        self._fit(data, repeats, None)
+        self._fit(data, repeats, None, (X, y, sample_weight))
         self.fold_statistics_ = seen
         self.n_samples_seen_ = seen.n_samples
         return self

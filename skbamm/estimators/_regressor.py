@@ -10,8 +10,10 @@ import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
 
+from .._tables import dataframe_kind
 from ._base import BilevelEstimator, fit_atomically
 from ._partial_fit import PartialFitMixin
+from ._progress import Progress, attributes_after
 from ._regression_data import regression_data
 from ._row_source import is_row_source, predicted
 from ._validation import (
@@ -55,8 +57,9 @@ class BilevelRegularizedRegressor(
     groups : None, "feature", "prefix", array-like, mapping or callable, default=None
         Which features belong together: None (all of them), "feature" (each on its own),
         "prefix" (the part of a column name before the first ``"__"``, which is how
-        `ColumnTransformer` names its blocks), one label for each feature, a mapping from
-        names to columns (positions, names, slices or masks) or a callable of a name.
+        `ColumnTransformer` names its blocks), one label for each feature (a pandas Series is
+        matched by name if its index holds names), a mapping from names to columns (positions,
+        names, slices or masks) or a callable of a name.
 
     alpha : "learn", float or mapping, default="learn"
         A number fixes the strength of every feature; a mapping fixes it for the groups
@@ -66,7 +69,8 @@ class BilevelRegularizedRegressor(
 
     alpha_features : array-like of shape (n_features, n_descriptions) or None, default=None
         What is known of each feature beforehand (its origin, missing rate, a screening score):
-        the log strength is also linear in these, with a learned slope for each.
+        the log strength is also linear in these, with a learned slope for each. Rows of a pandas
+        table are matched by name if its index holds names.
 
     shrinkage : "auto" or float, default="auto"
         How strongly what is learned of single groups and descriptions is pulled to what is
@@ -164,6 +168,9 @@ class BilevelRegularizedRegressor(
     power_ : ndarray of shape (n_features,) or (n_targets, n_features)
         Power of each feature's penalty: 2 for ridge and "adaptive", 1 for "l1".
 
+    groups_ : dict of name to ndarray of int
+        Columns of each group; all of them in "all" where none were given.
+
     support_ : ndarray of bool of shape (n_features,)
         Features with a coefficient that is not zero, for any target.
 
@@ -182,20 +189,32 @@ class BilevelRegularizedRegressor(
         strength, log strength, exponent and (with groups) share; else the groups' log
         strengths; then slopes of descriptions and deviations of groups, or powers.
 
-    criterion_, initial_criterion_ : float or ndarray of shape (n_targets,)
-        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty
-        and of the best fit with one strength for all features (ridge, or the lasso with "l1"
-        and "bridge"), above which the search never ends.
+    hyper_names_ : list of str
+        What each entry of `hyper_` is.
 
-    hypergradient_norm_, residual_ : float or ndarray of shape (n_targets,)
+    criterion_ : float or ndarray of shape (n_targets,)
+        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty.
+
+    initial_criterion_ : float or ndarray of shape (n_targets,)
+        The same of the best fit with one strength for all features (ridge, or the lasso with
+        "l1" and "bridge"), above which the search never ends.
+
+    hypergradient_norm_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
-        numbers, and the same with the error of that gradient added.
+        numbers.
+
+    residual_ : float or ndarray of shape (n_targets,)
+        `hypergradient_norm_` with the error of that gradient added.
 
     n_iter_ : int
         Number of evaluations: the start's, and one for each iteration.
 
     history_ : History or list of History
-        Records of the chosen run.
+        Records of the chosen run; residuals in the unit of `tol`.
+
+    dataframe_ : str
+        Kind of dataframe that X was in `fit` ("pandas", "polars", ...), "" for none. Tables that
+        tell of the fit are of that kind.
 
     status_ : str
         Why the run ended, in a sentence.
@@ -240,8 +259,6 @@ class BilevelRegularizedRegressor(
     >>> bool(model.criterion_ <= model.initial_criterion_)
     True
     """
-
-    _routes_row_groups = True
 
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
@@ -347,6 +364,7 @@ class BilevelRegularizedRegressor(
             Required with `X_val`.
 
         sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of the rows of `X_val`.
 
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row, for `GroupKFold` and its
@@ -365,9 +383,12 @@ class BilevelRegularizedRegressor(
             by block, where an option needs all rows at once: `X_val`, ``loss="huber"``, and a
             splitter whose test rows do not make up all rows.
         """
-        split_params = self._split_params(params)
+        given = (X, y, sample_weight)
         held_out = (X_val, y_val, sample_weight_val)
-        self._fit(*regression_data(self, X, y, sample_weight, held_out, split_params))
+        data, repeats, validation = regression_data(
+            self, *given, held_out, self._split_params(params)
+        )
+        self._fit(data, repeats, validation, given)
         for name in ("fold_statistics_", "n_samples_seen_"):  # of partial_fit
             self.__dict__.pop(name, None)
         return self
@@ -378,11 +399,13 @@ class BilevelRegularizedRegressor(
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe, path} of shape (n_samples, n_features)
-            As in `fit`. From a file or Arrow table, the columns are taken by name.
+            Rows of numbers, without gaps. From a file or Arrow table, the columns are taken by
+            name.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            One row for each row of X.
         """
         check_is_fitted(self)
         if is_row_source(X):
@@ -392,21 +415,40 @@ class BilevelRegularizedRegressor(
     def _linear(self, X):
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
-    def _fit(self, data, repeats, validation):
-        """Learn on validated rows, or on their sums."""
+    def _fit(self, data, repeats, validation, given):
+        """Learn on validated rows, or on their sums; callbacks see what the user has `given`."""
         from ._penalty_options import penalty_options
 
+        self.dataframe_ = dataframe_kind(given[0])
         options = penalty_options(self, data.n_features)
         targets = range(data.n_targets) if self.alpha_per_target else [slice(None)]
-        learned = [
-            self._learn(
-                data.target(t), repeats, validation and validation.target(t), options, number
-            )
-            for number, t in enumerate(targets)
-        ]
-        self._store(learned, options.groups, single_target=data.single_target)
+        # At most the choice of a shrinkage, a run for each repeat, and the last fit.
+        n_stages = len(targets) * (len(repeats) + 2)
 
-    def _learn(self, data, repeats, validation, options, number):
+        def store(estimator, learned):
+            estimator._store(learned, options.groups, progress, single_target=data.single_target)
+
+        def attributes(learned):
+            return attributes_after(self, lambda fitted: store(fitted, [learned]))
+
+        X, y, sample_weight = given
+        with Progress(self, X, y, sample_weight, n_stages) as progress:
+            learned = [
+                self._learn(
+                    data.target(t),
+                    repeats,
+                    validation and validation.target(t),
+                    options,
+                    number,
+                    progress=progress,
+                    # There is no model before every target has its penalty.
+                    attributes=attributes if len(targets) == 1 else None,
+                )
+                for number, t in enumerate(targets)
+            ]
+            store(self, learned)
+
+    def _learn(self, data, repeats, validation, options, number, **following):
         from ._penalty_learning import learn_penalty
 
         return learn_penalty(
@@ -420,7 +462,7 @@ class BilevelRegularizedRegressor(
             exact_zeros=self.exact_zeros,
             max_iter=self.max_iter,
             tol=self.tol,
-            callback=self._printer(),
+            **following,
         )
 
     def _previous_hyper(self, number):
@@ -429,7 +471,7 @@ class BilevelRegularizedRegressor(
         known = np.atleast_2d(self.hyper_)
         return known[min(number, len(known) - 1)]
 
-    def _store(self, learned, groups, *, single_target):
+    def _store(self, learned, groups, progress, *, single_target):
         def stacked(name):
             values = [attrgetter(name)(one) for one in learned]
             return np.stack(values) if self.alpha_per_target and not single_target else values[0]
@@ -444,19 +486,21 @@ class BilevelRegularizedRegressor(
         self.exponents_ = stacked("exponents")
         self.group_share_ = stacked("group_share")
         self.hyper_ = stacked("hyper")
+        self.hyper_names_ = learned[0].hyper_names
+        self.groups_ = groups.columns()
         self.shrinkage_ = stacked("shrinkage")
         self.criterion_ = stacked("criterion")
         self.initial_criterion_ = stacked("initial_criterion")
         self.hypergradient_norm_ = stacked("first.hypergradient_norm")
         self.residual_ = stacked("first.residual")
         by_group = [groups.geometric_means(one.alpha) for one in learned]
-        histories = [one.first.history for one in learned]
+        histories = [one.history for one in learned]
         several = self.alpha_per_target and not single_target
         self.group_alpha_ = by_group if several else by_group[0]
         self.history_ = histories if several else histories[0]
         self.n_iter_ = max(one.first.solution.n_iter for one in learned) + 1
         worst = max((one.first for one in learned), key=lambda first: first.residual)
-        self.status_ = self._describe(worst.solution, worst.residual)
+        self.status_ = progress.describe(self._describe(worst.solution, worst.residual))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -9,6 +9,7 @@ from ._meha import Meha
 from ._schedules import PowerLaw
 from ._solve import Solution, solve
 from ._unrolling import Bda, TruncatedUnrolling, Unrolling
+from ._watch import Watch
 
 #: Name of each solver, as the estimators' ``solver`` parameter takes it.
 SOLVERS: dict[str, type[Solver]] = {
@@ -24,7 +25,18 @@ SOLVERS: dict[str, type[Solver]] = {
 
 
 def get_solver(solver):
-    """The solver of a name with its default options; an instance is returned as it is."""
+    """Look a solver up by its name.
+
+    Parameters
+    ----------
+    solver : str or Solver
+        A name in `SOLVERS`, or an instance.
+
+    Returns
+    -------
+    solver : Solver
+        With its default options; an instance is returned as it is.
+    """
     if isinstance(solver, str):
         try:
             return SOLVERS[solver]()
@@ -50,6 +62,7 @@ __all__ = [
     "Status",
     "TruncatedUnrolling",
     "Unrolling",
+    "Watch",
     "get_solver",
     "solve",
 ]
