@@ -31,7 +31,13 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
                 "is_clean and X_val were both given: mark clean rows in X, or pass them apart."
             )
         X_val, y_val = validate_data(
-            estimator, X_val, y_val, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False
+            estimator,
+            X_val,
+            y_val,
+            accept_sparse="csr",
+            dtype=FLOAT_DTYPES,
+            reset=False,
+            name="X_val",
         )
         warn_if_unlike(X, X_val)
         weight_val = validate_weight(sample_weight_val, X_val, "sample_weight_val")

@@ -3,23 +3,72 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
+import narwhals as nw
 import numpy as np
 
 from .._tables import as_table, dataframe_kind, native_index
 
 
 @dataclass(frozen=True)
+class SeriesKind:
+    """How the labels of a fit came.
+
+    Attributes
+    ----------
+    backend : str
+        The library of the Series.
+    name : str or None
+    dtype : str
+        Of a pandas Series, "" else.
+    index : ndarray of shape (n_samples,) or None
+        Of a pandas Series.
+    """
+
+    backend: str
+    name: Any = None
+    dtype: str = ""
+    index: np.ndarray | None = None
+
+    def series(self, values):
+        """Values as such a Series; as they are where its library is not installed."""
+        if not find_spec(self.backend):
+            return values
+        series = nw.to_native(nw.new_series(self.name or "", values, backend=self.backend))
+        if self.index is None:
+            return series
+        series.index, series.name = self.index, self.name
+        return series.astype(self.dtype)
+
+
+@dataclass(frozen=True)
 class RowIndex:
-    """How rows were named, and the kind of table they came in ("" for none)."""
+    """How rows were named, and the kinds of table and Series they came in ("", None for none)."""
 
     labels: np.ndarray | None = None
     backend: str = ""
+    series: SeriesKind | None = None
 
 
-def row_index(X) -> RowIndex:
-    """Of the X of a fit."""
-    return RowIndex(native_index(X), dataframe_kind(X))
+def row_index(X, y=None) -> RowIndex:
+    """Of the X and y of a fit; rows that X does not name are named by y."""
+    series, kind = _series_kind(y), dataframe_kind(X)
+    if not kind and series is not None:
+        return RowIndex(series.index, series.backend, series)
+    return RowIndex(native_index(X), kind, series)
+
+
+def _series_kind(y):
+    series = nw.from_native(y, pass_through=True, series_only=True)
+    if not isinstance(series, nw.Series):
+        return None
+    backend = str(series.implementation.value)
+    if not series.implementation.is_pandas():
+        return SeriesKind(backend, series.name)
+    native = nw.to_native(series)
+    return SeriesKind(backend, native.name, str(native.dtype), np.asarray(native.index))
 
 
 @dataclass(frozen=True)
@@ -51,7 +100,9 @@ class LabelRecord:
     def fixed(self, classes, weight, noise_rate):
         """See `HyperCleaningClassifier.fix_labels`."""
         replaced = self.is_issue(weight, noise_rate) & (weight < 0.5)
-        return classes[np.where(replaced, self.suggested, self.labels)]
+        labels = classes[np.where(replaced, self.suggested, self.labels)]
+        kind = self.index.series
+        return labels if kind is None else kind.series(labels)
 
     def report(self, classes, weight, noise_rate):
         """See `HyperCleaningClassifier.label_report`."""

@@ -30,6 +30,7 @@ class Solution:
         The value at the start.
 
     status : Status
+        Why the run ended.
 
     n_iter : int
         Number of solver steps.
@@ -39,6 +40,7 @@ class Solution:
         the norm of the projected hypergradient.
 
     history : History
+        One row for each step.
 
     state : object
         The solver's last state: ``solve(..., state=solution.state)`` continues.
@@ -62,6 +64,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     Parameters
     ----------
     problem : BilevelProblem
+        What to minimise, and from where.
 
     solver : str or Solver, default="sl-bamm"
         A name in `skbamm.solvers.SOLVERS`, or an instance.
