@@ -25,8 +25,8 @@ from ._validation import (
     validate_data,
 )
 
-# What ``weighting="adaptive"`` learns.
-NUMBERS = ["threshold", "slope", "log alpha", "log clean weight", "log sharpness"]
+# What is learned where weights are a function: of evidence with "adaptive", or of a row's loss.
+SLOPES = {"adaptive": "slope", "loss": "loss slope", "sample": "slope"}
 
 
 def _weighs_others(estimator):
@@ -390,7 +390,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
         is_free = self.weighting == "sample" and len(rows.noisy) > 0
-        self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy] if is_free else [*NUMBERS]
+        logarithms = ["log alpha", "log clean weight", "log sharpness"]
+        self.hyper_names_ = ["threshold", SLOPES[self.weighting], *logarithms]
+        if is_free:
+            self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = trust[: rows.n_given]
         self.class_noise_rate_, self.noise_rate_ = noise_rates(rows, trust, learned.predictions)
         solution = learned.solution

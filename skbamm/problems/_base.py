@@ -420,7 +420,20 @@ class BilevelProblem:
     def levels(
         self, hyper: torch.Tensor, params: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The criterion, and the lower objective at the same params."""
+        """Evaluate the criterion, and the lower objective at the same params.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            As for `criterion`.
+
+        Returns
+        -------
+        criterion, lower : Tensor
+            Scalars, or of shape (n_candidates,); the lower one with its non-smooth term.
+        """
         if self.solve_lower is not None:
             params = self.solve_lower(hyper, params)
         lower = self.lower.value(hyper, params)
