@@ -114,6 +114,7 @@ class HyperparameterPathDisplay(Display):
         Returns
         -------
         self : HyperparameterPathDisplay
+            With `ax_` and `figure_`.
         """
         is_log = np.array([name.startswith("log ") for name in self.names])
         kinds = [kind for kind in (True, False) if (is_log == kind).any()]

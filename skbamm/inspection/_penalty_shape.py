@@ -136,6 +136,7 @@ class PenaltyShapeDisplay(Display):
         Returns
         -------
         self : PenaltyShapeDisplay
+            With `ax_` and `figure_`.
         """
         if kind not in ("penalty", "weight"):
             raise ValueError(f"kind must be 'penalty' or 'weight': got {kind!r}.")

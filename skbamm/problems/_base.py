@@ -386,7 +386,22 @@ class BilevelProblem:
     def levels(
         self, hyper: torch.Tensor, params: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The criterion, and the lower objective at the same params."""
+        """Evaluate both objectives at the lower level's solution.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            As in `criterion`.
+
+        Returns
+        -------
+        upper : Tensor
+            The criterion: a scalar, or of shape (n_candidates,).
+        lower : Tensor
+            The lower objective at the same params, its non-smooth term included.
+        """
         if self.solve_lower is not None:
             params = self.solve_lower(hyper, params)
         lower = self.lower.value(hyper, params)
