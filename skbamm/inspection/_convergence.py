@@ -172,7 +172,7 @@ class ConvergenceDisplay(Display):
         Returns
         -------
         self : ConvergenceDisplay
-            The display itself.
+            With `ax_` and `figure_`.
         """
         above, below, norms = self._begin(ax, size=(7.0, 6.4), n_rows=3, sharex=True)
         columns = self._columns()

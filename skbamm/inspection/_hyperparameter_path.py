@@ -115,7 +115,7 @@ class HyperparameterPathDisplay(Display):
         Returns
         -------
         self : HyperparameterPathDisplay
-            The display itself.
+            With `ax_` and `figure_`.
         """
         is_log = np.array([name.startswith("log ") for name in self.names])
         kinds = [kind for kind in (True, False) if (is_log == kind).any()]

@@ -153,7 +153,7 @@ class PenaltyDisplay(Display):
         Returns
         -------
         self : PenaltyDisplay
-            The display itself.
+            With `ax_` and `figure_`.
         """
         order = self._order()
         n_named = len(order) if len(order) <= max_items + 1 else max_items

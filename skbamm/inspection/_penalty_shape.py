@@ -137,7 +137,7 @@ class PenaltyShapeDisplay(Display):
         Returns
         -------
         self : PenaltyShapeDisplay
-            The display itself.
+            With `ax_` and `figure_`.
         """
         if kind not in ("penalty", "weight"):
             raise ValueError(f"kind must be 'penalty' or 'weight': got {kind!r}.")

@@ -173,7 +173,7 @@ class SampleWeightDisplay(Display):
         Returns
         -------
         self : SampleWeightDisplay
-            The display itself.
+            With `ax_` and `figure_`.
         """
         n_panels = 1 if self.function is None else 2
         n_classes = max(len(self.classes), 5)

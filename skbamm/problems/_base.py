@@ -420,19 +420,21 @@ class BilevelProblem:
     def levels(
         self, hyper: torch.Tensor, params: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Evaluate the criterion, and the lower objective at the same params.
+        """Evaluate both objectives at the lower level's solution.
 
         Parameters
         ----------
         hyper : Tensor
             Upper-level variable.
         params : Tensor
-            As for `criterion`.
+            As in `criterion`.
 
         Returns
         -------
-        criterion, lower : Tensor
-            Scalars, or of shape (n_candidates,); the lower one with its non-smooth term.
+        upper : Tensor
+            The criterion: a scalar, or of shape (n_candidates,).
+        lower : Tensor
+            The lower objective at the same params, its non-smooth term included.
         """
         if self.solve_lower is not None:
             params = self.solve_lower(hyper, params)
