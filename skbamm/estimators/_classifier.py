@@ -14,7 +14,7 @@ from sklearn.utils.validation import FLOAT_DTYPES
 from ._base import BilevelEstimator, fit_atomically, torch_session
 from ._final_estimator import check_final_estimator, final_estimator_has, fit_final_estimator
 from ._label_input import label_positions, label_rows
-from ._label_report import LabelRecord, row_index
+from ._label_report import LabelRecord, noise_rates, rather_wrong, row_index
 from ._progress import Progress, attributes_after
 from ._validation import (
     HasMethods,
@@ -25,8 +25,8 @@ from ._validation import (
     validate_data,
 )
 
-# What ``weighting="adaptive"`` learns.
-NUMBERS = ["threshold", "slope", "log alpha", "log clean weight", "log sharpness"]
+# What is learned where weights are a function: of evidence with "adaptive", or of a row's loss.
+SLOPES = {"adaptive": "slope", "loss": "loss slope", "sample": "slope"}
 
 
 def _weighs_others(estimator):
@@ -390,15 +390,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
         is_free = self.weighting == "sample" and len(rows.noisy) > 0
-        self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy] if is_free else [*NUMBERS]
+        logarithms = ["log alpha", "log clean weight", "log sharpness"]
+        self.hyper_names_ = ["threshold", SLOPES[self.weighting], *logarithms]
+        if is_free:
+            self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = trust[: rows.n_given]
-        self.noise_rate_ = _noise_rate(rows, trust, rows.noisy)
-        self.class_noise_rate_ = np.array(
-            [
-                _noise_rate(rows, trust, rows.noisy[rows.labels[rows.noisy] == c])
-                for c in range(rows.n_classes)
-            ]
-        )
+        self.class_noise_rate_, self.noise_rate_ = noise_rates(rows, trust, learned.predictions)
         solution = learned.solution
         self.criterion_ = float(solution.criterion[0])
         self.initial_criterion_ = float(solution.initial_criterion[0])
@@ -412,6 +409,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             rows.labels[given].copy(),
             learned.predictions[given].argmax(axis=1),
             ~rows.is_clean[given],
+            rather_wrong(rows, trust, learned.predictions, self.noise_rate_)[given],
         )
         self.coef_, self.intercept_ = linear
         self.evidence_model_ = learned.model
@@ -542,6 +540,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         For models that are to be fitted on all rows instead of on fewer. Clean rows keep their
         label, and so do rows that are no issue in `label_report` or whose weight is 1/2 or more.
+        Without any clean row the suggested label must also be the better bet, given how often
+        labels are wrong; still look at the report first, where classes are hard to tell.
 
         Returns
         -------
@@ -568,9 +568,3 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
 def _scalar(values):
     return 0.0 if values is None else float(values[0])
-
-
-def _noise_rate(rows, trust, index):
-    """Weighted share of wrong labels among some rows, as the trust has it; 0 of none."""
-    weight = rows.weight[index]
-    return float(1 - np.average(trust[index], weights=weight)) if weight.sum() > 0 else 0.0

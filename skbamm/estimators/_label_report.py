@@ -10,6 +10,7 @@ import narwhals as nw
 import numpy as np
 
 from .._tables import as_table, dataframe_kind, native_index
+from ._evidence import confident_noise_rates, is_rather_wrong
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,15 @@ class LabelRecord:
     labels, suggested : ndarray of int of shape (n_samples,)
         Positions among the classes, of the given label and of the most probable one by models
         that had not seen it.
-    is_noisy : ndarray of bool of shape (n_samples,)
+    is_noisy, is_rather_wrong : ndarray of bool of shape (n_samples,)
+        The latter where the suggested label is the better bet.
     """
 
     index: RowIndex
     labels: np.ndarray
     suggested: np.ndarray
     is_noisy: np.ndarray
+    is_rather_wrong: np.ndarray
 
     def is_issue(self, weight, noise_rate):
         """As many rows as the noise rate says, lowest weights first, if another label suits."""
@@ -99,7 +102,7 @@ class LabelRecord:
 
     def fixed(self, classes, weight, noise_rate):
         """See `HyperCleaningClassifier.fix_labels`."""
-        replaced = self.is_issue(weight, noise_rate) & (weight < 0.5)
+        replaced = self.is_issue(weight, noise_rate) & self.is_rather_wrong
         labels = classes[np.where(replaced, self.suggested, self.labels)]
         kind = self.index.series
         return labels if kind is None else kind.series(labels)
@@ -115,3 +118,27 @@ class LabelRecord:
             "is_issue": self.is_issue(weight, noise_rate),
         }
         return as_table(columns, self.index.backend)
+
+
+def noise_rates(rows, trust, predictions):
+    """Share of wrong labels among the noisy rows: of each given label, and of all of them.
+
+    As the trust has it where clean rows taught it; else by the rows that are predicted surely.
+    0 of no rows.
+    """
+    noisy = rows.noisy
+    labels, weight = rows.labels[noisy], rows.weight[noisy]
+    mass = np.bincount(labels, weight, minlength=rows.n_classes)
+    if rows.is_clean.any():
+        wrong = np.bincount(labels, weight * (1 - trust[noisy]), minlength=rows.n_classes)
+        rates = wrong / np.maximum(mass, 1e-300)
+    else:
+        rates = confident_noise_rates(predictions[noisy], labels, weight)
+    return rates, float(rates @ mass / max(mass.sum(), 1e-300))
+
+
+def rather_wrong(rows, trust, predictions, noise_rate):
+    """Whether the predicted class of each row is a better bet than its label."""
+    if rows.is_clean.any():
+        return trust < 0.5
+    return is_rather_wrong(predictions, rows.labels, trust, noise_rate)

@@ -70,6 +70,11 @@ def has_validation_rows(X_val, y_val, sample_weight_val):
     return X_val is not None
 
 
+# Ratio of two standard deviations of a column, and distance of two means in such deviations,
+# beyond which samples of one table are not expected.
+UNLIKE_SPREAD, UNLIKE_OFFSET = 8.0, 8.0
+
+
 def warn_if_unlike(X, X_val):
     """Warn where validation rows look untransformed: their columns have other scales."""
     if sparse.issparse(X) or sparse.issparse(X_val) or len(X_val) < 10:
@@ -80,7 +85,8 @@ def warn_if_unlike(X, X_val):
         return
     ratio = np.abs(np.log(spread_val[known] / spread[known]))
     offset = np.abs(X_val.mean(axis=0) - X.mean(axis=0))[known] / spread[known]
-    if np.median(ratio) > np.log(30) or np.median(offset) > 30:
+    # Each column is judged by either: a scaler that was left out shows in one or the other.
+    if np.median(np.maximum(ratio / np.log(UNLIKE_SPREAD), offset / UNLIKE_OFFSET)) > 1:
         warnings.warn(
             "The columns of X_val have scales unlike those of X. In a Pipeline, X_val reaches the "
             "estimator untransformed unless metadata routing is enabled and the Pipeline has "

@@ -208,7 +208,22 @@ class FunctionObjective(Objective):
     function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def value(self, hyper, params):
-        return self.function(hyper, params)
+        found = self.function(hyper, params)
+        if not isinstance(found, torch.Tensor):
+            raise TypeError(
+                f"an objective must return a tensor: {self._name} returned a "
+                f"{type(found).__name__}."
+            )
+        if found.ndim > 1:
+            raise ValueError(
+                "an objective must return a scalar (or one value for each candidate): "
+                f"{self._name} returned a tensor of shape {tuple(found.shape)}."
+            )
+        return found
+
+    @property
+    def _name(self):
+        return getattr(self.function, "__name__", repr(self.function))
 
 
 class Metric(Protocol):
@@ -294,6 +309,25 @@ class BilevelProblem:
                         f"got {type(objective).__name__}."
                     )
                 object.__setattr__(self, name, FunctionObjective(objective))
+        self._check_start()
+
+    def _check_start(self):
+        for name in ("initial_hyper", "initial_params"):
+            value = getattr(self, name)
+            if not isinstance(value, torch.Tensor) or not value.dtype.is_floating_point:
+                kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+                raise TypeError(f"{name} must be a tensor of floating-point numbers: got {kind}.")
+        if self.initial_hyper.dtype != self.initial_params.dtype:
+            raise TypeError(
+                "initial_hyper and initial_params must have one dtype: got "
+                f"{self.initial_hyper.dtype} and {self.initial_params.dtype}."
+            )
+        lower, upper = (torch.as_tensor(bound) for bound in (self.lower_bound, self.upper_bound))
+        if bool((lower > upper).any()):
+            raise ValueError(
+                "lower_bound must not be above upper_bound: got "
+                f"{float(lower.max())} and {float(upper.min())} somewhere."
+            )
 
     def project_hyper(self, hyper: torch.Tensor) -> torch.Tensor:
         """Project on the box of `hyper`.
@@ -386,7 +420,22 @@ class BilevelProblem:
     def levels(
         self, hyper: torch.Tensor, params: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The criterion, and the lower objective at the same params."""
+        """Evaluate both objectives at the lower level's solution.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            As in `criterion`.
+
+        Returns
+        -------
+        upper : Tensor
+            The criterion: a scalar, or of shape (n_candidates,).
+        lower : Tensor
+            The lower objective at the same params, its non-smooth term included.
+        """
         if self.solve_lower is not None:
             params = self.solve_lower(hyper, params)
         lower = self.lower.value(hyper, params)

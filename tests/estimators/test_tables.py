@@ -8,7 +8,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
+from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier, _tables
 from skbamm.estimators import _label_report
 from tests.estimators.label_data import make_labels
 from tests.estimators.regression_data import make_regression
@@ -303,6 +303,7 @@ def test_the_report_is_in_the_library_of_the_labels_where_x_is_an_array():
 
 def test_where_the_library_is_gone_reports_are_arrays(monkeypatch):
     model = cleaner().fit(polars.from_pandas(LABEL_TABLE), polars.Series(NAMES))
-    monkeypatch.setattr(_label_report, "find_spec", lambda name: None)
+    for module in (_label_report, _tables):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert isinstance(model.label_report(), dict)
     assert isinstance(model.fix_labels(), np.ndarray)
