@@ -125,13 +125,29 @@ def _fold_functions(estimator, stream, split_params):
     return [lambda start, stop: label[start:stop]], len(folds)
 
 
+@dataclass(frozen=True)
+class PositionFolds:
+    """The folds of the rows from start to stop, which follow from their positions."""
+
+    n_folds: int
+    seed: int
+
+    def __call__(self, start, stop):
+        return position_folds(stop - start, self.n_folds, self.seed, start)
+
+
 def position_labels(n_folds, seed, n_repeats):
-    """For each repeat a function of ``start, stop`` to the folds of the rows from start to stop."""
+    """One `PositionFolds` for each repeat."""
+    return [PositionFolds(n_folds, seed + repeat) for repeat in range(n_repeats)]
 
-    def labels(seed):
-        return lambda start, stop: position_folds(stop - start, n_folds, seed, start)
 
-    return [labels(seed + repeat) for repeat in range(n_repeats)]
+def needs_rows(estimator):
+    """Which option needs more than sums over the rows; empty for none."""
+    if estimator.loss != "squared_error":
+        return f"loss={estimator.loss!r}"
+    if not isinstance(estimator.cv, Integral):
+        return f"cv={estimator.cv!r}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,209 @@
+"""Dask collections as a list of partitions, each of which fits one worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import FLOAT_DTYPES
+
+from ._client import results
+
+
+def is_collection(X):
+    """Whether X is a Dask array or dataframe."""
+    return isinstance(X, da.Array) or _is_frame(X)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Training rows by partition, in their order; none is computed yet.
+
+    Attributes
+    ----------
+    columns : dict of str to list
+        Delayed partitions of "X", "y" and whatever else there is for each row.
+    head : ndarray or dataframe of shape (0, n_features)
+        What X is like.
+    lengths : ndarray of int of shape (n_parts,) or None
+        Numbers of rows, if these are known.
+    """
+
+    columns: dict[str, list]
+    head: Any
+    lengths: Any
+
+    def __len__(self):
+        return len(self.columns["X"])
+
+    def counted(self, client):
+        """With the numbers of rows: a pass over y, where they are not known."""
+        if self.lengths is not None:
+            return self
+        counts = [dask.delayed(len)(part) for part in self.columns["y"]]
+        lengths = np.array(results(client, client.compute(counts)), dtype=np.int64)
+        return Parts(self.columns, self.head, lengths)
+
+    @property
+    def n_samples(self):
+        return int(self.lengths.sum())
+
+    @property
+    def starts(self):
+        """Position of the first row of each partition."""
+        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+
+    def rows(self):
+        """Arguments of each partition's work: its number and its columns."""
+        names = list(self.columns)
+        for number, values in enumerate(zip(*self.columns.values(), strict=True)):
+            yield number, dict(zip(names, values, strict=True))
+
+    def gathered(self, client):
+        """All rows in memory: X, y and the other columns."""
+        names, futures = list(self.columns), []
+        for name in names:
+            futures += client.compute(self.columns[name])
+        arrays = iter(results(client, futures))
+        return {name: _concatenated([next(arrays) for _ in range(len(self))]) for name in names}
+
+
+def parts_of(X, y, **others):
+    """Partitions of X, with those of y and of further columns beside them.
+
+    Columns that are None are left out.
+    """
+    if not is_collection(X):
+        raise TypeError(
+            f"X must be a Dask array or dataframe: got {type(X).__name__}. For rows in memory use "
+            "the estimator without Dask."
+        )
+    given = {"y": y, **{name: value for name, value in others.items() if value is not None}}
+    lengths = None
+    if isinstance(X, da.Array):
+        if X.ndim != 2:
+            raise ValueError(f"X must have two dimensions: got {X.ndim}.")
+        X = X.rechunk({1: -1}) if X.numblocks[1] > 1 else X
+        if not np.isnan(X.chunks[0]).any():
+            lengths = np.array(X.chunks[0], dtype=np.int64)
+        head = np.empty((0, X.shape[1]), dtype=X.dtype)
+    else:
+        head = X._meta
+    columns = {"X": _delayed(X)}
+    for name, value in given.items():
+        columns[name] = _delayed(_aligned(value, lengths, name))
+        if len(columns[name]) != len(columns["X"]):
+            raise ValueError(
+                f"{name} must have as many partitions as X: got {len(columns[name])}, not "
+                f"{len(columns['X'])}."
+            )
+    return Parts(columns, head, lengths)
+
+
+def checked(number, X, y, weight=None):
+    """A partition's rows as arrays: finite floats, y in two dimensions, weights not negative."""
+    try:
+        X = check_array(
+            X, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=0, input_name="X"
+        )
+        y = check_array(
+            np.asarray(y), ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="y"
+        )
+        check_length(X, y, "y")
+        if weight is not None:
+            weight = checked_weight(X, weight)
+    except ValueError as error:
+        raise ValueError(f"Partition {number}: {error}") from None
+    return X, y if y.ndim > 1 else y[:, None], weight
+
+
+def checked_weight(X, weight):
+    weight = check_array(
+        np.asarray(weight),
+        ensure_2d=False,
+        dtype=np.float64,
+        ensure_min_samples=0,
+        input_name="sample_weight",
+    )
+    check_length(X, weight, "sample_weight")
+    if (weight < 0).any():
+        raise ValueError("Negative values in sample_weight.")
+    return weight
+
+
+def check_length(X, column, name):
+    if len(column) != X.shape[0]:
+        raise ValueError(f"{name} has {len(column)} rows where X has {X.shape[0]}.")
+
+
+def by_partition(X, function, dtype, n_columns):
+    """A lazy array of what ``function(part)`` gives for the partitions of X.
+
+    One-dimensional where `n_columns` is None. Partitions without rows give none.
+    """
+    shape = () if n_columns is None else (n_columns,)
+    options = {"function": function, "empty": np.empty((0, *shape), dtype)}
+    if isinstance(X, da.Array):
+        X = X.rechunk({1: -1}) if X.numblocks[1] > 1 else X
+        cut = {"drop_axis": 1} if n_columns is None else {"chunks": (X.chunks[0], shape)}
+        meta = np.empty((0,) * (1 + len(shape)), dtype)
+        return da.map_blocks(_unless_empty, X, dtype=dtype, meta=meta, **cut, **options)
+    work = dask.delayed(_unless_empty, pure=False)
+    arrays = [
+        da.from_delayed(work(part, **options), (np.nan, *shape), dtype) for part in _delayed(X)
+    ]
+    return da.concatenate(arrays, allow_unknown_chunksizes=True)
+
+
+def _unless_empty(part, *, function, empty):
+    return function(part) if part.shape[0] else empty
+
+
+def _is_frame(X):
+    """A dataframe or a series, without importing these where X is an array."""
+    return (
+        hasattr(X, "dask")
+        and hasattr(X, "npartitions")
+        and hasattr(X, "_meta")
+        and (not isinstance(X, da.Array))
+    )
+
+
+def _aligned(column, lengths, name):
+    """Cut where X is cut, if it is known where that is."""
+    if _is_frame(column):
+        return column
+    if not isinstance(column, da.Array):
+        raise TypeError(
+            f"{name} must be a Dask array or series like X: got {type(column).__name__}."
+        )
+    if column.ndim > 1 and column.numblocks[1] > 1:
+        column = column.rechunk({1: -1})
+    if lengths is None or np.isnan(column.chunks[0]).any():
+        return column
+    if sum(column.chunks[0]) != lengths.sum():
+        raise ValueError(
+            f"Found inconsistent numbers of samples: X has {lengths.sum()} rows, {name} has "
+            f"{sum(column.chunks[0])}."
+        )
+    return column.rechunk({0: tuple(lengths.tolist())})
+
+
+def _delayed(collection):
+    return list(np.ravel(np.asarray(collection.to_delayed(), dtype=object)))
+
+
+def _concatenated(arrays):
+    if hasattr(arrays[0], "iloc"):
+        import pandas
+
+        return pandas.concat(arrays)
+    if hasattr(arrays[0], "tocsr"):
+        from scipy import sparse
+
+        return sparse.vstack(arrays, format="csr")
+    return np.concatenate(arrays)

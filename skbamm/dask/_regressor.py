@@ -1,0 +1,182 @@
+"""BilevelRegularizedRegressor on a Dask cluster: one pass of sums, then the local fit."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+
+import dask
+import numpy as np
+
+from ..estimators import BilevelRegularizedRegressor
+from ..estimators._base import fit_atomically
+from ..estimators._fold_sums import FoldSums
+from ..estimators._moments import SHIFT_ROWS, column_shift
+from ..estimators._regression_data import (
+    is_few,
+    n_repeats,
+    needs_rows,
+    position_labels,
+    summed_rows,
+)
+from ..estimators._validation import _fit_context, check_is_fitted, validate_data
+from ._client import results
+from ._estimator import DaskEstimator, with_client
+from ._parts import by_partition, checked, is_collection, parts_of
+
+# So many sums are added by one task.
+TREE = 8
+
+
+@with_client(BilevelRegularizedRegressor)
+class DaskBilevelRegularizedRegressor(DaskEstimator, BilevelRegularizedRegressor):
+    """`BilevelRegularizedRegressor` for Dask arrays and dataframes.
+
+    Every worker adds up squares and products of the rows of its partitions, by fold; the sums
+    are added in a tree, and the client learns from them. The result is that of the local
+    estimator on all rows, to rounding.
+
+    Parameters
+    ----------
+    penalty, groups, alpha, alpha_features, shrinkage, loss, cv, n_repeats, solver, alpha_bounds, \
+standard_errors, standardize, fit_intercept, positive, exact_zeros, alpha_per_target, max_iter, \
+tol, warm_start, random_state, device, verbose : see there
+        As in `BilevelRegularizedRegressor`. `loss` must be "squared_error" and `cv` an int: others
+        need the rows themselves.
+
+    client : distributed.Client or None, default=None
+        None for the default client. It is not pickled with the estimator.
+
+    Attributes
+    ----------
+    client_ : distributed.Client
+        The client that is used.
+
+    coef_, intercept_, alpha_, ... : ndarray
+        As in `BilevelRegularizedRegressor`, on the client.
+
+    Notes
+    -----
+    Up to 1000 rows, or as many as there are features, come to the client and are fitted there.
+
+    A row's fold follows from its position, so partitions must have known sizes or be counted
+    first, which is a pass of its own over y: call ``compute_chunk_sizes`` or persist the data
+    where reading them twice is slow.
+
+    Memory of a worker: a partition for each thread, and ``cv * n_features ** 2`` numbers for each
+    partition that it has summed.
+    """
+
+    @fit_atomically
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Learn the penalty, then fit the coefficients on all rows.
+
+        Parameters
+        ----------
+        X : dask array or dataframe of shape (n_samples, n_features)
+            Partitions may be uneven or empty, and their sizes unknown.
+
+        y : dask array, series or dataframe of shape (n_samples,) or (n_samples, n_targets)
+            Cut like X, or of known chunk sizes.
+
+        sample_weight : dask array or series of shape (n_samples,), default=None
+            A weight of 2 equals the row twice.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As `BilevelRegularizedRegressor.fit`, with the number of the partition; also for
+            ``loss="huber"`` and a `cv` that is not an int.
+        RuntimeError
+            When the cluster loses all workers, or when they are all paused, for 20 seconds. Work of
+            a single lost worker is done anew by others.
+        """
+        why = needs_rows(self)
+        if why:
+            raise ValueError(f"{why} needs all rows at once: use BilevelRegularizedRegressor.")
+        client = self.client_
+        parts = parts_of(X, y, weight=sample_weight).counted(client)
+        if parts.n_samples < 2:
+            raise ValueError(f"Found {parts.n_samples} rows, but a minimum of 2 is required.")
+        if is_few(self, parts.n_samples, parts.head.shape[1]):
+            rows = parts.gathered(client)
+            return super().fit(rows["X"], rows["y"], rows.get("weight"))
+        validate_data(self, parts.head, reset=True, skip_check_array=True)
+        shift = _shift(client, parts, self.fit_intercept)
+        labels = position_labels(int(self.cv), self._seed(), n_repeats(self, parts.n_samples))
+        sums = results(client, client.compute([_tree(parts, shift, labels, int(self.cv))]))[0]
+        data = summed_rows(sums, parts.n_samples, y.ndim == 1, overwrite=True)
+        self._fit(data, data.folds(), None, (X, y, sample_weight))
+        return self
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : dask array or dataframe, or whatever the local estimator takes
+            Of shape (n_samples, n_features).
+
+        Returns
+        -------
+        y : dask array of shape (n_samples,) or (n_samples, n_targets)
+            Lazy; an ndarray where X is no Dask collection.
+        """
+        check_is_fitted(self)
+        local = self.to_local()
+        if not is_collection(X):
+            return local.predict(X)
+        n_targets = len(self.coef_) if self.coef_.ndim > 1 else None
+        return by_partition(X, local.predict, np.float64, n_targets)
+
+
+def _shift(client, parts, fit_intercept):
+    """What the local estimator takes off the columns: the means of the first rows."""
+    n_parts = int(np.searchsorted(np.cumsum(parts.lengths), SHIFT_ROWS)) + 1
+    first = [
+        dask.delayed(_first_rows)(number, **columns)
+        for number, columns in list(parts.rows())[:n_parts]
+    ]
+    heads = results(client, client.compute(first))
+    X, y = (np.concatenate(arrays) for arrays in zip(*heads, strict=True))
+    return column_shift(X, y, fit_intercept)
+
+
+def _first_rows(number, X, y, weight=None):
+    X, y = (part[:SHIFT_ROWS] for part in (X, y))
+    X, y, _ = checked(number, X, y)
+    return X.toarray() if hasattr(X, "toarray") else X, y
+
+
+def _tree(parts, shift, labels, n_folds):
+    """The sums of all partitions for each repeat, as one delayed value."""
+    work, together = dask.delayed(_sums), dask.delayed(_added)
+    sums = [
+        work(number, start, labels=labels, shift=shift, n_folds=n_folds, **columns)
+        for (number, columns), start, length in zip(
+            parts.rows(), parts.starts.tolist(), parts.lengths, strict=True
+        )
+        if length
+    ]
+    while len(sums) > 1:
+        sums = [together(sums[first : first + TREE]) for first in range(0, len(sums), TREE)]
+    return sums[0]
+
+
+def _sums(number, start, X, y, weight=None, *, labels, shift, n_folds):
+    """Sums of one partition for each repeat."""
+    X, y, weight = checked(number, X, y, weight)
+    return [
+        FoldSums(shift, y.shape[1], n_folds).add(X, y, weight, fold_of(start, start + len(y)))
+        for fold_of in labels
+    ]
+
+
+def _added(several):
+    return [reduce(add, repeats) for repeats in zip(*several, strict=True)]

@@ -1,0 +1,208 @@
+"""The regressor on a cluster of two processes against the local one."""
+
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from skbamm import BilevelRegularizedRegressor
+from tests.estimators.regression_data import make_regression
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+pandas = pytest.importorskip("pandas")
+
+from skbamm.dask import DaskBilevelRegularizedRegressor  # noqa: E402
+
+N_ROWS, N_FEATURES = 1500, 6
+DATA = make_regression(N_ROWS, N_FEATURES, 2)
+NAMES = [f"{'ab'[j % 2]}__{j}" for j in range(N_FEATURES)]
+
+CHUNKS = {
+    "even": (500, 500, 500),
+    "uneven": (3, 1200, 297),
+    "empty": (0, 700, 0, 800, 0),
+    "one": (N_ROWS,),
+    "many": (100,) * 15,
+}
+
+
+def arrays(chunks=CHUNKS["even"], X=DATA.X, y=DATA.y[:, 0], weight=DATA.weight):
+    return [da.from_array(array, chunks=(chunks, *array.shape[1:])) for array in (X, y, weight)]
+
+
+def unknown(array):
+    """The same array, the sizes of its chunks being unknown."""
+    parts = [
+        da.from_delayed(part, (np.nan, *array.shape[1:]), array.dtype)
+        for part in array.to_delayed().ravel()
+    ]
+    return da.concatenate(parts, allow_unknown_chunksizes=True)
+
+
+def frames(divisions=(0, 400, 1100, N_ROWS)):
+    """A dataframe, a series and weights, of unknown lengths."""
+    frame = pandas.DataFrame(DATA.X, columns=NAMES)
+    y, weight = pandas.Series(DATA.y[:, 0], name="y"), pandas.Series(DATA.weight)
+
+    def collection(whole):
+        parts = [whole.iloc[a:b] for a, b in pairwise(divisions)]
+        return dd.from_delayed([dask.delayed(part) for part in parts], meta=whole.iloc[:0])
+
+    return collection(frame), collection(y), collection(weight)
+
+
+def assert_same_fit(found, expected, rtol=1e-10):
+    for name in ("coef_", "intercept_", "alpha_", "criterion_"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol)
+
+
+def expected_fit(**options):
+    return BilevelRegularizedRegressor(**options).fit(DATA.X, DATA.y[:, 0], DATA.weight)
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_partitions_of_any_size_give_the_local_fit(chunks, known, client):
+    given = arrays(CHUNKS[chunks])
+    given = given if known else [unknown(array) for array in given]
+    found = DaskBilevelRegularizedRegressor(client=client).fit(*given)
+    assert_same_fit(found, expected_fit())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"penalty": "l2", "groups": np.arange(N_FEATURES) % 2, "n_repeats": 2},
+        {"exact_zeros": True, "fit_intercept": False, "cv": 3},
+    ],
+    ids=str,
+)
+def test_options_mean_what_they_mean_locally(options, client):
+    found = DaskBilevelRegularizedRegressor(client=client, **options).fit(*arrays())
+    assert_same_fit(found, expected_fit(**options))
+
+
+def test_dataframes_come_with_their_names(client):
+    X, y, weight = frames()
+    found = DaskBilevelRegularizedRegressor(groups="prefix", client=client).fit(X, y, weight)
+    expected = BilevelRegularizedRegressor(groups="prefix").fit(
+        pandas.DataFrame(DATA.X, columns=NAMES), DATA.y[:, 0], DATA.weight
+    )
+    assert_same_fit(found, expected)
+    assert list(found.feature_names_in_) == NAMES
+    prediction = found.predict(X)
+    assert isinstance(prediction, da.Array)
+    np.testing.assert_allclose(prediction.compute(), DATA.X @ expected.coef_ + expected.intercept_)
+
+
+@pytest.mark.parametrize("options", [{}, {"alpha_per_target": True}], ids=str)
+def test_several_targets(options, client):
+    X, y, weight = arrays(y=DATA.y)
+    found = DaskBilevelRegularizedRegressor(client=client, **options).fit(X, y, weight)
+    expected = BilevelRegularizedRegressor(**options).fit(DATA.X, DATA.y, DATA.weight)
+    assert_same_fit(found, expected)
+    prediction = found.predict(X)
+    assert prediction.shape == (N_ROWS, 2)
+    np.testing.assert_allclose(prediction.compute(), expected.predict(DATA.X))
+
+
+def test_arrays_may_be_cut_in_other_ways(client):
+    X = da.from_array(DATA.X, chunks=(400, 2))
+    y = da.from_array(DATA.y[:, 0], chunks=700)
+    found = DaskBilevelRegularizedRegressor(client=client).fit(X, y)
+    expected = BilevelRegularizedRegressor().fit(DATA.X, DATA.y[:, 0])
+    assert_same_fit(found, expected)
+    np.testing.assert_allclose(found.predict(X).compute(), expected.predict(DATA.X))
+
+
+def test_sparse_partitions(client):
+    X = DATA.X * (np.abs(DATA.X) > 1)
+    parts = [
+        da.from_delayed(dask.delayed(sparse.csr_matrix(X[rows])), (750, N_FEATURES), float)
+        for rows in (slice(750), slice(750, None))
+    ]
+    y = da.from_array(DATA.y[:, 0], chunks=750)
+    found = DaskBilevelRegularizedRegressor(client=client).fit(da.concatenate(parts), y)
+    assert_same_fit(found, BilevelRegularizedRegressor().fit(sparse.csr_matrix(X), DATA.y[:, 0]))
+
+
+def test_few_rows_are_fitted_on_the_client(client):
+    X, y, weight = arrays((0, 20, 10), DATA.X[:30], DATA.y[:30, 0], DATA.weight[:30])
+    found = DaskBilevelRegularizedRegressor(client=client).fit(X, y, weight)
+    expected = BilevelRegularizedRegressor().fit(DATA.X[:30], DATA.y[:30, 0], DATA.weight[:30])
+    assert_same_fit(found, expected, rtol=0)
+
+
+def test_few_rows_of_dataframes_keep_their_names(client):
+    X, y, _ = frames((0, 0, 30))
+    found = DaskBilevelRegularizedRegressor(client=client).fit(X, y)
+    assert list(found.feature_names_in_) == NAMES
+
+
+def test_predictions_are_lazy_and_aligned(client):
+    model = DaskBilevelRegularizedRegressor(client=client).fit(*arrays())
+    X = arrays(CHUNKS["empty"])[0]
+    prediction = model.predict(X)
+    assert prediction.chunks == (CHUNKS["empty"],)
+    np.testing.assert_allclose(prediction.compute(), model.to_local().predict(DATA.X))
+    np.testing.assert_allclose(model.predict(DATA.X), prediction.compute())
+
+
+def test_to_local_needs_no_dask(client):
+    model = DaskBilevelRegularizedRegressor("l2", client=client).fit(*arrays())
+    local = model.to_local()
+    assert type(local) is BilevelRegularizedRegressor and local.penalty == "l2"
+    assert_same_fit(local, model, rtol=0)
+    unfitted = DaskBilevelRegularizedRegressor("l2").to_local()
+    with pytest.raises(NotFittedError):
+        unfitted.predict(DATA.X)
+
+
+def test_the_client_does_not_travel(client):
+    model = DaskBilevelRegularizedRegressor(client=client).fit(*arrays())
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy.client is None and model.client is client
+    assert_same_fit(copy, model, rtol=0)
+    twin = clone(model)
+    assert twin.client is client and not hasattr(twin, "coef_")
+
+
+def test_the_default_client_is_used(client):
+    assert DaskBilevelRegularizedRegressor().client_ is client
+
+
+BAD = [
+    (lambda X, y, w: (DATA.X, y), TypeError, "X must be a Dask array or dataframe"),
+    (lambda X, y, w: (X, DATA.y[:, 0]), TypeError, "y must be a Dask array"),
+    (lambda X, y, w: (X, y[:-1]), ValueError, "inconsistent numbers of samples"),
+    (lambda X, y, w: (X[:, 0], y), ValueError, "two dimensions"),
+    (lambda X, y, w: (unknown(X), unknown(y[:1400])), ValueError, "Partition 2: y has 400 rows"),
+    (lambda X, y, w: (unknown(X), unknown(y[:900])), ValueError, "as many partitions"),
+    (lambda X, y, w: (X, y, -w), ValueError, r"Partition \d: Negative values"),
+    (lambda X, y, w: (X, y, 0 * w), ValueError, "must not be all zero"),
+    (lambda X, y, w: (da.where(X > 2, np.nan, X), y), ValueError, r"Partition \d: .*NaN"),
+    (lambda X, y, w: (X[:0], y[:0]), ValueError, "minimum of 2"),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "message"), BAD, ids=[bad[2] for bad in BAD])
+def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
+    model = DaskBilevelRegularizedRegressor(client=client).fit(*arrays())
+    before = dict(vars(model))
+    with pytest.raises(kind, match=message):
+        model.fit(*change(*arrays()))
+    assert vars(model) == before
+
+
+@pytest.mark.parametrize(
+    "options", [{"loss": "huber"}, {"cv": [(range(9), range(9, 20))]}], ids=str
+)
+def test_options_that_need_rows_are_refused(options, client):
+    with pytest.raises(ValueError, match="needs all rows at once"):
+        DaskBilevelRegularizedRegressor(client=client, **options).fit(*arrays())
