@@ -10,6 +10,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -18,19 +19,17 @@ from ..solvers import SOLVERS, Solver, Status
 from ._validation import Interval, StrOptions, level_of_caller
 
 _SENTENCES = {
-    Status.CONVERGED: (
-        "converged after {n_iter} iterations (residual {residual:.1e} <= tol={tol:.1e})"
-    ),
-    Status.MAX_ITER: "stopped at max_iter={n_iter} with residual {residual:.1e} > tol={tol:.1e}",
+    Status.CONVERGED: ("converged after {n_iter} iterations ({residual} <= tol={tol:.1e})"),
+    Status.MAX_ITER: "stopped at max_iter={n_iter} with {residual} > tol={tol:.1e}",
     Status.STALLED: (
         "stopped after {n_iter} iterations: no further decrease at working precision "
-        "(residual {residual:.1e}, tol={tol:.1e})"
+        "({residual}, tol={tol:.1e})"
     ),
     Status.UNDETERMINED: (
         "stopped after {n_iter} iterations: the training loss leaves coefficients undetermined, "
-        "which this solver cannot take (residual {residual:.1e}, tol={tol:.1e})"
+        "which this solver cannot take ({residual}, tol={tol:.1e})"
     ),
-    Status.STOPPED: "stopped on request after {n_iter} iterations (residual {residual:.1e})",
+    Status.STOPPED: "stopped on request after {n_iter} iterations ({residual})",
     Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
     Status.FROZEN: "evaluated at the start only: nothing was learned",
 }
@@ -61,7 +60,7 @@ def torch_session():
         yield
 
 
-class BilevelEstimator(BaseEstimator):
+class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
     """Options and endings that the estimators have in common."""
 
     _doc_link_module = "skbamm"
@@ -128,29 +127,11 @@ class BilevelEstimator(BaseEstimator):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _printer(self):
-        """Progress lines for ``verbose``: every 10th iteration at 1, every one above."""
-        if not self.verbose:
-            return None
-        every = 10 if int(self.verbose) == 1 else 1
-        name = type(self).__name__
-        best = np.inf
-
-        def report(state, row):
-            nonlocal best
-            best = min(best, float(row["criterion"].min()))
-            if state.iteration % every == 0 or state.iteration == 1:
-                residual = float(row["residual"].max())
-                known = f", residual {residual:.1e}" if np.isfinite(residual) else ""
-                print(f"[{name}] iteration {state.iteration}: best criterion {best:.6g}{known}")
-            return False
-
-        return report
-
     def _describe(self, solution, residual):
         """`status_` in a sentence; warns where the run did not get there."""
+        known = f"residual {residual:.1e}" if np.isfinite(residual) else "residual not known yet"
         sentence = _SENTENCES[solution.status].format(
-            n_iter=solution.n_iter, residual=residual, tol=self.tol
+            n_iter=solution.n_iter, residual=known, tol=self.tol
         )
         if solution.status in (Status.MAX_ITER, Status.DIVERGED, Status.UNDETERMINED):
             warnings.warn(

@@ -15,6 +15,7 @@ from ._base import BilevelEstimator, fit_atomically, torch_session
 from ._final_estimator import check_final_estimator, final_estimator_has, fit_final_estimator
 from ._label_input import label_positions, label_rows
 from ._label_report import LabelRecord, row_index
+from ._progress import Progress, attributes_after
 from ._validation import (
     HasMethods,
     Interval,
@@ -23,6 +24,9 @@ from ._validation import (
     check_is_fitted,
     validate_data,
 )
+
+# What ``weighting="adaptive"`` learns.
+NUMBERS = ["threshold", "slope", "log alpha", "log clean weight", "log sharpness"]
 
 
 def _weighs_others(estimator):
@@ -146,6 +150,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         The learned numbers: a, b and the logarithms of ridge strength, clean weight and
         sharpness; the free logits with ``weighting="sample"``.
 
+    hyper_names_ : list of str
+        What each entry of `hyper_` is.
+
     criterion_, initial_criterion_ : float
         Held-out loss that the numbers were learned by, at the end and at the start. A little
         optimistic: models behind the evidence share clean rows with the folds.
@@ -164,7 +171,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Number of evaluations: the start's, and one for each iteration.
 
     history_ : History
-        Records of the run.
+        Records of the run; residuals in the unit of `tol`.
 
     status_ : str
         Why the run ended, in a sentence.
@@ -303,12 +310,18 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             check_final_estimator(self.final_estimator)
         index = row_index(X)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
-        with torch_session():
-            learned, linear = self._learn(rows)
+
+        def attributes(learned, linear):
+            return attributes_after(
+                self, lambda fitted: fitted._store(rows, learned, linear, index)
+            )
+
+        with torch_session(), Progress(self, X, y, sample_weight, n_stages=2) as progress:
+            learned, linear = self._learn(rows, progress, attributes)
             self._store(rows, learned, linear, index)
         return self
 
-    def _learn(self, rows):
+    def _learn(self, rows, progress, attributes):
         """What was learned of the rows, and the coefficients and intercepts of the last fit."""
         from ._label_fit import extend, fit_all
         from ._label_rows import Standardizer, make_label_folds
@@ -325,23 +338,29 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             search = TrustSearch(rows, folds, standardizer, device)
         else:
             search = TrustSearch(rows.take(sample), folds.take(sample), standardizer, device)
-        learned = (learn_adaptive if adaptive else learn_free)(
-            search,
-            self.solver,
-            alpha=self.alpha,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            relabel=self.relabel,
-            callback=self._printer(),
-            initial_hyper=getattr(self, "hyper_", None) if self.warm_start else None,
-        )
-        labelled = search.softmax
-        if sample is not None:
-            labelled = standardizer.labelled(rows, device)
-            learned = extend(learned, sample, rows, labelled, alpha=self.alpha)
-        # LogisticRegression minimises the same, but its tolerance cannot keep the promise that
-        # a weight of 2 equals the row twice to 1e-7; and it would start from zero.
-        return learned, standardizer.raw(fit_all(rows, labelled, learned))
+
+        def finish(learned):
+            labelled = search.softmax
+            if sample is not None:
+                labelled = standardizer.labelled(rows, device)
+                learned = extend(learned, sample, rows, labelled, alpha=self.alpha)
+            # LogisticRegression minimises the same, but its tolerance cannot keep the promise that
+            # a weight of 2 equals the row twice to 1e-7; and it would start from zero.
+            return learned, standardizer.raw(fit_all(rows, labelled, learned))
+
+        with progress.stage("learn weights", self.max_iter) as stage:
+            learned = (learn_adaptive if adaptive else learn_free)(
+                search,
+                self.solver,
+                alpha=self.alpha,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                relabel=self.relabel,
+                watch=stage.watch(lambda learned: attributes(*finish(learned))),
+                initial_hyper=getattr(self, "hyper_", None) if self.warm_start else None,
+            )
+        with progress.stage("last fit"):
+            return finish(learned)
 
     def _store(self, rows, learned, linear, index):
         trust = np.ones(len(rows.labels))
@@ -350,6 +369,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.alpha_ = learned.ridge
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
+        is_free = self.weighting == "sample" and len(rows.noisy) > 0
+        self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy] if is_free else [*NUMBERS]
         self.sample_weight_ = trust[: rows.n_given]
         self.noise_rate_ = _noise_rate(rows, trust, rows.noisy)
         self.class_noise_rate_ = np.array(
@@ -364,7 +385,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.residual_ = learned.unit * _scalar(solution.residual)
         self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
-        self.history_ = solution.history.candidate(0)
+        self.history_ = learned.history
         given = slice(rows.n_given)
         self.label_record_ = LabelRecord(
             index,

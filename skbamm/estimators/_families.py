@@ -67,6 +67,12 @@ class PenalizedFeatures:
     def log_fixed(self):
         return np.log(np.where(self.learned, 1.0, self.strength))
 
+    def named(self, what, groups, indicators):
+        """Names of learned numbers that belong to groups, or to all features."""
+        if len(indicators) == 1:
+            return [what]
+        return [f"{what}[{groups[self.group[row.argmax()]]}]" for row in indicators]
+
     def indicators(self, among, separate):
         """1 where a feature is in a group, for groups with features `among` these.
 
@@ -129,6 +135,15 @@ class LinearFamily:
     def strengths(self):
         """Where `hyper` holds log strengths."""
         return slice(0, len(self._strengths))
+
+    def names(self, groups):
+        """What each learned number is, given the names of all groups."""
+        named = self.features.named
+        return [
+            *named("log alpha", groups, self._strengths),
+            *(f"slope[{number}]" for number in range(len(self._terms))),
+            *named("power", groups, self._powers),
+        ]
 
     def bounds(self):
         rows = [self.features.log_bounds] * len(self._strengths)
@@ -219,6 +234,7 @@ class AdaptiveFamily:
         shared = features.grouped and 1 < len(groups) < features.learned.sum()
         self._groups = groups if pooled and shared else None
         terms = [features.descriptions] if described else []
+        self._n_slopes = len(features.descriptions) if described else 0
         if deviating and features.grouped and len(groups) > 1:
             terms.append(groups)
         self._terms = np.vstack([np.zeros((0, len(features.group))), *terms])
@@ -230,6 +246,14 @@ class AdaptiveFamily:
     @property
     def strengths(self):
         return slice(1, 2)
+
+    def names(self, groups):
+        names = ["log pilot alpha", "log alpha", "exponent"]
+        if self._groups is not None:
+            names.append("group share")
+        deviations = self._terms[self._n_slopes :]
+        names += [f"slope[{number}]" for number in range(self._n_slopes)]
+        return names + self.features.named("log deviation", groups, deviations)
 
     def bounds(self):
         rows = [self.features.log_bounds] * 2 + [EXPONENT_BOUNDS]

@@ -30,6 +30,10 @@ class FeatureGroups:
     def __len__(self):
         return len(self.names)
 
+    def columns(self):
+        """Positions of the columns of each group."""
+        return {name: np.flatnonzero(self.index == k) for k, name in enumerate(self.names)}
+
     def geometric_means(self, alpha):
         """Geometric mean of the features' strengths in each group; 0 where unpenalized."""
         with np.errstate(divide="ignore"):

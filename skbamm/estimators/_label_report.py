@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 
-import narwhals as nw
 import numpy as np
+
+from .._tables import as_table, dataframe_kind, native_index
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,7 @@ class RowIndex:
 
 def row_index(X) -> RowIndex:
     """Of the X of a fit."""
-    frame = nw.from_native(X, pass_through=True, eager_only=True)
-    if not isinstance(frame, nw.DataFrame):
-        return RowIndex()
-    native = nw.to_native(frame)
-    labels = np.asarray(native.index) if frame.implementation.is_pandas() else None
-    return RowIndex(labels, str(frame.implementation.value))
+    return RowIndex(native_index(X), dataframe_kind(X))
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,4 @@ class LabelRecord:
             "weight": weight.copy(),
             "is_issue": self.is_issue(weight, noise_rate),
         }
-        backend = self.index.backend or ("pandas" if find_spec("pandas") else "")
-        if not backend:
-            return columns
-        return nw.to_native(nw.from_dict(columns, backend=backend))
+        return as_table(columns, self.index.backend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -77,6 +78,10 @@ class LearnedTrust:
     model: EvidenceModel | None = None
     targets: torch.Tensor | None = None
     unit: float = 1.0
+
+    @property
+    def history(self):
+        return _reported(self.solution.history, self.unit)
 
 
 class TrustSearch:
@@ -162,7 +167,7 @@ class TrustSearch:
 
 
 def learn_adaptive(
-    search, solver, *, alpha, max_iter, tol, relabel=False, callback=None, initial_hyper=None
+    search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
 ):
     """Trust as a learned function of evidence."""
     rows, folds = search.rows, search.folds
@@ -221,25 +226,34 @@ def learn_adaptive(
     bilevel = problem.problem(
         search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
     )
-    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=callback)
-    hyper = solution.hyper[0]
-    trust = to_numpy(weighting.trust(solution.hyper)[0])
-    clean_weight = float(hyper[3].exp())
-    training = np.full(len(rows.labels), clean_weight)
-    training[rows.noisy] = trust + weighting.relabel * (1 - trust)
-    return LearnedTrust(
-        trust=trust,
-        ridge=float(hyper[2].exp()),
-        clean_weight=clean_weight,
-        hyper=to_numpy(hyper),
-        predictions=evidence.predictions,
-        solution=solution,
-        params=solution.params,
-        training=training,
-        model=evidence.model,
-        targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
-        unit=unit,
-    )
+
+    def conclude(solution):
+        hyper = solution.hyper[0]
+        trust = to_numpy(weighting.trust(solution.hyper)[0])
+        clean_weight = float(hyper[3].exp())
+        training = np.full(len(rows.labels), clean_weight)
+        training[rows.noisy] = trust + weighting.relabel * (1 - trust)
+        return LearnedTrust(
+            trust=trust,
+            ridge=float(hyper[2].exp()),
+            clean_weight=clean_weight,
+            hyper=to_numpy(hyper),
+            predictions=evidence.predictions,
+            solution=solution,
+            params=solution.params,
+            training=training,
+            model=evidence.model,
+            targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
+            unit=unit,
+        )
+
+    watch = watch and watch.through(conclude, partial(_reported, unit=unit))
+    return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
+
+
+def _reported(history, unit):
+    """A run's history in the unit of `tol`."""
+    return history.candidate(0).in_units(unit)
 
 
 def _error_over_folds(losses):
@@ -259,15 +273,13 @@ def _sharpness_and_error(search, params):
 
 
 def learn_free(
-    search, solver, *, alpha, max_iter, tol, relabel=False, callback=None, initial_hyper=None
+    search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
 ):
     """One free weight for each noisy row, as published."""
     rows, folds = search.rows, search.folds
     if len(rows.noisy) == 0:
         # No weight to learn: a plain fit with a learned ridge.
-        return learn_adaptive(
-            search, solver, alpha=alpha, max_iter=max_iter, tol=tol, callback=callback
-        )
+        return learn_adaptive(search, solver, alpha=alpha, max_iter=max_iter, tol=tol, watch=watch)
     has_clean = bool(rows.is_clean.any())
     noisy = search.positions(rows.noisy)
     ridge = FREE_RIDGE if alpha == "learn" else max(alpha, LEAST_RIDGE)
@@ -296,23 +308,27 @@ def learn_free(
     bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
     # Each of n free weights has a gradient of the order 1 / n.
     unit = np.sqrt(len(noisy))
-    solution = solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=callback)
-    trust = weighting.trust(solution.hyper)[0]
-    training = np.ones(len(rows.labels))
-    training[rows.noisy] = to_numpy(trust)
-    # The fit of the run itself is no model to keep: it saw the judging rows (averaging), and
-    # its ridge is next to none. Cross-fitted ones choose the ridge of the last fit.
-    base = search.tensor(folds.unseen * rows.weight)
-    weights = base.index_copy(1, noisy, base[:, noisy] * trust)
-    params, _, _, strength = pilot_path(search, weights, NOISY_PATH)
-    return LearnedTrust(
-        trust=to_numpy(trust),
-        ridge=strength if alpha == "learn" else max(alpha, LEAST_RIDGE),
-        clean_weight=1.0,
-        hyper=to_numpy(solution.hyper[0]),
-        predictions=np.exp(log_softmax(search.cross_fitted(params))),
-        solution=solution,
-        params=params,
-        training=training,
-        unit=float(unit),
-    )
+
+    def conclude(solution):
+        trust = weighting.trust(solution.hyper)[0]
+        training = np.ones(len(rows.labels))
+        training[rows.noisy] = to_numpy(trust)
+        # The fit of the run itself is no model to keep: it saw the judging rows (averaging), and
+        # its ridge is next to none. Cross-fitted ones choose the ridge of the last fit.
+        base = search.tensor(folds.unseen * rows.weight)
+        weights = base.index_copy(1, noisy, base[:, noisy] * trust)
+        params, _, _, strength = pilot_path(search, weights, NOISY_PATH)
+        return LearnedTrust(
+            trust=to_numpy(trust),
+            ridge=strength if alpha == "learn" else max(alpha, LEAST_RIDGE),
+            clean_weight=1.0,
+            hyper=to_numpy(solution.hyper[0]),
+            predictions=np.exp(log_softmax(search.cross_fitted(params))),
+            solution=solution,
+            params=params,
+            training=training,
+            unit=float(unit),
+        )
+
+    watch = watch and watch.through(conclude, partial(_reported, unit=unit))
+    return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))

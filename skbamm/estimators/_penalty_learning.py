@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..solvers import History
 from ._folds import Folds, position_folds
 from ._shrinkage import choose_shrinkage, effective
 from ._tensors import to_numpy
@@ -28,6 +29,9 @@ class LearnedPenalty:
     alpha, power : ndarray of shape (n_features,)
     hyper : ndarray of shape (n_hyper,)
         Mean over the repeats, as `exponents`, `group_share` and the criteria.
+    hyper_names : list of str
+    history : History
+        Of the first repeat, its `hyper` in the form of this one.
     exponents : ndarray of shape (n_exponents,)
     group_share, criterion, initial_criterion, shrinkage : float
     first : Learned
@@ -39,6 +43,8 @@ class LearnedPenalty:
     alpha: np.ndarray
     power: np.ndarray
     hyper: np.ndarray
+    hyper_names: list
+    history: History
     exponents: np.ndarray
     group_share: float
     criterion: float
@@ -47,7 +53,20 @@ class LearnedPenalty:
     first: Any
 
 
-def learn_penalty(data, repeats, validation, options, solver, *, start, exact_zeros, **run):
+def learn_penalty(
+    data,
+    repeats,
+    validation,
+    options,
+    solver,
+    *,
+    start,
+    exact_zeros,
+    progress,
+    attributes=None,
+    max_iter,
+    **run,
+):
     """Learn on the folds and refit.
 
     Parameters
@@ -60,6 +79,10 @@ def learn_penalty(data, repeats, validation, options, solver, *, start, exact_ze
     start : ndarray or None
         Numbers learned before, to start from as well.
     exact_zeros : bool
+    progress : Progress
+    attributes : callable or None
+        ``attributes(learned)`` returns an estimator's attributes, for callbacks.
+    max_iter : int
     **run
         Passed to `PenaltySearch.best`.
 
@@ -67,62 +90,136 @@ def learn_penalty(data, repeats, validation, options, solver, *, start, exact_ze
     -------
     learned : LearnedPenalty
     """
-    search, shrinkage, embedding = _first_search(data, repeats[0], validation, options, solver, run)
-    family = search.family
-    if start is not None:
-        known = len(start) == len(embedding)
-        start = np.linalg.pinv(embedding) @ start if known else None
-    found = [search.best(solver, shrinkage=shrinkage, start=start, **run)]
-    # What is reported of a run is that of the first one.
-    run = {**run, "callback": None, "start": to_numpy(found[0].hyper[0]), "only": True}
-    for folds in repeats[1:] if family.n_hyper else []:
-        again = options.search(data, folds, validation, shrinkage)
-        found.append(again.best(solver, shrinkage=shrinkage, **run))
-    log_weights = torch.stack([one.log_weights for one in found]).mean(0)
-    hyper = np.mean([to_numpy(one.hyper[0]) for one in found], axis=0)
-    return LearnedPenalty(
-        **search.refit(found[0], log_weights, exact_zeros=exact_zeros),
-        hyper=embedding @ hyper,
-        exponents=hyper[family.exponents].copy(),
-        group_share=float(hyper[family.shares].sum()),
-        criterion=float(np.mean([one.criterion for one in found])),
-        initial_criterion=float(np.mean([one.initial_criterion for one in found])),
-        shrinkage=float(shrinkage),
-        first=found[0],
+    search, outcome = _first_search(
+        data, repeats[0], validation, options, solver, progress, {"max_iter": max_iter, **run}
     )
+    if progress.stopped and max_iter and search.family.n_hyper:
+        progress.leave_out("a run of iterations")
+        max_iter = 0
+    start = outcome.learned_from(start)
+    found: list = []
+    for number, folds in enumerate(repeats if search.family.n_hyper else repeats[:1]):
+        if found:
+            if progress.stopped:
+                progress.leave_out(f"{len(repeats) - number} of {len(repeats)} repeats")
+                break
+            search = options.search(data, folds, validation, outcome.shrinkage)
+            start = to_numpy(found[0].hyper[0])
+        with progress.stage("learn penalty", max_iter) as stage:
+            # What is printed and reported of a run is that of the first one.
+            watch = stage.watch(attributes, verbose=not found)
+            if watch is not None:
+                watch = watch.through(outcome.with_one_more(found, exact_zeros), outcome.history)
+            one = search.best(
+                solver,
+                shrinkage=outcome.shrinkage,
+                watch=watch,
+                max_iter=max_iter,
+                start=start,
+                only=bool(found),
+                **run,
+            )
+        found.append(one)
+    with progress.stage("last fit"):
+        return outcome.of(found, exact_zeros)
 
 
-def _first_search(data, folds, validation, options, solver, run):
-    """The search on the first folds, and its shrinkage: chosen where that is left open.
+@dataclass(frozen=True)
+class _Outcome:
+    """From searches to what is reported of them.
+
+    Attributes
+    ----------
+    search : PenaltySearch
+        The first.
+    shrinkage : float
+    names : list of str
+        Of what is reported.
+    embedding : ndarray of shape (n_reported, n_hyper)
+        From what is learned to what is reported: that has the same shape whatever was chosen.
+    """
+
+    search: Any
+    shrinkage: float
+    names: list
+    embedding: np.ndarray
+
+    def learned_from(self, reported):
+        """What to start from, given what was reported before; None where that does not fit."""
+        if reported is None or len(reported) != len(self.embedding):
+            return None
+        return np.linalg.pinv(self.embedding) @ reported
+
+    def history(self, history):
+        return history.with_hyper(lambda values: values @ self.embedding.T)
+
+    def with_one_more(self, found, exact_zeros):
+        """A function of a further `Learned`."""
+        return lambda learned: self.of([*found, learned], exact_zeros)
+
+    def of(self, found, exact_zeros):
+        """The refit with the mean of what was found on each assignment of rows to folds."""
+        family = self.search.family
+        log_weights = torch.stack([one.log_weights for one in found]).mean(0)
+        hyper = np.mean([to_numpy(one.hyper[0]) for one in found], axis=0)
+        return LearnedPenalty(
+            **self.search.refit(found[0], log_weights, exact_zeros=exact_zeros),
+            hyper=self.embedding @ hyper,
+            hyper_names=self.names,
+            history=self.history(found[0].history),
+            exponents=hyper[family.exponents].copy(),
+            group_share=float(hyper[family.shares].sum()),
+            criterion=float(np.mean([one.criterion for one in found])),
+            initial_criterion=float(np.mean([one.initial_criterion for one in found])),
+            shrinkage=float(self.shrinkage),
+            first=found[0],
+        )
+
+
+def _first_search(data, folds, validation, options, solver, progress, run):
+    """The search on the first folds, its shrinkage chosen where that is left open.
 
     Returns
     -------
     search : PenaltySearch
-    shrinkage : float
-    embedding : ndarray of shape (n_reported, n_hyper)
-        From what is learned to what is reported: that has the same shape whatever was chosen.
+    outcome : _Outcome
     """
     shrinkage = 0.0 if options.shrinkage == "auto" else effective(options.shrinkage)
     search = options.search(data, folds, validation, shrinkage)
+    names = search.family.names(options.groups.names)
+    same = np.eye(search.family.n_hyper)
     if options.shrinkage != "auto" or not search.family.n_deviations:
-        return search, shrinkage, np.eye(search.family.n_hyper)
+        return search, _Outcome(search, shrinkage, names, same)
+
+    shrinkage = np.inf
+    if progress.stopped:
+        progress.leave_out("the choice of a shrinkage")
+    else:
+        shrinkage = _chosen(search.family, data, folds, validation, options, solver, progress, run)
+    if np.isfinite(shrinkage):
+        return search, _Outcome(search, shrinkage, names, same)
+    embedding = search.family.from_common()
+    search = options.search(data, folds, validation, shrinkage)
+    return search, _Outcome(search, shrinkage, names, embedding)
+
+
+def _chosen(family, data, folds, validation, options, solver, progress, run):
+    """The shrinkage that nested cross-validation chooses."""
 
     def make_search(part, candidate):
         return options.search(data, part, validation, candidate)
 
     max_iter = run["max_iter"]
-    shrinkage = choose_shrinkage(
-        _nested(folds, validation),
-        make_search,
-        solver,
-        max_iter=max_iter if search.family.is_square else min(max_iter, NESTED_MAX_ITER),
-        tol=run["tol"],
-        standard_errors=run["standard_errors"],
-    )
-    if np.isfinite(shrinkage):
-        return search, shrinkage, np.eye(search.family.n_hyper)
-    embedding = search.family.from_common()
-    return options.search(data, folds, validation, shrinkage), shrinkage, embedding
+    pairs = _nested(folds, validation)
+    with progress.stage("choose shrinkage", len(pairs)) as stage:
+        return choose_shrinkage(
+            stage.each(pairs, what="fold"),
+            make_search,
+            solver,
+            max_iter=max_iter if family.is_square else min(max_iter, NESTED_MAX_ITER),
+            tol=run["tol"],
+            standard_errors=run["standard_errors"],
+        )
 
 
 def _nested(folds, validation):

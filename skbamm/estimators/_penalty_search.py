@@ -68,7 +68,7 @@ class Learned:
 
     @property
     def history(self):
-        return self.solution.history.candidate(0)
+        return _reported(self.solution.history, self.initial_criterion)
 
     @property
     def residual(self):
@@ -84,6 +84,12 @@ class Learned:
             return 0.0
         # In the unit of `tol`: beside the best global fit's error.
         return float(values[0]) / max(self.initial_criterion, TINY)
+
+
+def _reported(history, ceiling):
+    """A run's history in the unit of `tol`; its start also knows the best global fit's error."""
+    history = history.candidate(0).in_units(1 / max(ceiling, TINY))
+    return replace(history, start={**history.start, "baseline": np.asarray(ceiling)})
 
 
 class PenaltySearch:
@@ -111,7 +117,7 @@ class PenaltySearch:
         tol,
         standard_errors=0.0,
         shrinkage=0.0,
-        callback=None,
+        watch=None,
         start=None,
         only=False,
     ):
@@ -120,9 +126,11 @@ class PenaltySearch:
         Parameters
         ----------
         solver : str or Solver
-        max_iter, tol, callback
+        max_iter, tol
             As for `solve`; `tol` beside the best global fit's error.
         standard_errors, shrinkage : float
+        watch : Watch or None
+            Gets a `Learned` as what was found so far.
         start : ndarray of shape (n_hyper,) or None
             A further point to start from, before the family's own.
         only : bool
@@ -140,24 +148,28 @@ class PenaltySearch:
             starts = given if only else torch.cat([given, starts])
         starts = self._best_start(problem, starts)
         bilevel = self._bilevel(problem, starts, shrinkage, ceiling)
-        unit = max(ceiling, TINY)
+
+        def conclude(solution):
+            hyper, params = solution.hyper, solution.params
+            if not float(solution.criterion[0]) < ceiling * (1 - PREFERENCE):
+                hyper, params = common, problem.solve_lower(common, params)
+            # Two folds have no standard error to speak of.
+            if self._strengthens and standard_errors > 0 and self.design.train.n_folds > 2:
+                strengths = self.family.strengths
+                hyper, params = _strengthen(
+                    bilevel, self.upper, strengths, hyper, params, ceiling, standard_errors
+                )
+            criterion = float(self.upper.value(hyper, params)[0])
+            return Learned(hyper, params, problem, criterion, ceiling, solution)
+
         solution = solve(
             bilevel,
             solver,
             max_iter=max_iter if self.family.n_hyper else 0,
-            tol=tol * unit,
-            callback=callback,
+            tol=tol * max(ceiling, TINY),
+            callback=watch and watch.through(conclude, lambda history: _reported(history, ceiling)),
         )
-        hyper, params = solution.hyper, solution.params
-        if not float(solution.criterion[0]) < ceiling * (1 - PREFERENCE):
-            hyper, params = common, problem.solve_lower(common, params)
-        # Two folds have no standard error to speak of.
-        if self._strengthens and standard_errors > 0 and self.design.train.n_folds > 2:
-            hyper, params = _strengthen(
-                bilevel, self.upper, self.family.strengths, hyper, params, ceiling, standard_errors
-            )
-        criterion = float(self.upper.value(hyper, params)[0])
-        return Learned(hyper, params, problem, criterion, ceiling, solution)
+        return conclude(solution)
 
     def _best_start(self, problem, starts):
         """Following the best one does as well as following several."""

@@ -10,8 +10,10 @@ import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
 
+from .._tables import dataframe_kind
 from ._base import BilevelEstimator, fit_atomically
 from ._folds import Folds, make_folds
+from ._progress import Progress, attributes_after
 from ._regression_input import regression_rows, validation_rows
 from ._validation import (
     Interval,
@@ -165,6 +167,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     power_ : ndarray of shape (n_features,) or (n_targets, n_features)
         Power of each feature's penalty: 2 for ridge and "adaptive", 1 for "l1".
 
+    groups_ : dict of name to ndarray of int
+        Columns of each group; all of them in "all" where none were given.
+
     support_ : ndarray of bool of shape (n_features,)
         Features with a coefficient that is not zero, for any target.
 
@@ -183,6 +188,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         strength, log strength, exponent and (with groups) share; else the groups' log
         strengths; then slopes of descriptions and deviations of groups, or powers.
 
+    hyper_names_ : list of str
+        What each entry of `hyper_` is.
+
     criterion_, initial_criterion_ : float or ndarray of shape (n_targets,)
         Held-out error (mean `loss`, in units of the variance of y) of the learned penalty
         and of the best fit with one strength for all features (ridge, or the lasso with "l1"
@@ -196,7 +204,11 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         Number of evaluations: the start's, and one for each iteration.
 
     history_ : History or list of History
-        Records of the chosen run.
+        Records of the chosen run; residuals in the unit of `tol`.
+
+    dataframe_ : str
+        Kind of dataframe that X was in `fit` ("pandas", "polars", ...), "" for none. Tables that
+        tell of the fit are of that kind.
 
     status_ : str
         Why the run ended, in a sentence.
@@ -351,18 +363,36 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         """
         from ._penalty_options import penalty_options
 
+        self.dataframe_ = dataframe_kind(X)
         data = regression_rows(self, X, y, sample_weight)
         validation = validation_rows(self, data, X_val, y_val, sample_weight_val)
         repeats = self._repeats(data, validation, self._split_params(params))
         options = penalty_options(self, data.X.shape[1])
         targets = range(data.y.shape[1]) if self.alpha_per_target else [slice(None)]
-        learned = [
-            self._learn(
-                data.target(t), repeats, validation and validation.target(t), options, number
-            )
-            for number, t in enumerate(targets)
-        ]
-        self._store(learned, options.groups, single_target=data.single_target)
+        # At most the choice of a shrinkage, a run for each repeat, and the last fit.
+        n_stages = len(targets) * (len(repeats) + 2)
+
+        def store(estimator, learned):
+            estimator._store(learned, options.groups, progress, single_target=data.single_target)
+
+        def attributes(learned):
+            return attributes_after(self, lambda fitted: store(fitted, [learned]))
+
+        with Progress(self, X, y, sample_weight, n_stages) as progress:
+            learned = [
+                self._learn(
+                    data.target(t),
+                    repeats,
+                    validation and validation.target(t),
+                    options,
+                    number,
+                    progress=progress,
+                    # There is no model before every target has its penalty.
+                    attributes=attributes if len(targets) == 1 else None,
+                )
+                for number, t in enumerate(targets)
+            ]
+            store(self, learned)
         return self
 
     def predict(self, X):
@@ -399,7 +429,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         cheap = self.penalty in ("adaptive", "l2")
         return FEW_ROWS_REPEATS if cheap and n_samples <= FEW_ROWS else 1
 
-    def _learn(self, data, repeats, validation, options, number):
+    def _learn(self, data, repeats, validation, options, number, **following):
         from ._penalty_learning import learn_penalty
 
         return learn_penalty(
@@ -413,7 +443,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             exact_zeros=self.exact_zeros,
             max_iter=self.max_iter,
             tol=self.tol,
-            callback=self._printer(),
+            **following,
         )
 
     def _previous_hyper(self, number):
@@ -422,7 +452,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         known = np.atleast_2d(self.hyper_)
         return known[min(number, len(known) - 1)]
 
-    def _store(self, learned, groups, *, single_target):
+    def _store(self, learned, groups, progress, *, single_target):
         def stacked(name):
             values = [attrgetter(name)(one) for one in learned]
             return np.stack(values) if self.alpha_per_target and not single_target else values[0]
@@ -437,19 +467,21 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         self.exponents_ = stacked("exponents")
         self.group_share_ = stacked("group_share")
         self.hyper_ = stacked("hyper")
+        self.hyper_names_ = learned[0].hyper_names
+        self.groups_ = groups.columns()
         self.shrinkage_ = stacked("shrinkage")
         self.criterion_ = stacked("criterion")
         self.initial_criterion_ = stacked("initial_criterion")
         self.hypergradient_norm_ = stacked("first.hypergradient_norm")
         self.residual_ = stacked("first.residual")
         by_group = [groups.geometric_means(one.alpha) for one in learned]
-        histories = [one.first.history for one in learned]
+        histories = [one.history for one in learned]
         several = self.alpha_per_target and not single_target
         self.group_alpha_ = by_group if several else by_group[0]
         self.history_ = histories if several else histories[0]
         self.n_iter_ = max(one.first.solution.n_iter for one in learned) + 1
         worst = max((one.first for one in learned), key=lambda first: first.residual)
-        self.status_ = self._describe(worst.solution, worst.residual)
+        self.status_ = progress.describe(self._describe(worst.solution, worst.residual))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -35,7 +35,7 @@ def choose_shrinkage(pairs, make_search, solver, *, max_iter, tol, standard_erro
 
     Parameters
     ----------
-    pairs : list of (data, data)
+    pairs : iterable of (data, data)
         For each fold, what is learned from (the other folds) and what it is judged by.
     make_search : callable
         ``make_search(data, shrinkage)`` returns a `PenaltySearch`.

@@ -215,3 +215,14 @@ class BilevelProblem:
         if self.solve_lower is not None:
             params = self.solve_lower(hyper, params)
         return self.upper.value(hyper, params)
+
+    def levels(
+        self, hyper: torch.Tensor, params: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The criterion, and the lower objective at the same params."""
+        if self.solve_lower is not None:
+            params = self.solve_lower(hyper, params)
+        lower = self.lower.value(hyper, params)
+        if self.nonsmooth is not None:
+            lower = lower + self.nonsmooth.value(hyper, params)
+        return self.upper.value(hyper, params), lower

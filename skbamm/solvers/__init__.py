@@ -9,6 +9,7 @@ from ._meha import Meha
 from ._schedules import PowerLaw
 from ._solve import Solution, solve
 from ._unrolling import Bda, TruncatedUnrolling, Unrolling
+from ._watch import Watch
 
 #: Name of each solver, as the estimators' ``solver`` parameter takes it.
 SOLVERS: dict[str, type[Solver]] = {
@@ -50,6 +51,7 @@ __all__ = [
     "Status",
     "TruncatedUnrolling",
     "Unrolling",
+    "Watch",
     "get_solver",
     "solve",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,16 +29,22 @@ class Status(enum.StrEnum):
 class History:
     """Records of a run, one row for each iteration.
 
-    Attributes
+    Parameters
     ----------
     records : dict of str to ndarray of shape (n_iter, ...)
-        "criterion" is the value of the upper objective (at the lower level's exact
-        solution where the problem can compute it), "residual" the stationarity residual;
-        "hypergradient_norm", "averaging" and "hyper".
+        "criterion" is the value of the upper objective and "lower" that of the lower one
+        (at the lower level's exact solution where the problem can compute it), "residual"
+        the stationarity residual, infinite where it is not known yet; "hypergradient_norm",
+        "averaging", "hyper" and, where the solver has one, "multiplier_norm".
         Where candidates were stacked, the second axis runs over them.
+
+    start : dict of str to ndarray
+        "criterion", "lower" and "hyper" before the first iteration. The regressor adds
+        "baseline", the criterion of the best fit with one strength for all features.
     """
 
-    records: dict[str, np.ndarray] = field(default_factory=dict)
+    records: Mapping[str, np.ndarray] = field(default_factory=dict)
+    start: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, name):
         return self.records[name]
@@ -56,37 +63,143 @@ class History:
         return f"History(n_iter={len(self)}, records={sorted(self.records)})"
 
     def candidate(self, index):
-        """The records of one of several stacked candidates."""
-        return History(
-            {
-                name: values if values.ndim == 1 else values[:, index]
-                for name, values in self.records.items()
-            }
+        """The records of one of several stacked candidates.
+
+        Parameters
+        ----------
+        index : int
+            Which one.
+
+        Returns
+        -------
+        history : History
+            Without the axis of candidates.
+        """
+        return self._mapped(
+            lambda name, values: values if values.ndim == 1 else values[:, index],
+            lambda name, value: np.asarray(value[index]),
         )
+
+    def in_units(self, unit):
+        """The same with gradients in another unit.
+
+        Parameters
+        ----------
+        unit : float
+            What residual and norm of the hypergradient are multiplied by.
+
+        Returns
+        -------
+        history : History
+            All else as it is.
+        """
+        gradients = ("residual", "hypergradient_norm")
+        return self._mapped(lambda name, values: unit * values if name in gradients else values)
+
+    def with_hyper(self, function):
+        """The same with a function of `hyper` in its place.
+
+        Parameters
+        ----------
+        function : callable
+            Of an array whose last axis is `hyper`.
+
+        Returns
+        -------
+        history : History
+            All else as it is.
+        """
+
+        def mapped(name, values):
+            return function(values) if name == "hyper" else values
+
+        return self._mapped(mapped, mapped)
+
+    def _mapped(self, function, of_start=None):
+        """Records through ``function(name, values)``; those of a run that goes on, when read."""
+        records: Mapping = _Mapped(self.records, function)
+        if isinstance(self.records, dict):
+            records = dict(records)
+        start = self.start
+        if of_start is not None:
+            start = {name: of_start(name, value) for name, value in start.items()}
+        return History(records, start)
+
+
+class _Mapped(Mapping):
+    """A mapping through a function of name and values."""
+
+    def __init__(self, records, function):
+        self._records = records
+        self._function = function
+
+    def __getitem__(self, name):
+        return self._function(name, self._records[name])
+
+    def __iter__(self):
+        return iter(self._records)
+
+    def __len__(self):
+        return len(self._records)
 
 
 class Recorder:
     """Collects the rows of a `History`."""
 
     def __init__(self):
+        self._start: dict = {}
         self._rows: list[dict] = []
 
+    def start(self, **row):
+        self._start = _numpy(row)
+
     def add(self, **row):
-        self._rows.append({name: np.array(_numpy(value), copy=True) for name, value in row.items()})
+        self._rows.append(_numpy(row))
 
     def __len__(self):
         return len(self._rows)
 
     def amend(self, first, **row):
         """Other values for the rows from `first` on."""
-        values = {name: np.array(_numpy(value), copy=True) for name, value in row.items()}
+        values = _numpy(row)
         for kept in self._rows[first:]:
             kept.update(values)
 
+    def copy(self):
+        """Another one with the same rows, to go on with apart."""
+        copied = Recorder()
+        copied._start, copied._rows = self._start, [dict(row) for row in self._rows]
+        return copied
+
     def history(self):
-        names = self._rows[0] if self._rows else ()
-        return History({name: np.stack([row[name] for row in self._rows]) for name in names})
+        return History(dict(self.live().records), dict(self._start))
+
+    def live(self):
+        """A history that grows with the run, and stacks rows only where it is read."""
+        return History(_Stacked(self._rows), self._start)
 
 
-def _numpy(value):
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+class _Stacked(Mapping):
+    """Rows as arrays, one for each name; nothing is kept."""
+
+    def __init__(self, rows):
+        self._rows = rows
+
+    def __getitem__(self, name):
+        if not self._rows:
+            raise KeyError(name)
+        return np.stack([row[name] for row in self._rows])
+
+    def __iter__(self):
+        return iter(self._rows[0] if self._rows else ())
+
+    def __len__(self):
+        return len(self._rows[0]) if self._rows else 0
+
+
+def _numpy(row):
+    """Copies of a row's tensors and numbers as arrays."""
+    return {
+        name: np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+        for name, value in row.items()
+    }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ._base import Solver
 from ._history import History, Recorder, Status
 from ._moves import spread
+from ._watch import as_watch
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,10 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
         The run has converged when the stationarity residual (in units of the upper
         objective for each unit of `hyper`) is not above `tol`, for every candidate.
 
-    callback : callable, default=None
+    callback : callable or Watch, default=None
         ``callback(state, row)`` after every step, `row` being the record that goes into
         the history, but for its criterion, which is the latest known: that of the point that
-        `hyper` left last. The run stops when it returns True.
+        `hyper` left last. The run stops when it returns True. A `Watch` is told more.
 
     state : object, default=None
         State to continue from; the default is the solver's first.
@@ -99,17 +102,21 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch.inference_mode(False), torch.no_grad():
         state = solver.init(problem) if state is None else state
-        run = _Run(problem, state)
+        run, watch = _Run(problem, state), as_watch(callback)
         status = Status.FROZEN if max_iter == 0 else Status.MAX_ITER
         n_iter = 0
         while n_iter < max_iter:
             n_iter += 1
+            if watch is not None:
+                watch.begin(n_iter)
             previous, state = state, solver.step(problem, state)
             row = run.record(previous, state)
             if not run.finite(state):
                 status = Status.DIVERGED
                 break
-            stop = callback is not None and callback(state, row)
+            stop = watch is not None and watch.end(
+                state, row, run.recorder.live(), partial(run.so_far, state, n_iter)
+            )
             if bool((state.residual <= tol).all()):
                 status = Status.CONVERGED
                 break
@@ -143,8 +150,9 @@ class _Run:
         self.recorder = Recorder()
         self.hyper, self.params = state.hyper, state.params
         self.residual = state.residual
-        self.latest = self.initial_criterion = problem.criterion(state.hyper, state.params)
-        self.criterion = self.latest
+        self.latest, self.lower = problem.levels(state.hyper, state.params)
+        self.initial_criterion = self.criterion = self.latest
+        self.recorder.start(criterion=self.latest, lower=self.lower, hyper=state.hyper)
         self.exact = problem.solve_lower is not None
         self.score = self.latest if self.exact else self.latest * 0 + float("inf")
         self.is_finite = self._is_finite(state)
@@ -162,16 +170,21 @@ class _Run:
                 self._judge(previous, was_finite)
                 self.is_judged, self.arrived = False, len(self.recorder)
         else:
-            at_start, self.latest = self.latest, self.problem.criterion(state.hyper, state.params)
+            at_start = self.latest
+            self.latest, self.lower = self.problem.levels(state.hyper, state.params)
             # A residual is that of the point from which the step started.
             self._keep_best(previous, state.residual, at_start, was_finite)
         row = {
             "criterion": self.latest,
+            "lower": self.lower,
             "residual": state.residual,
             "hypergradient_norm": state.hypergradient_norm,
             "averaging": getattr(state, "averaging", 0.0),
             "hyper": state.hyper,
         }
+        multiplier = getattr(state, "multiplier", None)
+        if multiplier is not None:
+            row["multiplier_norm"] = self.problem.norm(multiplier)
         self.recorder.add(**row)
         return row
 
@@ -180,9 +193,9 @@ class _Run:
         if self.is_judged:
             return
         self.is_judged = True
-        self.latest = self.problem.criterion(state.hyper, state.params)
+        self.latest, self.lower = self.problem.levels(state.hyper, state.params)
         self._keep_best(state, self.latest, self.latest, finite)
-        self.recorder.amend(self.arrived, criterion=self.latest)
+        self.recorder.amend(self.arrived, criterion=self.latest, lower=self.lower)
 
     def _keep_best(self, state, score, criterion, finite):
         better = (score < self.score) & finite
@@ -199,6 +212,12 @@ class _Run:
     def _is_finite(self, state):
         size = self.problem.norm(state.hyper) + self.problem.norm(state.params)
         return size.isfinite()
+
+    def so_far(self, state, n_iter):
+        """The solution if the run ended here; the run itself does not notice."""
+        ended = copy.copy(self)
+        ended.recorder = self.recorder.copy()
+        return ended.solution(state, Status.STOPPED, n_iter)
 
     def solution(self, state, status, n_iter):
         self._judge(state, self.is_finite)

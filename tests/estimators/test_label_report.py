@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skbamm.estimators import _label_report
+from skbamm import _tables
 from skbamm.estimators._label_report import LabelRecord, RowIndex, row_index
 
 CLASSES = np.array(["cat", "dog", "owl"])
@@ -22,7 +22,7 @@ def report_of(index, noise_rate=0.5):
 
 @pytest.fixture
 def no_pandas(monkeypatch):
-    monkeypatch.setattr(_label_report, "find_spec", lambda name: None)
+    monkeypatch.setattr(_tables, "find_spec", lambda name: None)
 
 
 def test_without_dataframes_it_is_a_dict_of_arrays(no_pandas):

@@ -1,0 +1,6 @@
+"""Callbacks for `set_callbacks`, beside those of `sklearn.callback`."""
+
+from ._early_stopping import EarlyStopping
+from ._time_limit import TimeLimit
+
+__all__ = ["EarlyStopping", "TimeLimit"]

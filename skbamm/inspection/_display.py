@@ -1,0 +1,110 @@
+"""What all displays share: a table, axes to draw on, colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._tables import as_table
+
+# Okabe and Ito's palette, which colour-blind people tell apart; without its yellow, too pale for
+# lines on white.
+BLUE, ORANGE, GREEN, RED, SKY, PURPLE, BLACK = COLORS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#000000",
+)
+GRAY = "#7F7F7F"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+class Display:
+    """A picture of results: numbers from `from_estimator`, drawing in `plot`, a table in `frame`.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The (first) axes drawn on.
+    axes_ : ndarray of matplotlib Axes of shape (n_panels,)
+    figure_ : matplotlib Figure
+    """
+
+    dataframe: str = ""
+    ax_: Any
+    axes_: np.ndarray
+    figure_: Any
+
+    def frame(self):
+        """The numbers behind the picture.
+
+        Returns
+        -------
+        frame : dataframe
+            In the kind of dataframe that X was in `fit`; else pandas if that is installed, else
+            a dict of arrays.
+        """
+        return as_table(self._columns(), self.dataframe)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        raise NotImplementedError
+
+    def _begin(self, ax, *, size, n_rows=1, n_cols=1, **layout):
+        """Axes to draw on: new ones, those given, or the place of a single one, split.
+
+        Returns
+        -------
+        axes : ndarray of matplotlib Axes of shape (n_rows * n_cols,)
+        """
+        n_panels = n_rows * n_cols
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            figure = plt.figure(figsize=size, layout="constrained")
+            found = figure.subplots(n_rows, n_cols, squeeze=False, **layout).ravel()
+        elif isinstance(ax, (list, tuple, np.ndarray)):
+            found = np.array(ax, dtype=object).ravel()
+            if len(found) != n_panels:
+                raise ValueError(
+                    f"{type(self).__name__} draws {n_panels} panels: pass one Axes to split, or "
+                    f"{n_panels} of them; got {len(found)}."
+                )
+        elif n_panels == 1:
+            found = np.array([ax], dtype=object)
+        else:
+            found = _split(ax, n_rows, n_cols, layout)
+        self.axes_, self.ax_, self.figure_ = found, found[0], found[0].figure
+        return found
+
+
+def _split(ax, n_rows, n_cols, layout):
+    """New axes in the place of one."""
+    figure, place = ax.figure, ax.get_subplotspec()
+    if place is None:
+        from matplotlib.gridspec import GridSpec
+
+        box = ax.get_position()
+        grid = GridSpec(
+            n_rows, n_cols, figure=figure, left=box.x0, right=box.x1, bottom=box.y0, top=box.y1
+        )
+    else:
+        grid = place.subgridspec(n_rows, n_cols)
+    ax.set_axis_off()
+    return grid.subplots(squeeze=False, **layout).ravel()
+
+
+def legend_beside(ax, **options):
+    """A legend to the right of the axes, where it covers nothing."""
+    return ax.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, **options
+    )
+
+
+def shortened(name, length=32):
+    """A name that fits beside an axis."""
+    name = str(name)
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,85 @@
+"""What displays read from a fitted estimator."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+
+def unwrapped(estimator, *attributes):
+    """The fitted estimator inside searches and pipelines, and the steps before it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted; or a search, a Pipeline that ends in one, or a `TransformedTargetRegressor`.
+    *attributes : str
+        What it must have.
+
+    Returns
+    -------
+    estimator : estimator
+    before : Pipeline or None
+
+    Raises
+    ------
+    NotFittedError
+    TypeError
+        If it is another kind of estimator than the display is for.
+    """
+    before = None
+    while True:
+        if isinstance(estimator, Pipeline):
+            before, estimator = estimator[:-1], estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "regressor_"):
+            estimator = estimator.regressor_
+        else:
+            break
+    check_is_fitted(estimator)
+    missing = [name for name in attributes if not hasattr(estimator, name)]
+    if missing:
+        raise TypeError(
+            f"{type(estimator).__name__} has no {missing[0]}: this display is for another kind of "
+            "estimator."
+        )
+    return estimator, before
+
+
+def feature_names(estimator, before=None):
+    """Names of the features; of what the steps before put out; else "x0", "x1", ..."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None and before is not None and len(before):
+        try:
+            names = before.get_feature_names_out()
+        except (AttributeError, ValueError):  # a step that gives no names
+            names = None
+    if names is None or len(names) != estimator.n_features_in_:
+        names = [f"x{number}" for number in range(estimator.n_features_in_)]
+    return np.asarray(names, dtype=object)
+
+
+def dataframe_of(estimator):
+    """Kind of dataframe that the estimator was fitted on; "" for none."""
+    record = getattr(estimator, "label_record_", None)
+    return getattr(estimator, "dataframe_", "") if record is None else record.index.backend
+
+
+def of_target(values, target, name):
+    """An attribute's part for one target, where there is one for each.
+
+    Parameters
+    ----------
+    values : list or ndarray
+        One entry, or row, for each target.
+    """
+    if target is None and len(values) > 1:
+        raise ValueError(
+            f"{name} differs between {len(values)} targets: pass target=0 to {len(values) - 1}."
+        )
+    index = 0 if target is None else target
+    if not -len(values) <= index < len(values):
+        raise ValueError(f"target must be between 0 and {len(values) - 1}: got {target!r}.")
+    return values[index]
