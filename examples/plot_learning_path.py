@@ -23,9 +23,8 @@ block = np.repeat(["absorbance", "first difference", "second difference"], [100,
 # ``verbose=1`` prints a line every ten iterations.
 model = BilevelRegularizedRegressor("l2", groups=block, shrinkage=0, verbose=1).fit(X, fat)
 print(model.status_)
-print(
-    f"held-out error {model.initial_criterion_:.4f} with one strength, {model.criterion_:.4f} learned"
-)
+error = f"{model.initial_criterion_:.4f} with one strength, {model.criterion_:.4f} learned"
+print(f"held-out error {error}")
 
 # %%
 # The picture. Trial points that were taken back are part of the history, so lines may turn.
@@ -35,8 +34,8 @@ HyperparameterPathDisplay.from_estimator(model, ax=left.subplots())
 ConvergenceDisplay.from_estimator(model, ax=right.subplots())
 
 # %%
-# Most of the gain comes early. A callback ends the run when an iteration gains less than a per cent.
+# A callback ends a run that does not pay any more, here when four iterations gain less than 1 %.
 stopped = BilevelRegularizedRegressor("l2", groups=block, shrinkage=0)
-stopped.set_callbacks(EarlyStopping()).fit(X, fat)
+stopped.set_callbacks(EarlyStopping(patience=4, min_improvement=0.01)).fit(X, fat)
 print(stopped.status_)
 print(f"held-out error {stopped.criterion_:.4f} after {stopped.n_iter_} evaluations")

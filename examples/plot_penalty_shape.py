@@ -47,4 +47,5 @@ for title, data in tables.items():
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
 for ax, title in zip(axes, tables, strict=True):
     PenaltyShapeDisplay.from_estimator(models[title, "bridge"], ax=ax)
+    ax.legend(loc="upper center")
     ax.set_title(title)

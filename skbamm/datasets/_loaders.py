@@ -196,7 +196,8 @@ def _table(name):
 
 def _bunch(name, targets, return_X_y, as_frame, transform=None, unused=()):
     names, rows = _table(name)
-    columns = {name: _parsed(column) for name, column in zip(names, zip(*rows, strict=True))}
+    values = [_parsed(column) for column in zip(*rows, strict=True)]
+    columns = dict(zip(names, values, strict=True))
     for target in targets:
         if transform is not None:
             columns[target] = transform(columns[target])

@@ -21,7 +21,7 @@ def test_every_table_has_its_terms_in_the_licences():
     tables = [path.name for path in folder.iterdir() if path.name.endswith(".gz")]
     assert len(tables) == 3
     assert all(f"## {name}" in terms for name in tables)
-    assert load_meat_spectra().DESCR == terms
+    assert terms == load_meat_spectra().DESCR
 
 
 def test_water_fat_and_protein_are_nearly_all_of_the_meat():
