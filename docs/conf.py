@@ -44,6 +44,7 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 # Prompts and results are not copied.
@@ -65,6 +66,8 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "download_all_examples": False,
     "remove_config_comments": True,
+    "capture_repr": ("_repr_html_",),
+    "thumbnail_size": (480, 336),
     "image_scrapers": ("matplotlib",),
     "matplotlib_animations": False,
     "min_reported_time": 0,
@@ -79,6 +82,7 @@ html_copy_source = False
 html_theme_options = {
     "logo": {"text": "skbamm"},
     "header_links_before_dropdown": 6,
+    "navbar_persistent": ["search-button"],
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "show_prev_next": True,
@@ -86,4 +90,7 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"changelog": [], "contributing": []}
+# Pages without pages below them need no navigation at their side.
+html_sidebars = {
+    page: [] for page in ("get-started", "theory", "benchmarks", "contributing", "changelog")
+}

@@ -35,8 +35,8 @@ def expanded(model):
 learned = expanded(BilevelRegularizedRegressor(groups=degree)).fit(X, y)
 
 # %%
-# The picture: the thirty weakest penalties.
-display = PenaltyDisplay.from_estimator(learned, max_items=30)
+# The picture: the twenty weakest penalties.
+display = PenaltyDisplay.from_estimator(learned, max_items=20)
 display.ax_.set_title("Diabetes: learned penalty of the most trusted terms")
 
 # %%

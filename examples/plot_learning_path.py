@@ -21,7 +21,9 @@ block = np.repeat(["absorbance", "first difference", "second difference"], [100,
 
 # %%
 # ``verbose=1`` prints a line every ten iterations.
-model = BilevelRegularizedRegressor("l2", groups=block, shrinkage=0, verbose=1).fit(X, fat)
+model = BilevelRegularizedRegressor("l2", groups=block, shrinkage=0, tol=1e-3, verbose=1).fit(
+    X, fat
+)
 print(model.status_)
 error = f"{model.initial_criterion_:.4f} with one strength, {model.criterion_:.4f} learned"
 print(f"held-out error {error}")
@@ -34,8 +36,8 @@ HyperparameterPathDisplay.from_estimator(model, ax=left.subplots())
 ConvergenceDisplay.from_estimator(model, ax=right.subplots())
 
 # %%
-# A callback ends a run that does not pay any more, here when four iterations gain less than 1 %.
-stopped = BilevelRegularizedRegressor("l2", groups=block, shrinkage=0)
-stopped.set_callbacks(EarlyStopping(patience=4, min_improvement=0.01)).fit(X, fat)
+# A callback ends a run that does not pay any more, here when six iterations gain less than 3 %.
+stopped = BilevelRegularizedRegressor("l2", groups=block, shrinkage=0, tol=1e-3)
+stopped.set_callbacks(EarlyStopping(patience=6, min_improvement=0.03)).fit(X, fat)
 print(stopped.status_)
 print(f"held-out error {stopped.criterion_:.4f} after {stopped.n_iter_} evaluations")

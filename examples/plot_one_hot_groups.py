@@ -60,8 +60,8 @@ for name, values in errors.items():
     print(f"{name:30} {ratio:.3f} of RidgeCV's squared error, {seconds[name]:.1f} s")
 
 # %%
-# The picture: the thirty variables with the weakest penalty.
+# The picture: the twenty variables with the weakest penalty.
 display = PenaltyDisplay.from_estimator(
-    fitted["skbamm, a strength a variable"], by="group", max_items=30
+    fitted["skbamm, a strength a variable"], by="group", max_items=20
 )
 display.ax_.set_title("Ames: learned penalty of the most trusted variables")
