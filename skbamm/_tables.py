@@ -26,7 +26,7 @@ def as_table(columns, kind=""):
     ----------
     columns : dict of str to ndarray
     kind : str, default=""
-        What `dataframe_kind` told. "" is pandas where that is installed, else the dict.
+        What `dataframe_kind` told; "" is pandas. The dict is returned where that is not installed.
     """
-    kind = kind or ("pandas" if find_spec("pandas") else "")
-    return nw.to_native(nw.from_dict(columns, backend=kind)) if kind else columns
+    kind = kind or "pandas"
+    return nw.to_native(nw.from_dict(columns, backend=kind)) if find_spec(kind) else columns

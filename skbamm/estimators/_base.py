@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from ..solvers import SOLVERS, Solver, Status
+from ._documentation import link_template
 from ._validation import Interval, StrOptions, level_of_caller
 
 _SENTENCES = {
@@ -33,6 +34,16 @@ _SENTENCES = {
     Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
     Status.FROZEN: "evaluated at the start only: nothing was learned",
 }
+
+
+# Name of the version in a saved state; it is no attribute.
+_SAVED_BY = "_skbamm_version"
+
+
+def _version():
+    from .. import __version__  # which imports the estimators itself
+
+    return __version__
 
 
 def fit_atomically(fit):
@@ -64,8 +75,10 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
     """Options and endings that the estimators have in common."""
 
     _doc_link_module = "skbamm"
-    # Whether `fit` passes row groups on to the splitter.
-    _routes_row_groups = False
+
+    @property
+    def _doc_link_template(self):
+        return link_template()
 
     _parameter_constraints: dict = {
         "cv": ["cv_object"],
@@ -79,7 +92,40 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    def __getstate__(self):
+        return {**super().__getstate__(), _SAVED_BY: _version()}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        saved_by = state.pop(_SAVED_BY, "an unknown version")
+        super().__setstate__(state)
+        if saved_by != _version():
+            warnings.warn(
+                f"This {type(self).__name__} was saved by skbamm {saved_by} and is loaded by "
+                f"{_version()}, which may know it by other attributes. Load it with the version "
+                "that saved it, or fit it again.",
+                UserWarning,
+                stacklevel=2,
+            )
+
     def set_params(self, **params):
+        """Set parameters, also those of a solver, as ``solver__name``.
+
+        Parameters
+        ----------
+        **params : dict
+            By name.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            For unknown names, and for ``solver__`` parameters where `solver` is a name.
+        """
         if any(name.startswith("solver__") for name in params):
             solver = params.get("solver", self.solver)
             if isinstance(solver, str):
@@ -91,14 +137,15 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
         return super().set_params(**params)
 
     def get_metadata_routing(self):
-        """What `fit` and, where it can be handed on, the splitter `cv` ask for.
+        """Say what `fit` and, where it takes something, the splitter `cv` ask for.
 
         Returns
         -------
         routing : MetadataRouter
+            As scikit-learn's meta-estimators read it.
         """
         router = MetadataRouter(owner=self).add_self_request(self)
-        if not (self._routes_row_groups and hasattr(self.cv, "split")):
+        if not hasattr(self.cv, "split"):
             return router
         mapping = MethodMapping().add(caller="fit", callee="split")
         return router.add(splitter=self.cv, method_mapping=mapping)

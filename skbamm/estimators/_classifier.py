@@ -14,7 +14,7 @@ from sklearn.utils.validation import FLOAT_DTYPES
 from ._base import BilevelEstimator, fit_atomically, torch_session
 from ._final_estimator import check_final_estimator, final_estimator_has, fit_final_estimator
 from ._label_input import label_positions, label_rows
-from ._label_report import LabelRecord, row_index
+from ._label_report import LabelRecord, noise_rates, rather_wrong, row_index
 from ._progress import Progress, attributes_after
 from ._validation import (
     HasMethods,
@@ -25,8 +25,8 @@ from ._validation import (
     validate_data,
 )
 
-# What ``weighting="adaptive"`` learns.
-NUMBERS = ["threshold", "slope", "log alpha", "log clean weight", "log sharpness"]
+# What is learned where weights are a function: of evidence with "adaptive", or of a row's loss.
+SLOPES = {"adaptive": "slope", "loss": "loss slope", "sample": "slope"}
 
 
 def _weighs_others(estimator):
@@ -55,7 +55,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     Parameters
     ----------
-    weighting : {"adaptive", "sample"}, default="adaptive"
+    weighting : {"adaptive", "loss", "sample"}, default="adaptive"
         How weights come about.
 
         - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the evidence :math:`e_i` is the
@@ -63,6 +63,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
           clean rows these are fitted to the clean rows first, then, linear and kernel models,
           to all rows, and Bayes' rule adds the estimated noise. Learned are a, b, the ridge
           strength, the weight c of a clean row and the sharpness of predictions.
+        - "loss": :math:`s_i = \sigma(a - b \, \ell_i) / \sigma(a)` with the row's loss
+          :math:`\ell_i` under the fit itself. That is a learned loss which grows ever more
+          slowly, and not convex: runs start at fits that are followed from logistic regression
+          on. Learned are a, b, the ridge strength, c and the sharpness.
         - "sample": one free weight for each row, which is the papers' setting. Thousands of
           free numbers overfit the clean rows; on tables prefer "adaptive".
 
@@ -74,7 +78,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Splits the clean rows; without any, all rows. An int splits by class, a row's fold
         being a pseudo-random function of its position among the rows of its class. A splitter
         runs over the rows of X (of which only clean ones are scored), or over X_val where
-        that is given.
+        that is given; it may need ``groups`` in `fit`.
 
     solver : str or Solver, default="sl-bamm"
         A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
@@ -153,19 +157,25 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     hyper_names_ : list of str
         What each entry of `hyper_` is.
 
-    criterion_, initial_criterion_ : float
-        Held-out loss that the numbers were learned by, at the end and at the start. A little
-        optimistic: models behind the evidence share clean rows with the folds.
+    criterion_ : float
+        Held-out loss that the numbers were learned by, at the end. A little optimistic: models
+        behind the evidence share clean rows with the folds.
 
-    hypergradient_norm_, residual_ : float
+    initial_criterion_ : float
+        The same at the start.
+
+    hypergradient_norm_ : float
         Certificate: norm of the gradient of the criterion in the learned numbers when the run
-        ended, and the same with the error of that gradient added.
+        ended.
+
+    residual_ : float
+        `hypergradient_norm_` with the error of that gradient added.
 
     label_record_ : LabelRecord
         What `label_report` is made from.
 
     evidence_model_ : EvidenceModel or None
-        What `weigh` asks for evidence; None with ``weighting="sample"``.
+        What `weigh` asks for evidence; None unless ``weighting="adaptive"``.
 
     n_iter_ : int
         Number of evaluations: the start's, and one for each iteration.
@@ -219,7 +229,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
-        "weighting": [StrOptions({"adaptive", "sample"})],
+        "weighting": [StrOptions({"adaptive", "loss", "sample"})],
         "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
         "relabel": ["boolean"],
         "final_estimator": [HasMethods(["fit", "predict"]), None],
@@ -271,12 +281,14 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
+        **params,
     ):
         """Learn which labels to believe, then fit on all rows with the learned weights.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         y : array-like of shape (n_samples,)
             Given labels.
@@ -294,6 +306,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             Required with `X_val`.
 
         sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of the rows of `X_val`.
+
+        **params : dict
+            For the splitter `cv`: ``groups``, one label for each row that it splits, for
+            `GroupKFold` and its like. With metadata routing enabled, what the splitter requests.
 
         Returns
         -------
@@ -308,7 +325,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         if self.final_estimator is not None:
             check_final_estimator(self.final_estimator)
-        index = row_index(X)
+        split_params = self._split_params(params)
+        index = row_index(X, y)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
 
         def attributes(learned, linear):
@@ -317,23 +335,25 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             )
 
         with torch_session(), Progress(self, X, y, sample_weight, n_stages=2) as progress:
-            learned, linear = self._learn(rows, progress, attributes)
+            learned, linear = self._learn(rows, split_params, progress, attributes)
             self._store(rows, learned, linear, index)
         return self
 
-    def _learn(self, rows, progress, attributes):
+    def _learn(self, rows, split_params, progress, attributes):
         """What was learned of the rows, and the coefficients and intercepts of the last fit."""
         from ._label_fit import extend, fit_all
         from ._label_rows import Standardizer, make_label_folds
         from ._label_sample import search_sample
         from ._label_search import TrustSearch, learn_adaptive, learn_free
+        from ._loss_search import learn_loss
         from ._tensors import resolve_device
 
         device = resolve_device(self.device)
-        folds = make_label_folds(rows, self.cv, self._seed())
+        folds = make_label_folds(rows, self.cv, self._seed(), split_params)
         standardizer = Standardizer(rows, self.standardize)
-        adaptive = self.weighting == "adaptive"
-        sample = search_sample(rows, self._seed()) if adaptive else None
+        learn = {"adaptive": learn_adaptive, "loss": learn_loss, "sample": learn_free}
+        # Only evidence judges rows that no model has seen.
+        sample = search_sample(rows, self._seed()) if self.weighting == "adaptive" else None
         if sample is None:
             search = TrustSearch(rows, folds, standardizer, device)
         else:
@@ -349,7 +369,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             return learned, standardizer.raw(fit_all(rows, labelled, learned))
 
         with progress.stage("learn weights", self.max_iter) as stage:
-            learned = (learn_adaptive if adaptive else learn_free)(
+            learned = learn[self.weighting](
                 search,
                 self.solver,
                 alpha=self.alpha,
@@ -370,15 +390,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
         is_free = self.weighting == "sample" and len(rows.noisy) > 0
-        self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy] if is_free else [*NUMBERS]
+        logarithms = ["log alpha", "log clean weight", "log sharpness"]
+        self.hyper_names_ = ["threshold", SLOPES[self.weighting], *logarithms]
+        if is_free:
+            self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = trust[: rows.n_given]
-        self.noise_rate_ = _noise_rate(rows, trust, rows.noisy)
-        self.class_noise_rate_ = np.array(
-            [
-                _noise_rate(rows, trust, rows.noisy[rows.labels[rows.noisy] == c])
-                for c in range(rows.n_classes)
-            ]
-        )
+        self.class_noise_rate_, self.noise_rate_ = noise_rates(rows, trust, learned.predictions)
         solution = learned.solution
         self.criterion_ = float(solution.criterion[0])
         self.initial_criterion_ = float(solution.initial_criterion[0])
@@ -392,6 +409,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             rows.labels[given].copy(),
             learned.predictions[given].argmax(axis=1),
             ~rows.is_clean[given],
+            rather_wrong(rows, trust, learned.predictions, self.noise_rate_)[given],
         )
         self.coef_, self.intercept_ = linear
         self.evidence_model_ = learned.model
@@ -419,6 +437,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         Returns
         -------
@@ -436,10 +455,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         Returns
         -------
         y : ndarray of shape (n_samples,)
+            Labels in `classes_`.
         """
         check_is_fitted(self)
         if hasattr(self, "final_estimator_"):
@@ -454,6 +475,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         Returns
         -------
@@ -518,11 +540,14 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         For models that are to be fitted on all rows instead of on fewer. Clean rows keep their
         label, and so do rows that are no issue in `label_report` or whose weight is 1/2 or more.
+        Without any clean row the suggested label must also be the better bet, given how often
+        labels are wrong; still look at the report first, where classes are hard to tell.
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,)
-            In the order of X in `fit`.
+        labels : array of shape (n_samples,)
+            In the order of y in `fit`: a Series if y was one (with the name and, in pandas, the
+            index and the dtype of y), else an ndarray.
         """
         check_is_fitted(self)
         return self.label_record_.fixed(self.classes_, self.sample_weight_, self.noise_rate_)
@@ -543,9 +568,3 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
 def _scalar(values):
     return 0.0 if values is None else float(values[0])
-
-
-def _noise_rate(rows, trust, index):
-    """Weighted share of wrong labels among some rows, as the trust has it; 0 of none."""
-    weight = rows.weight[index]
-    return float(1 - np.average(trust[index], weights=weight)) if weight.sum() > 0 else 0.0

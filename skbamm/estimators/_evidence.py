@@ -241,3 +241,46 @@ def plain_log_odds(probabilities, labels):
     """Log odds of the given label under the predictions alone."""
     given = np.clip(probabilities[np.arange(len(labels)), labels], 1e-6, 1 - 1e-6)
     return np.log(given) - np.log1p(-given)
+
+
+def confident_noise_rates(predictions, labels, weight):
+    """Share of wrong labels among the rows of each given label, without any clean row.
+
+    Only rows count that some class predicts at least as surely as it predicts its own rows on
+    average, so that poor predictions are not taken for noise (the confident joint of Northcutt,
+    Jiang, Chuang, "Confident Learning", JAIR 2021, section 3.1).
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n_rows, n_classes)
+        By models that have not seen the rows.
+    labels : ndarray of int of shape (n_rows,)
+    weight : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    rates : ndarray of shape (n_classes,)
+        0 for a class without such rows.
+    """
+    given = np.eye(predictions.shape[1])[labels] * weight[:, None]
+    usual = (given * predictions).sum(axis=0) / np.maximum(given.sum(axis=0), 1e-300)
+    sure = np.where(predictions >= usual, predictions, -1.0)
+    used = sure.max(axis=1) >= 0
+    found = np.eye(predictions.shape[1])[sure.argmax(axis=1)]
+    joint = given[used].T @ found[used]
+    total = joint.sum(axis=1)
+    return np.where(total > 0, 1 - np.diag(joint) / np.maximum(total, 1e-300), 0.0)
+
+
+def is_rather_wrong(predictions, labels, trust, noise_rate):
+    """Whether another class is more probable than not, given how often labels are wrong.
+
+    For trust that was learned without clean rows: it compares the label with predictions, as if
+    the label itself said nothing.
+    """
+    n_classes = predictions.shape[1]
+    rows = np.arange(len(labels))
+    ratio = (1 - noise_rate) * (n_classes - 1) / max(noise_rate, 1e-3)
+    wrong = (1 - trust) / (1 - trust + trust * ratio + 1e-300)
+    among_others = predictions.max(axis=1) / np.maximum(1 - predictions[rows, labels], 1e-12)
+    return (predictions.argmax(axis=1) != labels) & (wrong * among_others > 0.5)

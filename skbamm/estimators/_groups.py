@@ -105,6 +105,12 @@ def _named(groups, n_features, feature_names):
         return FeatureGroups(names, np.arange(n_features), given=True)
     if groups == "prefix":
         names = _require_names(feature_names, "'prefix'")
+        if not any("__" in str(name) for name in names):
+            raise ValueError(
+                "groups='prefix' takes the part of a feature's name before '__', and no name has "
+                f"that: got {[str(name) for name in names[:5]]}. Let ColumnTransformer name its "
+                "blocks (verbose_feature_names_out=True), or pass groups as a mapping."
+            )
         return _from_labels([str(name).split("__", 1)[0] for name in names])
     raise ValueError(
         "groups must be None, 'feature', 'prefix', an array with one label per feature, a mapping "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy import sparse
 from sklearn.utils import compute_class_weight
@@ -9,7 +11,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import FLOAT_DTYPES, check_consistent_length, column_or_1d
 
 from ._label_rows import LabelRows
-from ._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
+from ._validation import (
+    has_validation_rows,
+    level_of_caller,
+    validate_data,
+    validate_weight,
+    warn_if_unlike,
+)
 
 
 def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
@@ -31,7 +39,13 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
                 "is_clean and X_val were both given: mark clean rows in X, or pass them apart."
             )
         X_val, y_val = validate_data(
-            estimator, X_val, y_val, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False
+            estimator,
+            X_val,
+            y_val,
+            accept_sparse="csr",
+            dtype=FLOAT_DTYPES,
+            reset=False,
+            name="X_val",
         )
         warn_if_unlike(X, X_val)
         weight_val = validate_weight(sample_weight_val, X_val, "sample_weight_val")
@@ -39,7 +53,7 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         if sparse.issparse(X) != sparse.issparse(X_val):
             X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()
         X = stack([X, X_val])
-        y = np.concatenate([y, _validated_labels(y_val, "y_val")])
+        y = np.concatenate([y, _checked_against(y, _validated_labels(y_val, "y_val"))])
         weight = np.concatenate([weight, weight_val])
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
     if clean.sum() == 1:
@@ -77,6 +91,24 @@ def _validated_labels(y, name):
     y = column_or_1d(y, warn=True)
     check_classification_targets(y)
     return np.asarray(y)
+
+
+def _checked_against(y, y_val):
+    """Labels of validation rows; warns of classes that y does not have."""
+    kinds = ["text" if labels.dtype.kind in "OUST" else "numbers" for labels in (y, y_val)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"y and y_val must be labels of one kind: got {kinds[0]} in y and {kinds[1]} in y_val."
+        )
+    new = np.setdiff1d(y_val, y)
+    if len(new):
+        warnings.warn(
+            f"y_val has classes that y does not have: {new[:5].tolist()}. They are learned from "
+            "y_val alone; if that is not meant, look at how they are spelled.",
+            UserWarning,
+            stacklevel=level_of_caller(),
+        )
+    return y_val
 
 
 def _validated_mask(is_clean, n_samples):

@@ -115,13 +115,13 @@ class LabelFolds:
         return self.in_training * ~own
 
 
-def make_label_folds(rows: LabelRows, cv, seed) -> LabelFolds:
+def make_label_folds(rows: LabelRows, cv, seed, split_params=None) -> LabelFolds:
     """Folds of an estimator's ``cv``.
 
     An int splits the judging rows (the clean ones, or all where none is clean), and clean and
     noisy rows apart from each other, by class. Noisy rows train in all folds if clean rows
     judge. A splitter runs over the rows of X, or of X_val where that was given; over X,
-    nothing that it holds out trains.
+    nothing that it holds out trains. It gets `split_params`, such as row ``groups``.
     """
     n_rows = len(rows.labels)
     judges = rows.clean if rows.is_clean.any() else np.arange(n_rows)
@@ -131,11 +131,13 @@ def make_label_folds(rows: LabelRows, cv, seed) -> LabelFolds:
         free = np.setdiff1d(np.arange(n_rows), judges)
     elif rows.n_given < n_rows:
         over = np.arange(rows.n_given, n_rows)
-        folds = make_folds(cv, rows.X[over], rows.labels[over], seed=seed)
+        folds = make_folds(
+            cv, rows.X[over], rows.labels[over], seed=seed, split_params=split_params
+        )
         splits = [(over[train], over[test]) for train, test in folds.splits]
         free = np.arange(rows.n_given)
     else:
-        folds = make_folds(cv, rows.X, rows.labels, seed=seed)
+        folds = make_folds(cv, rows.X, rows.labels, seed=seed, split_params=split_params)
         splits, free = list(folds.splits), np.arange(0)
     return _lay_out(rows, Folds(splits), free, judges, seed)
 

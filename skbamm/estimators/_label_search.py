@@ -81,7 +81,7 @@ class LearnedTrust:
 
     @property
     def history(self):
-        return _reported(self.solution.history, self.unit)
+        return reported(self.solution.history, self.unit)
 
 
 class TrustSearch:
@@ -182,10 +182,8 @@ def learn_adaptive(
         relabel=1.0 if relabel and evidence.others is not None else 0.0,
     )
     suggested = search.shares(evidence.others) if weighting.relabel else None
-    # The fewer columns for each row, the weaker.
-    per_row = rows.X.shape[1] / np.count_nonzero(rows.weight)
-    usual = min(RIDGE_START, RIDGE_PER_COLUMN * per_row)
-    start = np.array([0.0, 1.0, np.log(evidence.ridge or usual), np.log(CLEAN_START), 0.0])
+    ridge = evidence.ridge or usual_ridge(rows)
+    start = np.array([0.0, 1.0, np.log(ridge), np.log(CLEAN_START), 0.0])
     lower, upper = LOWER.copy(), UPPER.copy()
     if not has_clean:
         start[3:] = lower[3:] = upper[3:] = 0.0
@@ -247,13 +245,19 @@ def learn_adaptive(
             unit=unit,
         )
 
-    watch = watch and watch.through(conclude, partial(_reported, unit=unit))
+    watch = watch and watch.through(conclude, partial(reported, unit=unit))
     return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
 
 
-def _reported(history, unit):
+def reported(history, unit):
     """A run's history in the unit of `tol`."""
     return history.candidate(0).in_units(unit)
+
+
+def usual_ridge(rows):
+    """Where a ridge strength is looked for first: the fewer columns for each row, the weaker."""
+    per_row = rows.X.shape[1] / np.count_nonzero(rows.weight)
+    return min(RIDGE_START, RIDGE_PER_COLUMN * per_row)
 
 
 def _error_over_folds(losses):
@@ -330,5 +334,5 @@ def learn_free(
             unit=float(unit),
         )
 
-    watch = watch and watch.through(conclude, partial(_reported, unit=unit))
+    watch = watch and watch.through(conclude, partial(reported, unit=unit))
     return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))

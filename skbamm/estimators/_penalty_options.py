@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._columns import in_feature_order
 from ._descriptions import resolve_descriptions
 from ._families import PenalizedFeatures, make_family
 from ._groups import FeatureGroups, check_alpha_bounds, resolve_alpha, resolve_groups
@@ -68,7 +69,8 @@ class PenaltyOptions:
 def penalty_options(estimator, n_features):
     """The options of a `BilevelRegularizedRegressor`, its feature names being known."""
     names = getattr(estimator, "feature_names_in_", None)
-    groups = resolve_groups(estimator.groups, n_features, names)
+    labels = in_feature_order(estimator.groups, names, "groups")
+    groups = resolve_groups(labels, n_features, names)
     strengths = resolve_alpha(estimator.alpha, groups)
     check_alpha_bounds(estimator.alpha_bounds)
     check_shrinkage(estimator.shrinkage)
@@ -77,7 +79,8 @@ def penalty_options(estimator, n_features):
         groups=groups,
         strengths=strengths,
         descriptions=resolve_descriptions(
-            estimator.alpha_features, np.isnan(strengths)[groups.index]
+            in_feature_order(estimator.alpha_features, names, "alpha_features"),
+            np.isnan(strengths)[groups.index],
         ),
         shrinkage=estimator.shrinkage,
         alpha_bounds=estimator.alpha_bounds,

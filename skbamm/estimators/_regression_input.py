@@ -69,6 +69,7 @@ def validation_rows(estimator, data, X_val, y_val, sample_weight_val):
         y_numeric=True,
         multi_output=True,
         reset=False,
+        name="X_val",
     )
     validation = _rows(X_val, y_val, sample_weight_val, "sample_weight_val")
     warn_if_unlike(data.X, validation.X)

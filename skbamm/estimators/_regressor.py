@@ -58,8 +58,9 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     groups : None, "feature", "prefix", array-like, mapping or callable, default=None
         Which features belong together: None (all of them), "feature" (each on its own),
         "prefix" (the part of a column name before the first ``"__"``, which is how
-        `ColumnTransformer` names its blocks), one label for each feature, a mapping from
-        names to columns (positions, names, slices or masks) or a callable of a name.
+        `ColumnTransformer` names its blocks), one label for each feature (a pandas Series is
+        matched by name if its index holds names), a mapping from names to columns (positions,
+        names, slices or masks) or a callable of a name.
 
     alpha : "learn", float or mapping, default="learn"
         A number fixes the strength of every feature; a mapping fixes it for the groups
@@ -69,7 +70,8 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
     alpha_features : array-like of shape (n_features, n_descriptions) or None, default=None
         What is known of each feature beforehand (its origin, missing rate, a screening score):
-        the log strength is also linear in these, with a learned slope for each.
+        the log strength is also linear in these, with a learned slope for each. Rows of a pandas
+        table are matched by name if its index holds names.
 
     shrinkage : "auto" or float, default="auto"
         How strongly what is learned of single groups and descriptions is pulled to what is
@@ -191,14 +193,19 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     hyper_names_ : list of str
         What each entry of `hyper_` is.
 
-    criterion_, initial_criterion_ : float or ndarray of shape (n_targets,)
-        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty
-        and of the best fit with one strength for all features (ridge, or the lasso with "l1"
-        and "bridge"), above which the search never ends.
+    criterion_ : float or ndarray of shape (n_targets,)
+        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty.
 
-    hypergradient_norm_, residual_ : float or ndarray of shape (n_targets,)
+    initial_criterion_ : float or ndarray of shape (n_targets,)
+        The same of the best fit with one strength for all features (ridge, or the lasso with
+        "l1" and "bridge"), above which the search never ends.
+
+    hypergradient_norm_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
-        numbers, and the same with the error of that gradient added.
+        numbers.
+
+    residual_ : float or ndarray of shape (n_targets,)
+        `hypergradient_norm_` with the error of that gradient added.
 
     n_iter_ : int
         Number of evaluations: the start's, and one for each iteration.
@@ -244,8 +251,6 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     >>> bool(model.criterion_ <= model.initial_criterion_)
     True
     """
-
-    _routes_row_groups = True
 
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
@@ -331,8 +336,10 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of 2 equals the row twice, in training and held-out errors.
@@ -345,6 +352,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
             Required with `X_val`.
 
         sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of the rows of `X_val`.
 
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row, for `GroupKFold` and its
@@ -401,10 +409,12 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            One row for each row of X.
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)

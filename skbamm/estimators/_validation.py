@@ -14,6 +14,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklearn.utils.validation import validate_data as sklearn_validate_data
 
+from ._columns import explanation
+
 __all__ = [
     "HasMethods",
     "Interval",
@@ -28,19 +30,20 @@ __all__ = [
 ]
 
 
-def validate_data(estimator, X, *args, **kwargs):
-    """scikit-learn's `validate_data`, naming the first column that is not finite."""
+def validate_data(estimator, X, *args, name="X", **kwargs):
+    """scikit-learn's `validate_data`, naming the table and the column that is at fault."""
     try:
         return sklearn_validate_data(estimator, X, *args, **kwargs)
-    except ValueError as error:
-        place = ""
-        if str(error).startswith("Input X contains"):
-            place = _first_not_finite(X)
-        if not place:
+    except (TypeError, ValueError) as error:
+        said = str(error).replace("Input X contains", f"Input {name} contains", 1)
+        more = explanation(X, error)
+        if not more and said == str(error):
             raise
         # scikit-learn goes on to advise imputation.
-        first, _, rest = str(error).partition("\n")
-        raise ValueError(f"{first} {place}\n{rest}") from None
+        first, _, rest = said.partition("\n")
+        first = first if first.endswith(".") else f"{first}."
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind("\n".join(filter(None, [f"{first} {more}".strip(), rest]))) from None
 
 
 def validate_weight(weight, X, name):
@@ -67,22 +70,9 @@ def has_validation_rows(X_val, y_val, sample_weight_val):
     return X_val is not None
 
 
-def _first_not_finite(X):
-    """The first column with NaN or infinity, by name where it has one."""
-    names = getattr(X, "columns", None)
-    if sparse.issparse(X):
-        entries = X.tocoo()
-        where = entries.col[~np.isfinite(entries.data)]
-    else:
-        try:
-            where = np.nonzero(~np.isfinite(np.asarray(X, dtype=np.float64)))[1]
-        except (TypeError, ValueError, IndexError):
-            return ""
-    if len(where) == 0:
-        return ""
-    column = int(where.min())
-    name = "" if names is None else f", named {list(names)[column]!r}"
-    return f"The first such column is {column}{name}."
+# Ratio of two standard deviations of a column, and distance of two means in such deviations,
+# beyond which samples of one table are not expected.
+UNLIKE_SPREAD, UNLIKE_OFFSET = 8.0, 8.0
 
 
 def warn_if_unlike(X, X_val):
@@ -95,7 +85,8 @@ def warn_if_unlike(X, X_val):
         return
     ratio = np.abs(np.log(spread_val[known] / spread[known]))
     offset = np.abs(X_val.mean(axis=0) - X.mean(axis=0))[known] / spread[known]
-    if np.median(ratio) > np.log(30) or np.median(offset) > 30:
+    # Each column is judged by either: a scaler that was left out shows in one or the other.
+    if np.median(np.maximum(ratio / np.log(UNLIKE_SPREAD), offset / UNLIKE_OFFSET)) > 1:
         warnings.warn(
             "The columns of X_val have scales unlike those of X. In a Pipeline, X_val reaches the "
             "estimator untransformed unless metadata routing is enabled and the Pipeline has "

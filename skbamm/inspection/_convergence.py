@@ -88,6 +88,7 @@ class ConvergenceDisplay(Display):
         Returns
         -------
         display : ConvergenceDisplay
+            With the numbers behind the picture.
 
         Raises
         ------
@@ -124,6 +125,7 @@ class ConvergenceDisplay(Display):
         Returns
         -------
         display : ConvergenceDisplay
+            With the numbers behind the picture.
         """
         if len(history) == 0:
             raise ValueError("Nothing was learned: the history is empty.")
@@ -170,6 +172,7 @@ class ConvergenceDisplay(Display):
         Returns
         -------
         self : ConvergenceDisplay
+            With `ax_` and `figure_`.
         """
         above, below, norms = self._begin(ax, size=(7.0, 6.4), n_rows=3, sharex=True)
         columns = self._columns()

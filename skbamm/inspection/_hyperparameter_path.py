@@ -73,6 +73,7 @@ class HyperparameterPathDisplay(Display):
         Returns
         -------
         display : HyperparameterPathDisplay
+            With the numbers behind the picture.
 
         Raises
         ------
@@ -114,6 +115,7 @@ class HyperparameterPathDisplay(Display):
         Returns
         -------
         self : HyperparameterPathDisplay
+            With `ax_` and `figure_`.
         """
         is_log = np.array([name.startswith("log ") for name in self.names])
         kinds = [kind for kind in (True, False) if (is_log == kind).any()]

@@ -94,6 +94,7 @@ class PenaltyDisplay(Display):
         Returns
         -------
         display : PenaltyDisplay
+            With the numbers behind the picture.
         """
         if by not in ("feature", "group"):
             raise ValueError(f"by must be 'feature' or 'group': got {by!r}.")
@@ -152,6 +153,7 @@ class PenaltyDisplay(Display):
         Returns
         -------
         self : PenaltyDisplay
+            With `ax_` and `figure_`.
         """
         order = self._order()
         n_named = len(order) if len(order) <= max_items + 1 else max_items

@@ -79,6 +79,7 @@ class PenaltyShapeDisplay(Display):
         Returns
         -------
         display : PenaltyShapeDisplay
+            With the numbers behind the picture.
         """
         estimator, _ = unwrapped(estimator, "groups_", "power_", "exponents_")
         power, exponents = estimator.power_, estimator.exponents_
@@ -136,6 +137,7 @@ class PenaltyShapeDisplay(Display):
         Returns
         -------
         self : PenaltyShapeDisplay
+            With `ax_` and `figure_`.
         """
         if kind not in ("penalty", "weight"):
             raise ValueError(f"kind must be 'penalty' or 'weight': got {kind!r}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
 from ._display import BLUE, GRAY, RED, Display, shortened
 from ._fitted import dataframe_of, unwrapped
@@ -16,8 +17,10 @@ class SampleWeightDisplay(Display):
     r"""Learned weights of the noisy rows by given class, and the function they come from.
 
     On the left a row of the picture for each given class: how many of its rows have which
-    weight. On the right the learned function from the evidence :math:`e` (log odds that the
-    label is right) to the weight, :math:`\sigma(a + b e)`, over a histogram of the evidence.
+    weight. On the right the learned function over a histogram of what it is a function of: with
+    ``weighting="adaptive"`` the evidence :math:`e` (log odds that the label is right), the
+    weight being :math:`\sigma(a + b e)`; with "loss" the row's loss :math:`\ell` under the fit,
+    the weight being :math:`\sigma(a - b \ell) / \sigma(a)`.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ class SampleWeightDisplay(Display):
         Estimated share of wrong labels among the noisy rows of each given class.
     function : tuple of two floats or None, default=None
         Threshold a and slope b of the learned function; None for free weights.
+    argument : {"evidence", "loss"}, default="evidence"
+        What it is a function of.
     dataframe : str, default=""
         Kind of dataframe of `frame`.
 
@@ -70,6 +75,7 @@ class SampleWeightDisplay(Display):
         is_issue,
         noise_rate,
         function=None,
+        argument="evidence",
         dataframe="",
     ):
         self.weight = weight
@@ -79,6 +85,7 @@ class SampleWeightDisplay(Display):
         self.is_issue = is_issue
         self.noise_rate = noise_rate
         self.function = function
+        self.argument = argument
         self.dataframe = dataframe
 
     @classmethod
@@ -95,6 +102,7 @@ class SampleWeightDisplay(Display):
         Returns
         -------
         display : SampleWeightDisplay
+            With the numbers behind the picture.
 
         Raises
         ------
@@ -108,7 +116,7 @@ class SampleWeightDisplay(Display):
             raise ValueError("All rows were clean: no weight was learned.")
         named = record.index.labels
         is_issue = record.is_issue(weight, estimator.noise_rate_)
-        adaptive = "threshold" in estimator.hyper_names_
+        names = estimator.hyper_names_
         display = cls(
             weight[noisy],
             record.labels[noisy],
@@ -116,30 +124,42 @@ class SampleWeightDisplay(Display):
             index=(np.arange(len(weight)) if named is None else named)[noisy],
             is_issue=is_issue[noisy],
             noise_rate=estimator.class_noise_rate_,
-            function=tuple(map(float, estimator.hyper_[:2])) if adaptive else None,
+            function=tuple(map(float, estimator.hyper_[:2])) if "threshold" in names else None,
+            argument="loss" if "loss slope" in names else "evidence",
             dataframe=dataframe_of(estimator),
         )
         return display.plot(ax)
 
     @property
     def evidence(self):
-        """Log odds that the labels are right, from the weights; NaN for free weights."""
+        """What the weights are a function of, recovered from them; NaN for free weights.
+
+        Log odds that the labels are right, or losses of the rows.
+        """
         if self.function is None:
             return np.full(len(self.weight), np.nan)
         threshold, slope = self.function
-        weight = np.clip(self.weight, LEAST, 1 - LEAST)
-        return (np.log(weight / (1 - weight)) - threshold) / slope
+        if self.argument == "loss":
+            return (threshold - _log_odds(self.weight * expit(threshold))) / slope
+        return (_log_odds(self.weight) - threshold) / slope
+
+    def _learned(self, points):
+        """The learned function."""
+        threshold, slope = self.function
+        if self.argument == "loss":
+            return expit(threshold - slope * points) / expit(threshold)
+        return expit(threshold + slope * points)
 
     def _columns(self):
         columns = {
             "index": self.index,
             "given_label": self.classes[self.label],
             "weight": self.weight,
-            "evidence": self.evidence,
+            self.argument: self.evidence,
             "is_issue": self.is_issue,
         }
         if self.function is None:
-            del columns["evidence"]
+            del columns[self.argument]
         return columns
 
     def plot(self, ax=None):
@@ -153,6 +173,7 @@ class SampleWeightDisplay(Display):
         Returns
         -------
         self : SampleWeightDisplay
+            With `ax_` and `figure_`.
         """
         n_panels = 1 if self.function is None else 2
         n_classes = max(len(self.classes), 5)
@@ -205,13 +226,22 @@ class SampleWeightDisplay(Display):
         rows.set_yscale("log")
         rows.set_ylim(0.8, 4 * rows.get_ylim()[1])  # room for the legend
         rows.set_ylabel("rows (log scale)")
-        threshold, slope = self.function
         points = np.linspace(low, high, 300)
-        ax.plot(points, 1 / (1 + np.exp(-(threshold + slope * points))), color="black", linewidth=2)
+        ax.plot(points, self._learned(points), color="black", linewidth=2)
         ax.axhline(0.5, color=GRAY, linewidth=0.8, linestyle=":")
         ax.set_zorder(rows.get_zorder() + 1)
         ax.patch.set_visible(False)
         ax.set_ylim(-0.02, 1.02)
-        ax.set_xlabel("evidence for the given label (log odds)")
+        names = {
+            "loss": "loss of the given label",
+            "evidence": "evidence for the given label (log odds)",
+        }
+        ax.set_xlabel(names[self.argument])
         ax.set_ylabel("learned weight")
-        rows.legend(loc="upper left", frameon=False, fontsize="small")
+        side = "right" if self.argument == "loss" else "left"  # where the function is low
+        rows.legend(loc=f"upper {side}", frameon=False, fontsize="small")
+
+
+def _log_odds(weight):
+    weight = np.clip(weight, LEAST, 1 - LEAST)
+    return np.log(weight / (1 - weight))

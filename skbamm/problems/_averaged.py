@@ -12,7 +12,16 @@ class AveragedObjective(Objective):
     """``averaging * upper + (1 - averaging) * lower`` (psi_mu in the sl-BAMM paper).
 
     The upper objective lends its strong convexity to a lower level that is merely
-    convex. `averaging` is the weight of the *upper* objective.
+    convex.
+
+    Attributes
+    ----------
+    lower : Objective
+        The training loss.
+    upper : Objective
+        The validation loss.
+    averaging : float
+        Weight of the *upper* objective.
     """
 
     lower: Objective
@@ -52,7 +61,22 @@ class AveragedObjective(Objective):
         return self.averaging * part(self.upper) + (1 - self.averaging) * lower
 
     def mix(self, lower, upper, kind):
-        """The two levels' derivatives averaged; `kind` is their named tuple."""
+        """Average the derivatives of two levels.
+
+        Parameters
+        ----------
+        lower : Gradients or CurvatureProducts
+            Of the lower objective.
+        upper : Gradients or CurvatureProducts
+            Of the upper objective.
+        kind : type
+            Which of the two they are.
+
+        Returns
+        -------
+        mixed : Gradients or CurvatureProducts
+            Of the averaged objective.
+        """
         return kind(
             *(
                 self.averaging * above + (1 - self.averaging) * below

@@ -12,17 +12,33 @@ from ._nonsmooth import NonSmooth
 
 
 class Gradients(NamedTuple):
-    """First derivatives of an objective."""
+    """First derivatives of an objective.
+
+    Attributes
+    ----------
+    hyper : Tensor
+        In the upper-level variable.
+    params : Tensor
+        In the lower-level variable.
+    """
 
     hyper: torch.Tensor
     params: torch.Tensor
 
 
 class CurvatureProducts(NamedTuple):
-    """Second derivatives of an objective times a vector of the shape of `params`."""
+    """Second derivatives of an objective times a vector of the shape of `params`.
 
-    hessian: torch.Tensor  # (params, params) derivative @ vector, shape of params
-    mixed: torch.Tensor  # (hyper, params) derivative @ vector, shape of hyper
+    Attributes
+    ----------
+    hessian : Tensor
+        (params, params) derivative times the vector, of the shape of `params`.
+    mixed : Tensor
+        (hyper, params) derivative times the vector, of the shape of `hyper`.
+    """
+
+    hessian: torch.Tensor
+    mixed: torch.Tensor
 
 
 class Objective:
@@ -37,16 +53,41 @@ class Objective:
     """
 
     def value(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Value at a point; a scalar, or of shape (n_candidates,)."""
+        """Value at a point.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+
+        Returns
+        -------
+        value : Tensor
+            A scalar, or of shape (n_candidates,).
+        """
         raise NotImplementedError
 
     def gradients(
         self, hyper: torch.Tensor, params: torch.Tensor, *, differentiable: bool = False
     ) -> Gradients:
-        """Gradients at a point.
+        """Differentiate at a point.
 
-        With ``differentiable=True`` they carry an autograd graph back to the
-        arguments, which must then require a gradient themselves.
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+        differentiable : bool, default=False
+            Whether the gradients carry an autograd graph back to the arguments, which must then
+            require a gradient themselves.
+
+        Returns
+        -------
+        gradients : Gradients
+            In `hyper` and in `params`.
         """
         with torch.inference_mode(False), torch.enable_grad():
             if not differentiable:
@@ -57,25 +98,83 @@ class Objective:
             )
 
     def params_gradient(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """The second of the gradients alone."""
+        """Differentiate in `params` alone.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+
+        Returns
+        -------
+        gradient : Tensor
+            Of the shape of `params`.
+        """
         return self.gradients(hyper, params).params
 
     def hessian_product(
         self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
     ) -> torch.Tensor:
-        """The first of the curvature products alone."""
+        """Multiply by the Hessian in `params` alone.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+        vector : Tensor
+            Of the shape of `params`.
+
+        Returns
+        -------
+        product : Tensor
+            Of the shape of `params`.
+        """
         return self.curvature_products(hyper, params, vector).hessian
 
     def mixed_product(
         self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
     ) -> torch.Tensor:
-        """The second of the curvature products alone."""
+        """Multiply by the mixed derivative alone.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+        vector : Tensor
+            Of the shape of `params`.
+
+        Returns
+        -------
+        product : Tensor
+            Of the shape of `hyper`.
+        """
         return self.curvature_products(hyper, params, vector).mixed
 
     def curvature_products(
         self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
     ) -> CurvatureProducts:
-        """Hessian-vector and mixed-derivative-vector products; no matrix is formed."""
+        """Multiply by the Hessian and the mixed derivative; no matrix is formed.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+        vector : Tensor
+            Of the shape of `params`.
+
+        Returns
+        -------
+        products : CurvatureProducts
+            Of the shapes of `params` and of `hyper`.
+        """
         with torch.inference_mode(False), torch.enable_grad():
             hyper = hyper.detach().requires_grad_()
             params = params.detach().requires_grad_()
@@ -98,12 +197,33 @@ def _grad(output, inputs, differentiable):
 
 @dataclass(frozen=True)
 class FunctionObjective(Objective):
-    """An objective from a plain function of ``(hyper, params)``."""
+    """An objective from a plain function of ``(hyper, params)``.
+
+    Attributes
+    ----------
+    function : callable
+        Two tensors in, a scalar tensor out.
+    """
 
     function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def value(self, hyper, params):
-        return self.function(hyper, params)
+        found = self.function(hyper, params)
+        if not isinstance(found, torch.Tensor):
+            raise TypeError(
+                f"an objective must return a tensor: {self._name} returned a "
+                f"{type(found).__name__}."
+            )
+        if found.ndim > 1:
+            raise ValueError(
+                "an objective must return a scalar (or one value for each candidate): "
+                f"{self._name} returned a tensor of shape {tuple(found.shape)}."
+            )
+        return found
+
+    @property
+    def _name(self):
+        return getattr(self.function, "__name__", repr(self.function))
 
 
 class Metric(Protocol):
@@ -123,7 +243,10 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class BilevelProblem:
-    """min over hyper of upper(hyper, params), params minimising lower(hyper, .).
+    """Two objectives, a start and a feasible set.
+
+    Sought is the minimum over hyper of upper(hyper, params), params minimising
+    lower(hyper, .).
 
     Parameters
     ----------
@@ -186,9 +309,39 @@ class BilevelProblem:
                         f"got {type(objective).__name__}."
                     )
                 object.__setattr__(self, name, FunctionObjective(objective))
+        self._check_start()
+
+    def _check_start(self):
+        for name in ("initial_hyper", "initial_params"):
+            value = getattr(self, name)
+            if not isinstance(value, torch.Tensor) or not value.dtype.is_floating_point:
+                kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+                raise TypeError(f"{name} must be a tensor of floating-point numbers: got {kind}.")
+        if self.initial_hyper.dtype != self.initial_params.dtype:
+            raise TypeError(
+                "initial_hyper and initial_params must have one dtype: got "
+                f"{self.initial_hyper.dtype} and {self.initial_params.dtype}."
+            )
+        lower, upper = (torch.as_tensor(bound) for bound in (self.lower_bound, self.upper_bound))
+        if bool((lower > upper).any()):
+            raise ValueError(
+                "lower_bound must not be above upper_bound: got "
+                f"{float(lower.max())} and {float(upper.min())} somewhere."
+            )
 
     def project_hyper(self, hyper: torch.Tensor) -> torch.Tensor:
-        """Nearest feasible point."""
+        """Project on the box of `hyper`.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+
+        Returns
+        -------
+        hyper : Tensor
+            The nearest feasible point.
+        """
         if not isinstance(self.lower_bound, torch.Tensor) and not isinstance(
             self.upper_bound, torch.Tensor
         ):
@@ -198,20 +351,68 @@ class BilevelProblem:
         return torch.minimum(torch.maximum(hyper, lower), upper)
 
     def project_params(self, params: torch.Tensor) -> torch.Tensor:
-        """Nearest point where the non-smooth term is finite."""
+        """Project on where the non-smooth term is finite.
+
+        Parameters
+        ----------
+        params : Tensor
+            Lower-level variable.
+
+        Returns
+        -------
+        params : Tensor
+            The nearest such point.
+        """
         return params if self.nonsmooth is None else self.nonsmooth.project(params)
 
     def inner(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Inner product; one for each candidate where candidates are stacked."""
+        """Multiply two vectors of the shape of `hyper` or of `params`.
+
+        Parameters
+        ----------
+        first : Tensor
+            A vector.
+        second : Tensor
+            Another of its shape.
+
+        Returns
+        -------
+        product : Tensor
+            A scalar, or of shape (n_candidates,).
+        """
         product = first * second
         return product.sum() if self.n_candidates is None else product.flatten(1).sum(1)
 
     def norm(self, vector: torch.Tensor) -> torch.Tensor:
-        """Euclidean norm; one for each candidate where candidates are stacked."""
+        """Measure a vector of the shape of `hyper` or of `params`.
+
+        Parameters
+        ----------
+        vector : Tensor
+            A vector.
+
+        Returns
+        -------
+        norm : Tensor
+            Euclidean; a scalar, or of shape (n_candidates,).
+        """
         return self.inner(vector, vector).sqrt()
 
     def criterion(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Upper objective at the lower level's solution, if that can be computed."""
+        """Evaluate the upper objective at the lower level's solution.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Where the solution is searched from; where it cannot be computed, in its place.
+
+        Returns
+        -------
+        criterion : Tensor
+            A scalar, or of shape (n_candidates,).
+        """
         if self.solve_lower is not None:
             params = self.solve_lower(hyper, params)
         return self.upper.value(hyper, params)
@@ -219,7 +420,22 @@ class BilevelProblem:
     def levels(
         self, hyper: torch.Tensor, params: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The criterion, and the lower objective at the same params."""
+        """Evaluate both objectives at the lower level's solution.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            As in `criterion`.
+
+        Returns
+        -------
+        upper : Tensor
+            The criterion: a scalar, or of shape (n_candidates,).
+        lower : Tensor
+            The lower objective at the same params, its non-smooth term included.
+        """
         if self.solve_lower is not None:
             params = self.solve_lower(hyper, params)
         lower = self.lower.value(hyper, params)

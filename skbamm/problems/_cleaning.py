@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -208,6 +209,8 @@ class CleaningProblem:
 
     `judging`, of shape (n_folds, n_rows), are the weights of all rows in the upper level.
     """
+
+    lower: Any
 
     def __init__(
         self, rows, weighting, upper, judging, *, strongly_convex, suggested=None, tol=1e-5

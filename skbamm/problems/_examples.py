@@ -96,12 +96,16 @@ def merely_convex_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     Parameters
     ----------
     n_hyper : int, default=100
-    dtype, device
+        Length of `hyper`.
+    dtype : torch.dtype, default=torch.float64
         Of the tensors of the problem.
+    device : torch.device, str or None, default=None
+        Where they are; None for the CPU.
 
     Returns
     -------
     problem : BilevelProblem
+        With its start.
 
     References
     ----------
@@ -130,6 +134,7 @@ def strongly_convex_problem(
     Parameters
     ----------
     n_hyper : int, default=100
+        Length of `hyper`.
     identity : bool, default=True
         ``A = B = D = I``, :math:`\hat x = e`, start `2 e`, optimum `e / 2`. Otherwise
         ``A = Q' diag(1 + U[0, 1]) Q``, ``D = Q' diag(U[0, 1]) Q`` with a random
@@ -137,13 +142,17 @@ def strongly_convex_problem(
         like ``n_hyper / 2``, and no textbook step size is safe.
     seed : int, default=0
         Of the general case.
-    dtype, device
+    dtype : torch.dtype, default=torch.float64
         Of the tensors of the problem.
+    device : torch.device, str or None, default=None
+        Where they are; None for the CPU.
 
     Returns
     -------
     problem : BilevelProblem
+        With its start.
     optimum : Tensor of shape (n_hyper,)
+        Of `hyper`.
     """
     generator = torch.Generator().manual_seed(seed)
 

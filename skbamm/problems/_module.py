@@ -51,16 +51,46 @@ class ModuleObjective(Objective):
 
 @dataclass(frozen=True)
 class ModuleProblem(BilevelProblem):
-    """A `BilevelProblem` whose params are the parameters of a module."""
+    """A `BilevelProblem` whose params are the parameters of a module.
+
+    Made by `module_problem`; its other fields are those of `BilevelProblem`.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        Whose parameters they are.
+    """
 
     module: Any = field(default=None, repr=False)
 
     def named_params(self, params):
-        """Params by the names of the module's parameters."""
+        """Cut params into the parameters of the module.
+
+        Parameters
+        ----------
+        params : Tensor
+            A vector of all of them.
+
+        Returns
+        -------
+        named : dict of str to Tensor
+            By the names of the module's parameters, in their shapes.
+        """
         return named_params(self.module, params)
 
     def load(self, params):
-        """The module, with these params written into it."""
+        """Write params into the module.
+
+        Parameters
+        ----------
+        params : Tensor
+            A vector of all of them, such as ``solution.params``.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            The module itself.
+        """
         self.module.load_state_dict(self.named_params(params), strict=False)
         return self.module
 

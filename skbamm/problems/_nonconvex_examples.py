@@ -36,16 +36,20 @@ def sine_product_problem(n_hyper=1, *, start=(8.0, 0.0), dtype=torch.float64, de
     Parameters
     ----------
     n_hyper : int, default=1
+        Length of `hyper`.
     start : tuple of two floats, default=(8, 0)
         Every entry of hyper and of params.
-    dtype, device
+    dtype : torch.dtype, default=torch.float64
         Of the tensors of the problem.
+    device : torch.device, str or None, default=None
+        Where they are; None for the CPU.
 
     Returns
     -------
     problem : BilevelProblem
         Its metric is one over the largest curvature in the box, 100.
     optimum : Tensor of shape (n_hyper,)
+        Of `hyper`.
 
     References
     ----------
@@ -88,13 +92,18 @@ def sine_sum_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     Parameters
     ----------
     n_hyper : int, default=100
-    dtype, device
+        Length of `hyper`.
+    dtype : torch.dtype, default=torch.float64
         Of the tensors of the problem.
+    device : torch.device, str or None, default=None
+        Where they are; None for the CPU.
 
     Returns
     -------
     problem : BilevelProblem
+        With its start.
     optimum : Tensor of shape (n_hyper,)
+        Of `hyper`.
 
     References
     ----------
@@ -133,8 +142,10 @@ def weighted_lasso_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     ----------
     n_hyper : int, default=100
         Even.
-    dtype, device
+    dtype : torch.dtype, default=torch.float64
         Of the tensors of the problem.
+    device : torch.device, str or None, default=None
+        Where they are; None for the CPU.
 
     Returns
     -------

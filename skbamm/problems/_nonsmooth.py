@@ -16,24 +16,73 @@ class NonSmooth:
     """
 
     def value(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Value at a feasible point; a scalar, or of shape (n_candidates,)."""
+        """Value at a feasible point.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+
+        Returns
+        -------
+        value : Tensor
+            A scalar, or of shape (n_candidates,).
+        """
         raise NotImplementedError
 
     def prox(
         self, hyper: torch.Tensor, params: torch.Tensor, step: torch.Tensor | float
     ) -> torch.Tensor:
-        """Minimiser over y of ``value(hyper, y) + |y - params|^2 / (2 step)``.
+        """Minimise ``value(hyper, y) + |y - params|^2 / (2 step)`` over y.
 
-        Must be differentiable by autograd in `hyper` and `params`.
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+        step : Tensor or float
+            Positive.
+
+        Returns
+        -------
+        y : Tensor
+            Differentiable by autograd in `hyper` and `params`.
         """
         raise NotImplementedError
 
     def project(self, params: torch.Tensor) -> torch.Tensor:
-        """Nearest point where the value is finite."""
+        """Project on where the value is finite.
+
+        Parameters
+        ----------
+        params : Tensor
+            Lower-level variable.
+
+        Returns
+        -------
+        params : Tensor
+            The nearest such point.
+        """
         return params
 
     def hyper_gradient(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Gradient of the value in `hyper`."""
+        """Differentiate the value in `hyper`.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+
+        Returns
+        -------
+        gradient : Tensor
+            Of the shape of `hyper`.
+        """
         with torch.inference_mode(False), torch.enable_grad():
             hyper = hyper.detach().requires_grad_()
             value = self.value(hyper, params.detach()).sum()
@@ -48,7 +97,26 @@ class NonSmooth:
         step: torch.Tensor | float,
         cotangent: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`cotangent` times the Jacobians of `prox` in `hyper` and in `params`."""
+        """Multiply by the Jacobians of `prox`, from the left.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Upper-level variable.
+        params : Tensor
+            Lower-level variable.
+        step : Tensor or float
+            Positive.
+        cotangent : Tensor
+            Of the shape of `params`.
+
+        Returns
+        -------
+        by_hyper : Tensor
+            `cotangent` times the Jacobian in `hyper`.
+        by_params : Tensor
+            The same in `params`.
+        """
         with torch.inference_mode(False), torch.enable_grad():
             hyper = hyper.detach().requires_grad_()
             params = params.detach().requires_grad_()
@@ -79,7 +147,15 @@ class WeightedL1(NonSmooth):
 
 @dataclass(frozen=True)
 class Box(NonSmooth):
-    """Zero between two bounds and infinite outside: the proximal map is the projection."""
+    """Zero between two bounds and infinite outside: the proximal map is the projection.
+
+    Attributes
+    ----------
+    lower : float
+        Smallest value of an entry of params.
+    upper : float
+        Largest.
+    """
 
     lower: float
     upper: float

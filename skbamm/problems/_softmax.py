@@ -219,8 +219,38 @@ def make_metric(rows, weights, probabilities, ridge):
     return kind.build(rows, weights, probabilities, ridge)
 
 
-def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=300, metric=None):
-    """Minimiser of ``sum_i weights_i CE_i + ridge |W|^2 / 2`` for each candidate and fold.
+@dataclass(frozen=True)
+class WeightedLoss:
+    """Sum over rows of ``weights * CE``, a function of the cross-entropies of rows."""
+
+    weights: torch.Tensor  # (n_candidates, n_folds, n_rows)
+
+    def value(self, loss):
+        """Of each fit, (n_candidates, n_folds)."""
+        return (self.weights * loss).sum(2)
+
+    def slope(self, loss):
+        """Derivative in the cross-entropy of each row."""
+        return self.weights
+
+    def bend(self, loss):
+        """Second derivative in them, None where it is zero."""
+        return None
+
+
+def minimize_cross_entropy(rows, weights, ridge, start, **options):
+    """Minimiser of ``sum_i weights_i CE_i + ridge |W|^2 / 2``; see `minimize_loss`.
+
+    `weights`, of shape (n_candidates, n_folds, n_rows), sum to 1 over rows.
+    """
+    return minimize_loss(rows, WeightedLoss(weights), ridge, start, **options)
+
+
+def minimize_loss(rows, losses, ridge, start, *, tol=1e-6, max_iter=300, metric=None):
+    """Minimiser of a function of the rows' cross-entropies plus ``ridge |W|^2 / 2``.
+
+    One for each candidate and fold; of the valley that the start is in, where the function is
+    not convex.
 
     Conjugate gradients in coordinates in which a usual Hessian is near the identity come near.
     Where that is cheap, those of the blocks of the Hessian end it: with few iterations left
@@ -230,8 +260,7 @@ def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=30
     Parameters
     ----------
     rows : LabelledRows
-    weights : Tensor of shape (n_candidates, n_folds, n_rows)
-        Sums to 1 over rows.
+    losses : WeightedLoss or alike
     ridge : Tensor of shape (n_candidates,)
     start : Tensor of shape (n_candidates, n_folds, n_scores, n_columns)
     tol : float
@@ -244,30 +273,37 @@ def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=30
     params : Tensor of the shape of `start`
     """
     if metric is not None:
-        return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, metric)
-    usual = DiagonalMetric.usual(rows, weights, ridge)
+        return _conjugate_gradients(rows, losses, ridge, start, tol, max_iter, metric)
+
+    def weights(params):
+        loss, probabilities = rows.cross_entropy(rows.scores(params))
+        return losses.slope(loss), probabilities
+
+    usual = DiagonalMetric.usual(rows, weights(start)[0], ridge)
     n_operations = rows.n_scores * rows.indicator.shape[-1] * rows.n_columns**2
     if tol >= NEAR or n_operations > MAX_BLOCKS:
         tol = max(tol, NEAR / 10)
-        return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, usual)
-    params = _conjugate_gradients(rows, weights, ridge, start, NEAR, max_iter, usual)
-    _, probabilities = rows.cross_entropy(rows.scores(params))
-    metric = make_metric(rows, weights, probabilities, ridge)
-    return _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric)
+        return _conjugate_gradients(rows, losses, ridge, start, tol, max_iter, usual)
+    params = _conjugate_gradients(rows, losses, ridge, start, NEAR, max_iter, usual)
+    last, probabilities = weights(params)
+    metric = make_metric(rows, last, probabilities, ridge)
+    return _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric)
 
 
-def _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric):
+def _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric):
     """Nonlinear conjugate gradients (Polak, Ribiere), with the exact step on the local parabola.
 
     Scores move along with params: two products with the design an iteration.
     """
     penalty = rows.penalty(ridge)
     scores = rows.scores(params)
-    value, probabilities = _evaluate(rows, weights, penalty, params, scores)
+    loss, probabilities = rows.cross_entropy(scores)
+    value = losses.value(loss) + _sum(penalty * params.square()) / 2
     direction = previous = None
     for _ in range(max_iter):
-        residual = weights[:, :, None] * (probabilities - rows.indicator)
-        gradient = rows.adjoint(residual) + penalty * params
+        weights = losses.slope(loss)
+        residual = probabilities - rows.indicator
+        gradient = rows.adjoint(weights[:, :, None] * residual) + penalty * params
         steepest = metric.solve(gradient)
         decrement = _sum(gradient * steepest)
         moving = decrement > tol**2
@@ -278,10 +314,12 @@ def _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric):
         ahead = rows.scores(direction)
         bend = (weights * rows.curvature_along(probabilities, ahead)).sum(2)
         bend = bend + _sum(penalty * direction.square())
+        bend = bend + _falling(losses.bend(loss), residual, ahead, bend)
         step = (slope / bend.clamp_min(1e-300)).where(moving, bend * 0)[..., None, None]
         for _ in range(20):
             tried, tried_scores = params - step * direction, scores - step * ahead
-            found, probabilities = _evaluate(rows, weights, penalty, tried, tried_scores)
+            loss, probabilities = rows.cross_entropy(tried_scores)
+            found = losses.value(loss) + _sum(penalty * tried.square()) / 2
             risen = found > value * (1 + 1e-12)
             if not bool(risen.any()):
                 break
@@ -289,6 +327,14 @@ def _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric):
         params, scores, value = tried, tried_scores, found
         previous = gradient, decrement
     return params
+
+
+def _falling(bend, residual, ahead, convex):
+    """What the losses' own second derivative adds to a bend; nothing where little would be left."""
+    if bend is None:
+        return 0.0
+    added = (bend * (residual * ahead).sum(-2).square()).sum(2)
+    return added.where(convex + added > 0.1 * convex, added * 0)
 
 
 def _conjugate(gradient, steepest, decrement, direction, previous):
@@ -301,12 +347,6 @@ def _conjugate(gradient, steepest, decrement, direction, previous):
     found = steepest + share * direction
     down = _sum(gradient * found) > 0
     return found.where(down[..., None, None], steepest)
-
-
-def _evaluate(rows, weights, penalty, params, scores):
-    """Value of each fit, and probabilities."""
-    loss, probabilities = rows.cross_entropy(scores)
-    return (weights * loss).sum(2) + _sum(penalty * params.square()) / 2, probabilities
 
 
 def _sum(tensor):

@@ -25,7 +25,18 @@ SOLVERS: dict[str, type[Solver]] = {
 
 
 def get_solver(solver):
-    """The solver of a name with its default options; an instance is returned as it is."""
+    """Look a solver up by its name.
+
+    Parameters
+    ----------
+    solver : str or Solver
+        A name in `SOLVERS`, or an instance.
+
+    Returns
+    -------
+    solver : Solver
+        With its default options; an instance is returned as it is.
+    """
     if isinstance(solver, str):
         try:
             return SOLVERS[solver]()

@@ -29,9 +29,33 @@ class Solver(BaseEstimator):
     needs_strong_convexity: ClassVar[bool] = False
 
     def init(self, problem) -> Any:
-        """First state."""
+        """Make the first state.
+
+        Parameters
+        ----------
+        problem : BilevelProblem
+            What is solved.
+
+        Returns
+        -------
+        state : object
+            A frozen record.
+        """
         raise NotImplementedError
 
     def step(self, problem, state) -> Any:
-        """State after one iteration."""
+        """Do one iteration.
+
+        Parameters
+        ----------
+        problem : BilevelProblem
+            What is solved.
+        state : object
+            Of `init` or of the last `step`; it stays as it is.
+
+        Returns
+        -------
+        state : object
+            After the iteration.
+        """
         raise NotImplementedError

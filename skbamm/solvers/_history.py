@@ -50,7 +50,13 @@ class History:
         return self.records[name]
 
     def keys(self):
-        """Names of the records."""
+        """List the names of the records.
+
+        Returns
+        -------
+        names : dict_keys of str
+            Such as "criterion".
+        """
         return self.records.keys()
 
     def __iter__(self):
@@ -63,12 +69,12 @@ class History:
         return f"History(n_iter={len(self)}, records={sorted(self.records)})"
 
     def candidate(self, index):
-        """The records of one of several stacked candidates.
+        """Take the records of one of several stacked candidates.
 
         Parameters
         ----------
         index : int
-            Which one.
+            Its position on the second axis.
 
         Returns
         -------

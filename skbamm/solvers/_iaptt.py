@@ -78,9 +78,9 @@ class IapttGm(Solver):
         T.
 
     params_step : float, callable or "auto", default="auto"
-        s; a callable gets the iteration. "auto" is one over the curvature (the problem's metric
-        where it has one) where the lower level is strongly convex, and ``2 / n_steps`` of that
-        elsewhere.
+        The step s; a callable gets the iteration. "auto" is one over the curvature (the
+        problem's metric where it has one) where the lower level is strongly convex, and
+        ``2 / n_steps`` of that elsewhere.
 
     hyper_step : float, callable or "auto", default="auto"
         Step of x. "auto" moves x and z along secants where the lower level is strongly convex;
@@ -98,8 +98,11 @@ class IapttGm(Solver):
     dynamics : {"gradient", "nesterov"}, default="gradient"
         Plain descent, or Nesterov's accelerated one for a convex lower level.
 
-    memory, max_move
-        Of the search along secants, as in `SlBamm`.
+    memory : int, default=10
+        How many secants the search on `hyper` keeps, as in `SlBamm`.
+
+    max_move : float, default=1.0
+        Largest change of one entry of `hyper` in one step of that search.
 
     References
     ----------

@@ -102,8 +102,14 @@ class ConjugateGradient(ImplicitDifferentiation):
         Of the descent on the lower level.
     n_linear : int, default=50
         Largest number of conjugate gradient steps.
-    params_step, hyper_step, memory, max_move
-        As in `Unrolling`. A metric preconditions both solves.
+    params_step : float, callable or "auto", default="auto"
+        As in `Unrolling`; a metric preconditions both solves.
+    hyper_step : float, callable or "auto", default="auto"
+        As in `Unrolling`.
+    memory : int, default=10
+        As in `Unrolling`.
+    max_move : float, default=1.0
+        As in `Unrolling`.
 
     References
     ----------
@@ -154,8 +160,14 @@ class NeumannSeries(ImplicitDifferentiation):
         Of the descent on the lower level.
     n_linear : int, default=50
         Number of terms.
-    params_step, hyper_step, memory, max_move
-        As in `Unrolling`. The step of the series is that of the descent.
+    params_step : float, callable or "auto", default="auto"
+        As in `Unrolling`; also the step of the series.
+    hyper_step : float, callable or "auto", default="auto"
+        As in `Unrolling`.
+    memory : int, default=10
+        As in `Unrolling`.
+    max_move : float, default=1.0
+        As in `Unrolling`.
 
     References
     ----------

@@ -103,10 +103,10 @@ class Meha(Solver):
     Parameters
     ----------
     upper_weight : float, callable or "auto", default="auto"
-        w; a callable gets the iteration. In theory it fades like ``PowerLaw(1 / c0, p)`` with
-        p < 1/2. "auto" starts at the ratio of the curvatures of both levels (a hundredth of it
-        where the lower level is strongly convex) and is divided by 4 whenever x has converged
-        as far as the bias of this weight deserves.
+        The weight w; a callable gets the iteration. In theory it fades like
+        ``PowerLaw(1 / c0, p)`` with p < 1/2. "auto" starts at the ratio of the curvatures of
+        both levels (a hundredth of it where the lower level is strongly convex) and is divided
+        by 4 whenever x has converged as far as the bias of this weight deserves.
 
     proximity : float or "auto", default="auto"
         One over gamma; "auto" is three times the lower level's curvature (a tenth of it where
@@ -119,8 +119,11 @@ class Meha(Solver):
         :math:`\alpha`; "auto" moves x along secants of the penalized objective divided by w,
         with backtracking, when params have settled.
 
-    memory, max_move
-        Of the search along secants, as in `SlBamm`.
+    memory : int, default=10
+        How many secants the search on `hyper` keeps, as in `SlBamm`.
+
+    max_move : float, default=1.0
+        Largest change of one entry of `hyper` in one step of that search.
 
     accuracy : float, default=0.1
         Error of the hypergradient beside itself below which params count as settled.

@@ -11,6 +11,13 @@ class PowerLaw:
 
     The averaging parameter and the step sizes of sl-BAMM's theory are of this kind:
     averaging ``PowerLaw(0.9, 0.1)`` is mu0 = .9, p0 = 10 of the paper.
+
+    Attributes
+    ----------
+    initial : float
+        Value in iteration 0.
+    power : float, default=0.0
+        How fast it falls; 0 for a constant.
     """
 
     initial: float

@@ -30,6 +30,7 @@ class Solution:
         The value at the start.
 
     status : Status
+        Why the run ended.
 
     n_iter : int
         Number of solver steps.
@@ -39,6 +40,7 @@ class Solution:
         the norm of the projected hypergradient.
 
     history : History
+        One row for each step.
 
     state : object
         The solver's last state: ``solve(..., state=solution.state)`` continues.
@@ -62,6 +64,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     Parameters
     ----------
     problem : BilevelProblem
+        What to minimise, and from where.
 
     solver : str or Solver, default="sl-bamm"
         A name in `skbamm.solvers.SOLVERS`, or an instance.
@@ -91,8 +94,12 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     from . import SOLVERS, get_solver
 
     solver = get_solver(solver)
+    if isinstance(solver, type):
+        raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
+    if max_iter < 0:
+        raise ValueError(f"max_iter must not be negative: got {max_iter}.")
     if problem.nonsmooth is not None and not solver.handles_nonsmooth:
         able = sorted(name for name, kind in SOLVERS.items() if kind.handles_nonsmooth)
         raise ValueError(
@@ -101,6 +108,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
         )
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch.inference_mode(False), torch.no_grad():
+        _check_values(problem)
         state = solver.init(problem) if state is None else state
         run, watch = _Run(problem, state), as_watch(callback)
         status = Status.FROZEN if max_iter == 0 else Status.MAX_ITER
@@ -132,6 +140,23 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
         if status is Status.STALLED and _is_undetermined(state):
             status = Status.UNDETERMINED
         return run.solution(state, status, n_iter)
+
+
+def _check_values(problem):
+    """Raise unless plain functions have one value (for each candidate) at the start."""
+    from ..problems import FunctionObjective
+
+    expected = () if problem.n_candidates is None else (problem.n_candidates,)
+    for name in ("upper", "lower"):
+        objective = getattr(problem, name)
+        if not isinstance(objective, FunctionObjective):
+            continue
+        shape = tuple(objective.value(problem.initial_hyper, problem.initial_params).shape)
+        if shape != expected:
+            raise ValueError(
+                f"{name} must return a tensor of shape {expected}, one value"
+                f"{' for each candidate' if expected else ''}: got shape {shape}."
+            )
 
 
 class _Run:

@@ -32,14 +32,17 @@ class Unrolling(Solver):
         T.
 
     params_step : float, callable or "auto", default="auto"
-        s; "auto" is one over the largest curvature at the start, or the problem's metric, and
-        is halved where the descent does not descend.
+        The step s; "auto" is one over the largest curvature at the start, or the problem's
+        metric, and is halved where the descent does not descend.
 
     hyper_step : float, callable or "auto", default="auto"
         :math:`\alpha`; "auto" moves along secants with backtracking.
 
-    memory, max_move
-        Of the search along secants, as in `SlBamm`.
+    memory : int, default=10
+        How many secants the search on `hyper` keeps, as in `SlBamm`.
+
+    max_move : float, default=1.0
+        Largest change of one entry of `hyper` in one step of that search.
 
     References
     ----------
@@ -131,9 +134,16 @@ class TruncatedUnrolling(Unrolling):
     Parameters
     ----------
     n_steps : int, default=100
+        Of the descent.
     n_reverse : int, default=20
         How many of the last steps to go back: time and memory of the reverse mode.
-    params_step, hyper_step, memory, max_move
+    params_step : float, callable or "auto", default="auto"
+        As in `Unrolling`.
+    hyper_step : float, callable or "auto", default="auto"
+        As in `Unrolling`.
+    memory : int, default=10
+        As in `Unrolling`.
+    max_move : float, default=1.0
         As in `Unrolling`.
 
     References
@@ -176,7 +186,15 @@ class Bda(Unrolling):
     averaging : float, callable or None, default=None
         :math:`\mu_t`, the weight of the *upper* objective in step t, counted from 0. None: 0
         where the lower level is strongly convex, else ``PowerLaw(0.5, 0.5)``.
-    n_steps, params_step, hyper_step, memory, max_move
+    n_steps : int, default=100
+        As in `Unrolling`.
+    params_step : float, callable or "auto", default="auto"
+        As in `Unrolling`.
+    hyper_step : float, callable or "auto", default="auto"
+        As in `Unrolling`.
+    memory : int, default=10
+        As in `Unrolling`.
+    max_move : float, default=1.0
         As in `Unrolling`.
 
     References

@@ -22,12 +22,13 @@ def asks_for_row_groups(model):
         (REGRESSOR, GroupKFold(2), True),
         (REGRESSOR, KFold(2), False),
         (REGRESSOR, 5, False),
-        (CLASSIFIER, GroupKFold(2), False),
+        (CLASSIFIER, GroupKFold(2), True),
+        (CLASSIFIER, KFold(2), False),
         (CLASSIFIER, 5, False),
     ],
     ids=str,
 )
-def test_only_who_hands_row_groups_on_asks_for_them(kind, cv, expected):
+def test_row_groups_are_asked_for_where_the_splitter_takes_them(kind, cv, expected):
     assert asks_for_row_groups(kind(cv=cv)) == expected
 
 

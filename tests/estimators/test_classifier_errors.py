@@ -251,3 +251,19 @@ def test_a_run_cut_short_warns_at_the_callers_line(weighting):
 def test_validation_rows_in_other_units_are_a_warning():
     with pytest.warns(UserWarning, match="scales unlike those of X"):
         HyperCleaningClassifier(max_iter=0).fit(X, y, X_val=1e3 * X, y_val=y)
+
+
+def test_labels_of_another_kind_in_y_val_are_refused():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    names = np.where(X[:, 0] > 0, "yes", "no")
+    with pytest.raises(ValueError, match="one kind: got text in y and numbers in y_val"):
+        HyperCleaningClassifier(max_iter=0).fit(X, names, X_val=X[:9], y_val=np.arange(9) % 2)
+
+
+def test_a_class_that_only_y_val_has_is_told():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    names = np.where(X[:, 0] > 0, "yes", "no")
+    with pytest.warns(UserWarning, match=r"y_val has classes that y does not have: \['Yes'\]"):
+        HyperCleaningClassifier(max_iter=0).fit(
+            X, names, X_val=X, y_val=np.where(X[:, 0] > 0, "Yes", "no")
+        )

@@ -132,3 +132,8 @@ def test_unusable_alpha_is_an_error_that_says_so(alpha, message):
 def test_geometric_mean_of_a_group_is_the_root_of_the_product():
     means = GROUPS.geometric_means(np.array([2.0, 1.0, 9.0, 0.0]))
     assert means == pytest.approx({"a": 2.0, "b": 3.0, "c": 0.0})
+
+
+def test_prefixes_need_names_that_have_them():
+    with pytest.raises(ValueError, match=r"no name has that: got .'age', 'sex'."):
+        resolve_groups("prefix", 2, ["age", "sex"])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from skbamm import _tables
+from skbamm import HyperCleaningClassifier, _tables
+from skbamm.estimators._evidence import confident_noise_rates, is_rather_wrong
 from skbamm.estimators._label_report import LabelRecord, RowIndex, row_index
 
 CLASSES = np.array(["cat", "dog", "owl"])
@@ -17,7 +18,8 @@ def report(backend="", noise_rate=0.5, labels=None):
 
 
 def report_of(index, noise_rate=0.5):
-    return LabelRecord(index, LABELS, SUGGESTED, WEIGHT < 1).report(CLASSES, WEIGHT, noise_rate)
+    record = LabelRecord(index, LABELS, SUGGESTED, WEIGHT < 1, WEIGHT < 0.5)
+    return record.report(CLASSES, WEIGHT, noise_rate)
 
 
 @pytest.fixture
@@ -56,14 +58,15 @@ def test_there_are_not_more_issues_than_the_noise_rate_says(no_pandas, rate, n_i
 
 
 def test_fixed_labels_are_the_given_ones_but_for_issues():
-    record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1)
+    record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1, WEIGHT < 0.5)
     fixed = record.fixed(CLASSES, WEIGHT, 0.5)
     assert fixed.tolist() == ["cat", "dog", "cat", "cat", "dog", "owl"]
 
 
 def test_labels_that_are_rather_believed_are_not_fixed():
-    record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1)
-    fixed = record.fixed(CLASSES, np.where(WEIGHT < 1, 0.4 + 2 * WEIGHT, 1), 1.0)
+    weight = np.where(WEIGHT < 1, 0.4 + 2 * WEIGHT, 1)
+    record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1, weight < 0.5)
+    fixed = record.fixed(CLASSES, weight, 1.0)
     assert fixed.tolist() == ["cat", "dog", "owl", "cat", "dog", "owl"]
 
 
@@ -105,3 +108,47 @@ def test_it_has_the_index_of_a_pandas_frame():
 def test_rows_of_arrays_are_numbered(no_pandas, X):
     assert row_index(X) == RowIndex()
     assert report()["index"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+# How much noise there is
+
+
+def noisy_problem(name, noise=0.3):
+    from sklearn.datasets import load_breast_cancer, load_digits
+
+    X, y = {"digits": load_digits, "breast_cancer": load_breast_cancer}[name](return_X_y=True)
+    generator = np.random.default_rng(0)
+    wrong = generator.random(len(y)) < noise
+    n_classes = y.max() + 1
+    return X, y, np.where(wrong, (y + generator.integers(1, n_classes, len(y))) % n_classes, y)
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer"])
+def test_noise_is_estimated_without_clean_rows(name):
+    X, y, given = noisy_problem(name)
+    model = HyperCleaningClassifier(max_iter=0).fit(X, given)
+    assert model.noise_rate_ == pytest.approx((given != y).mean(), abs=0.05)
+    # Poor predictions are not taken for noise: the weights alone would say more.
+    assert 1 - model.sample_weight_.mean() > model.noise_rate_
+
+
+def test_without_clean_rows_fixed_labels_are_better_bets():
+    X, y, given = noisy_problem("digits")
+    model = HyperCleaningClassifier(max_iter=0).fit(X, given)
+    assert (model.fix_labels() == y).mean() > (given == y).mean() + 0.2
+
+
+def test_confident_noise_rates_are_those_of_sure_predictions():
+    labels = np.arange(2000) % 2
+    wrong = np.random.default_rng(0).random(2000) < 0.25
+    truth = np.where(wrong, 1 - labels, labels)
+    predictions = np.where(np.eye(2)[truth] == 1, 0.8, 0.2)
+    rates = confident_noise_rates(predictions, labels, np.ones(2000))
+    np.testing.assert_allclose(rates, [wrong[labels == c].mean() for c in (0, 1)])
+
+
+def test_a_label_needs_more_to_be_wrong_where_few_are():
+    predictions = np.array([[0.7, 0.3]] * 2)
+    labels, trust = np.array([1, 1]), np.array([0.3, 0.3])
+    assert is_rather_wrong(predictions, labels, trust, 0.5).all()
+    assert not is_rather_wrong(predictions, labels, trust, 0.2).any()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from skbamm.problems import (
     merely_convex_problem,
     strongly_convex_problem,
 )
+from skbamm.solvers import SlBamm, solve
 
 double = torch.float64
 HYPER = torch.tensor([0.3, -0.7], dtype=double)
@@ -193,3 +195,67 @@ def test_examples_depend_on_their_seed_alone(identity):
     torch.manual_seed(2)
     _, second = strongly_convex_problem(3, identity=identity, seed=5)
     assert torch.equal(first, second)
+
+
+# What a problem is given
+
+
+def scalar(hyper, params):
+    return (params - hyper).square().sum()
+
+
+def small_problem(**options):
+    start = torch.zeros(2, dtype=torch.float64)
+    return BilevelProblem(
+        **{
+            "upper": scalar,
+            "lower": scalar,
+            "initial_hyper": start,
+            "initial_params": start,
+            **options,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial_hyper": np.zeros(2)}, "initial_hyper must be a tensor.* got ndarray"),
+        ({"initial_params": torch.zeros(2, dtype=torch.int64)}, "initial_params .*torch.int64"),
+        ({"initial_params": torch.zeros(2)}, "one dtype: got torch.float64 and torch.float32"),
+        ({"upper": 3.0}, "upper must be an Objective or a function"),
+    ],
+)
+def test_a_start_that_is_no_tensor_is_named(options, message):
+    with pytest.raises(TypeError, match=message):
+        small_problem(**options)
+
+
+def test_crossed_bounds_are_refused():
+    with pytest.raises(ValueError, match=r"lower_bound must not be above upper_bound: got 4.0"):
+        small_problem(lower_bound=4.0, upper_bound=-4.0)
+
+
+@pytest.mark.parametrize("level", ["upper", "lower"])
+def test_an_objective_of_many_values_is_refused(level):
+    problem = small_problem(**{level: lambda hyper, params: params - hyper})
+    with pytest.raises(ValueError, match=rf"{level} must return .* got shape \(2,\)"):
+        solve(problem, max_iter=1)
+
+
+def test_an_objective_that_returns_a_number_is_refused():
+    def number(hyper, params):
+        return 1.0
+
+    with pytest.raises(TypeError, match="number returned a float"):
+        solve(small_problem(lower=number), max_iter=1)
+
+
+def test_a_solver_s_class_is_no_solver():
+    with pytest.raises(TypeError, match="an instance: got the class SlBamm"):
+        solve(small_problem(), SlBamm)
+
+
+def test_a_negative_number_of_iterations_is_refused():
+    with pytest.raises(ValueError, match="max_iter must not be negative: got -5"):
+        solve(small_problem(), max_iter=-5)
