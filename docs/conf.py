@@ -24,7 +24,6 @@ extensions = [
     "numpydoc",
     "myst_parser",
     "sphinx_copybutton",
-    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 
@@ -37,7 +36,7 @@ nitpicky = True
 # Base classes of ours are torch's and the standard library's, whose pages are not linked here.
 nitpick_ignore_regex = [("py:.*", r"(torch|numpy|sklearn|enum)\..*|object|StrEnum")]
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath"]
 # "#section" links within and between pages, as code hosts know them.
 myst_heading_anchors = 3
 
