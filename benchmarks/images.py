@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from compare import markdown, timed
 from machine import description
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
+from tables import markdown, timed
 
 from skbamm import HyperCleaningClassifier
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from compare import (
+from classification import (
     classification_sets,
     cleaner,
     fit_both,
@@ -31,15 +31,14 @@ from compare import (
     fit_filter,
     folds_of,
     logistic,
-    markdown,
     mean_loss,
-    timed,
 )
 from machine import description
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+from tables import markdown, timed
 
 INJECTED = ("sym20", "sym40", "sym60", "pair30", "inst30")
 VOTED = ("human1", "humanmaj")

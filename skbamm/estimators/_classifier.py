@@ -189,7 +189,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     n_features_in_ : int
         Number of features seen during `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features seen during `fit`, if all of them are strings.
 
     Notes

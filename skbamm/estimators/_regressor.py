@@ -222,7 +222,7 @@ class BilevelRegularizedRegressor(
     n_features_in_ : int
         Number of features seen during `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features seen during `fit`, if all of them are strings.
 
     n_samples_seen_ : int
