@@ -3,6 +3,7 @@
 Needs ``skbamm[dask]``; importing `skbamm` itself does not import Dask.
 """
 
+from ._classifier import DaskHyperCleaningClassifier
 from ._regressor import DaskBilevelRegularizedRegressor
 
-__all__ = ["DaskBilevelRegularizedRegressor"]
+__all__ = ["DaskBilevelRegularizedRegressor", "DaskHyperCleaningClassifier"]

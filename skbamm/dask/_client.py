@@ -30,7 +30,13 @@ def current_client(client):
 
 
 def results(client, futures, *, pinned=()):
-    """What futures give, in their order.
+    """What futures give, in their order; see `finished`."""
+    finished(client, futures, pinned=pinned)
+    return client.gather(futures)
+
+
+def finished(client, futures, *, pinned=()):
+    """Wait for futures, whose results stay where they are.
 
     Parameters
     ----------
@@ -56,7 +62,7 @@ def results(client, futures, *, pinned=()):
                 failed[0].result()
                 raise RuntimeError("The work was cancelled on the cluster.")
             if not waiting:
-                return client.gather(futures)
+                return
             idle_since = _watch(client, pinned, idle_since)
     except BaseException:
         client.cancel(futures, force=True)

@@ -385,24 +385,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def _store(self, rows, learned, linear, index):
         trust = np.ones(len(rows.labels))
         trust[rows.noisy] = learned.trust
-        self.classes_ = rows.classes
-        self.alpha_ = learned.ridge
-        self.clean_weight_ = learned.clean_weight
-        self.hyper_ = learned.hyper
-        is_free = self.weighting == "sample" and len(rows.noisy) > 0
-        logarithms = ["log alpha", "log clean weight", "log sharpness"]
-        self.hyper_names_ = ["threshold", SLOPES[self.weighting], *logarithms]
-        if is_free:
+        self._store_learned(rows.classes, learned, linear)
+        if self.weighting == "sample" and len(rows.noisy) > 0:
             self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = trust[: rows.n_given]
         self.class_noise_rate_, self.noise_rate_ = noise_rates(rows, trust, learned.predictions)
-        solution = learned.solution
-        self.criterion_ = float(solution.criterion[0])
-        self.initial_criterion_ = float(solution.initial_criterion[0])
-        self.residual_ = learned.unit * _scalar(solution.residual)
-        self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
-        self.n_iter_ = solution.n_iter + 1
-        self.history_ = learned.history
         given = slice(rows.n_given)
         self.label_record_ = LabelRecord(
             index,
@@ -411,10 +398,26 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             ~rows.is_clean[given],
             rather_wrong(rows, trust, learned.predictions, self.noise_rate_)[given],
         )
+        self._fit_final(rows, trust, learned)
+        self.status_ = self._describe(learned.solution, self.residual_)
+
+    def _store_learned(self, classes, learned, linear):
+        """What there is not one of for each row."""
+        self.classes_ = classes
+        self.alpha_ = learned.ridge
+        self.clean_weight_ = learned.clean_weight
+        self.hyper_ = learned.hyper
+        logarithms = ["log alpha", "log clean weight", "log sharpness"]
+        self.hyper_names_ = ["threshold", SLOPES[self.weighting], *logarithms]
+        solution = learned.solution
+        self.criterion_ = float(solution.criterion[0])
+        self.initial_criterion_ = float(solution.initial_criterion[0])
+        self.residual_ = learned.unit * _scalar(solution.residual)
+        self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
+        self.n_iter_ = solution.n_iter + 1
+        self.history_ = learned.history
         self.coef_, self.intercept_ = linear
         self.evidence_model_ = learned.model
-        self._fit_final(rows, trust, learned)
-        self.status_ = self._describe(solution, self.residual_)
 
     def _fit_final(self, rows, trust, learned):
         """The final estimator on all rows with the learned weights."""

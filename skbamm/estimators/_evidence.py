@@ -243,7 +243,7 @@ def plain_log_odds(probabilities, labels):
     return np.log(given) - np.log1p(-given)
 
 
-def confident_noise_rates(predictions, labels, weight):
+def confident_noise_rates(predictions, labels, weight, *, total=lambda sums: sums):
     """Share of wrong labels among the rows of each given label, without any clean row.
 
     Only rows count that some class predicts at least as surely as it predicts its own rows on
@@ -256,6 +256,8 @@ def confident_noise_rates(predictions, labels, weight):
         By models that have not seen the rows.
     labels : ndarray of int of shape (n_rows,)
     weight : ndarray of shape (n_rows,)
+    total : callable
+        From sums over these rows to those over all rows, where other processes have more.
 
     Returns
     -------
@@ -263,13 +265,14 @@ def confident_noise_rates(predictions, labels, weight):
         0 for a class without such rows.
     """
     given = np.eye(predictions.shape[1])[labels] * weight[:, None]
-    usual = (given * predictions).sum(axis=0) / np.maximum(given.sum(axis=0), 1e-300)
+    sums, mass = total((given * predictions).sum(axis=0)), total(given.sum(axis=0))
+    usual = sums / np.maximum(mass, 1e-300)
     sure = np.where(predictions >= usual, predictions, -1.0)
     used = sure.max(axis=1) >= 0
     found = np.eye(predictions.shape[1])[sure.argmax(axis=1)]
-    joint = given[used].T @ found[used]
-    total = joint.sum(axis=1)
-    return np.where(total > 0, 1 - np.diag(joint) / np.maximum(total, 1e-300), 0.0)
+    joint = total(given[used].T @ found[used])
+    mass = joint.sum(axis=1)
+    return np.where(mass > 0, 1 - np.diag(joint) / np.maximum(mass, 1e-300), 0.0)
 
 
 def is_rather_wrong(predictions, labels, trust, noise_rate):

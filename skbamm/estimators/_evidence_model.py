@@ -85,7 +85,7 @@ class EvidenceModel:
         predictions : ndarray of shape (n_rows, n_classes)
             Chances of classes, the label not being known.
         """
-        starts = range(0, X.shape[0], BLOCK)
+        starts = range(0, max(X.shape[0], 1), BLOCK)
         blocks = [
             self._judge(X[first : first + BLOCK], labels[first : first + BLOCK]) for first in starts
         ]

@@ -20,7 +20,7 @@ def fit_all(rows, labelled, learned):
     ----------
     rows : LabelRows
     labelled : LabelledRows
-        The same rows as tensors.
+        The same rows as tensors. Where several processes share the fit, each has its own rows.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def fit_all(rows, labelled, learned):
     ridge = start.new_full((1,), learned.ridge)
     if learned.targets is not None:
         labelled = labelled.with_targets(learned.targets)
-    weights = (weight / weight.sum())[None, None]
+    weights = (weight / labelled.total(weight.sum()))[None, None]
     return to_numpy(minimize_cross_entropy(labelled, weights, ridge, start, tol=EXACT)[0, 0])
 
 

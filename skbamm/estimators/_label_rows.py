@@ -49,6 +49,15 @@ class LabelRows:
     def clean(self):
         return np.flatnonzero(self.is_clean)
 
+    @property
+    def has_clean(self):
+        """Whether any row is clean, of all processes where several share a fit."""
+        return bool(self.is_clean.any())
+
+    def total(self, sums):
+        """What sums over these rows are over the rows of all processes."""
+        return sums
+
     def take(self, sample):
         """Only the rows of a `RowSample`."""
         index = sample.positions
@@ -188,6 +197,13 @@ class Standardizer:
         if not self.is_sparse and (n_features <= MAX_ROTATED or n_features > n_rows):
             root = np.sqrt(rows.weight)[:, None]
             self.rotation = _principal_axes(root * self._scaled(rows.X))
+
+    @classmethod
+    def known(cls, mean, scale, rotation):
+        """For dense columns of which these are known."""
+        known = cls.__new__(cls)
+        known.is_sparse, known.mean, known.scale, known.rotation = False, mean, scale, rotation
+        return known
 
     def _scaled(self, X):
         return (X - self.mean) / self.scale

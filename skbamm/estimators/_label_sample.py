@@ -38,18 +38,45 @@ def search_sample(rows, seed) -> RowSample | None:
 
     Whether a row is taken depends on its position among the rows of its kind alone.
     """
-    enough = max(ENOUGH, PER_COLUMN * rows.X.shape[1], PER_CLASS * rows.n_classes)
+    counts = np.stack(
+        [
+            np.bincount(rows.labels[of_kind], minlength=rows.n_classes)
+            for of_kind in (rows.noisy, rows.clean)
+        ]
+    )
+    sizes, weights = sample_sizes(counts, rows.X.shape[1])
+    if np.array_equal(sizes, counts):
+        return None
     parts, factors = [], []
-    for of_kind in (rows.noisy, rows.clean):
-        fraction = min(1.0, enough / max(len(of_kind), 1))
+    for kind, of_kind in enumerate((rows.noisy, rows.clean)):
         for label in range(rows.n_classes):
             index = of_kind[rows.labels[of_kind] == label]
-            n_taken = min(len(index), max(LEAST, round(fraction * len(index))))
-            order = np.argsort(position_keys(len(index), seed), kind="stable")
-            parts.append(index[order[:n_taken]])
-            factors.append(np.full(n_taken, fraction * len(index) / max(n_taken, 1)))
+            parts.append(index[taken(len(index), sizes[kind, label], seed)])
+            factors.append(np.full(len(parts[-1]), weights[kind, label]))
     positions, factor = np.concatenate(parts), np.concatenate(factors)
-    if len(positions) == len(rows.labels):
-        return None
     order = np.argsort(positions)
     return RowSample(positions[order], factor[order])
+
+
+def sample_sizes(counts, n_features):
+    """How many rows of each kind and class are taken, and the weights of these.
+
+    Parameters
+    ----------
+    counts : ndarray of int of shape (2, n_classes)
+        Of noisy rows, and of clean ones.
+
+    Returns
+    -------
+    sizes : ndarray of int of shape (2, n_classes)
+    weights : ndarray of shape (2, n_classes)
+    """
+    enough = max(ENOUGH, PER_COLUMN * n_features, PER_CLASS * counts.shape[1])
+    fraction = np.minimum(1.0, enough / counts.sum(axis=1, keepdims=True).clip(1))
+    sizes = np.minimum(counts, np.maximum(LEAST, np.round(fraction * counts).astype(int)))
+    return sizes, fraction * counts / sizes.clip(1)
+
+
+def taken(n_rows, size, seed):
+    """Which of the rows of a kind and class are taken, in no particular order."""
+    return np.argsort(position_keys(n_rows, seed), kind="stable")[:size]

@@ -79,6 +79,19 @@ class LabelledRows:
     def n_columns(self):
         return self.design.shape[1]
 
+    @property
+    def n_rows(self):
+        """Of all processes, where several share a fit."""
+        return self.indicator.shape[-1]
+
+    def total(self, sums):
+        """What sums over these rows are over the rows of all processes."""
+        return sums
+
+    def any(self, mask):
+        """Whether anything is true, for all processes alike."""
+        return bool(mask.any())
+
     def scores(self, params):
         """Linear scores, shape (..., n_scores, n_rows)."""
         if self.is_dense:
@@ -184,13 +197,13 @@ class DiagonalMetric:
     @classmethod
     def build(cls, rows, weights, probabilities, ridge):
         curvature = weights[:, :, None] * probabilities * (1 - probabilities)
-        diagonal = rows.column_squares(curvature) + rows.penalty(ridge)
+        diagonal = rows.total(rows.column_squares(curvature)) + rows.penalty(ridge)
         return cls(diagonal.mean(2, keepdim=True))
 
     @classmethod
     def usual(cls, rows, weights, ridge):
         """That of predictions of usual sharpness, at any point."""
-        squares = rows.column_squares(weights.mean((0, 1)))
+        squares = rows.total(rows.column_squares(weights.mean((0, 1))))
         return cls(USUAL_CURVATURE * squares + rows.penalty(ridge))
 
     def solve(self, vector):
@@ -210,7 +223,7 @@ def _blocks(rows, curvature):
             weight = curvature[index].cpu().numpy()[:, None]
             product = rows.design.T @ rows.design.multiply(weight)
             blocks[index] = torch.from_numpy(product.toarray()).to(curvature)
-    return blocks
+    return rows.total(blocks)
 
 
 def make_metric(rows, weights, probabilities, ridge):
@@ -280,7 +293,7 @@ def minimize_loss(rows, losses, ridge, start, *, tol=1e-6, max_iter=300, metric=
         return losses.slope(loss), probabilities
 
     usual = DiagonalMetric.usual(rows, weights(start)[0], ridge)
-    n_operations = rows.n_scores * rows.indicator.shape[-1] * rows.n_columns**2
+    n_operations = rows.n_scores * rows.n_rows * rows.n_columns**2
     if tol >= NEAR or n_operations > MAX_BLOCKS:
         tol = max(tol, NEAR / 10)
         return _conjugate_gradients(rows, losses, ridge, start, tol, max_iter, usual)
@@ -298,30 +311,30 @@ def _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric):
     penalty = rows.penalty(ridge)
     scores = rows.scores(params)
     loss, probabilities = rows.cross_entropy(scores)
-    value = losses.value(loss) + _sum(penalty * params.square()) / 2
+    value = rows.total(losses.value(loss)) + _sum(penalty * params.square()) / 2
     direction = previous = None
     for _ in range(max_iter):
         weights = losses.slope(loss)
         residual = probabilities - rows.indicator
-        gradient = rows.adjoint(weights[:, :, None] * residual) + penalty * params
+        gradient = rows.total(rows.adjoint(weights[:, :, None] * residual)) + penalty * params
         steepest = metric.solve(gradient)
         decrement = _sum(gradient * steepest)
         moving = decrement > tol**2
-        if not bool(moving.any()):
+        if not rows.any(moving):
             break
         direction = _conjugate(gradient, steepest, decrement, direction, previous)
         slope = _sum(gradient * direction)
         ahead = rows.scores(direction)
-        bend = (weights * rows.curvature_along(probabilities, ahead)).sum(2)
+        bend = rows.total((weights * rows.curvature_along(probabilities, ahead)).sum(2))
         bend = bend + _sum(penalty * direction.square())
         bend = bend + _falling(losses.bend(loss), residual, ahead, bend)
         step = (slope / bend.clamp_min(1e-300)).where(moving, bend * 0)[..., None, None]
         for _ in range(20):
             tried, tried_scores = params - step * direction, scores - step * ahead
             loss, probabilities = rows.cross_entropy(tried_scores)
-            found = losses.value(loss) + _sum(penalty * tried.square()) / 2
+            found = rows.total(losses.value(loss)) + _sum(penalty * tried.square()) / 2
             risen = found > value * (1 + 1e-12)
-            if not bool(risen.any()):
+            if not rows.any(risen):
                 break
             step = step.where(~risen[..., None, None], step / 2)
         params, scores, value = tried, tried_scores, found

@@ -1,0 +1,161 @@
+"""Several processes that work as one: what they must be able to do, in three methods."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from datetime import timedelta
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Collective(Protocol):
+    """A group of processes, each holding some of the rows.
+
+    All of them call the same methods in the same order; an implementation raises in all
+    processes when one of them is gone.
+    """
+
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+
+    def all_reduce_sum(self, array: np.ndarray) -> np.ndarray:
+        """The sum of all processes' arrays, the same to the last bit in each of them.
+
+        Parameters
+        ----------
+        array : ndarray of float64 or int64
+            Of the same shape and dtype everywhere; it stays as it is.
+
+        Returns
+        -------
+        total : ndarray
+            A new array.
+        """
+
+    def broadcast(self, value: Any) -> Any:
+        """What process 0 passes; others pass whatever they like."""
+
+
+class LocalCollective:
+    """A single process."""
+
+    def rank(self):
+        """Always 0."""
+        return 0
+
+    def all_reduce_sum(self, array):
+        """A copy."""
+        return np.array(array)
+
+    def broadcast(self, value):
+        """The value itself."""
+        return value
+
+
+class TorchCollective:
+    """A group of `torch.distributed`, started by whoever runs the processes.
+
+    Parameters
+    ----------
+    group : ProcessGroup, default=None
+        None for the default group, of ``init_process_group``.
+    device : str or torch.device, default="cpu"
+        Where the backend moves tensors: "cpu" for gloo, "cuda" for nccl.
+    """
+
+    def __init__(self, group=None, device="cpu"):
+        import torch.distributed
+
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            raise ValueError(
+                "torch.distributed has no process group: call "
+                "torch.distributed.init_process_group first, as torchrun's recipe says."
+            )
+        self.group = group
+        self.device = device
+
+    def rank(self):
+        """Number of this process in the group."""
+        import torch.distributed
+
+        return torch.distributed.get_rank(self.group)
+
+    def all_reduce_sum(self, array):
+        """The sum of all processes' arrays."""
+        import torch
+
+        tensor = torch.from_numpy(np.array(array)).to(self.device)
+        torch.distributed.all_reduce(tensor, group=self.group)
+        return tensor.cpu().numpy()
+
+    def broadcast(self, value):
+        """What process 0 of the group passes."""
+        import torch
+
+        box = [value]
+        source = torch.distributed.get_global_rank(self.group, 0) if self.group else 0
+        torch.distributed.broadcast_object_list(box, src=source, group=self.group)
+        return box[0]
+
+
+class GlooCollective:
+    """A gloo group of its own, beside whatever else the processes run.
+
+    A process that fails says so through the store; others hear it within a second, in the
+    middle of a call too.
+
+    Parameters
+    ----------
+    store : torch.distributed.Store
+    rank, size : int
+    """
+
+    FAILED = "failed"
+
+    def __init__(self, store, rank, size):
+        # Not init_process_group: that one group for a whole process may be the user's.
+        from torch.distributed import ProcessGroupGloo
+
+        self._store, self._rank = store, rank
+        # Failures are heard in other ways; a long step of another process is none.
+        self._group: Any = ProcessGroupGloo(store, rank, size, timedelta(hours=24))
+
+    def rank(self):
+        """Number of this process."""
+        return self._rank
+
+    def all_reduce_sum(self, array):
+        """The sum of all processes' arrays."""
+        import torch
+
+        tensor = torch.from_numpy(np.array(array).reshape(-1))
+        if tensor.numel():
+            self._finish(self._group.allreduce([tensor]))
+        return tensor.numpy().reshape(np.shape(array))
+
+    def broadcast(self, value):
+        """What process 0 passes."""
+        message = pickle.dumps(value) if self._rank == 0 else b""
+        size = int(self.all_reduce_sum(np.array([len(message)]))[0])
+        content = np.zeros(size, dtype=np.uint8)
+        content[: len(message)] = np.frombuffer(message, dtype=np.uint8)
+        content = self.all_reduce_sum(content)  # nothing is added
+        return value if self._rank == 0 else pickle.loads(content.tobytes())
+
+    def fail(self):
+        """Tell the others that this process does not go on."""
+        self._store.set(self.FAILED, str(self._rank))
+
+    def _finish(self, work):
+        """Wait, but not for the dead."""
+        pause, look = 1e-4, time.monotonic() + 1.0
+        while not work.is_completed():
+            time.sleep(pause)
+            pause = min(2 * pause, 5e-3)
+            if time.monotonic() > look:
+                if self._store.check([self.FAILED]):
+                    raise RuntimeError("Another process of the fit has failed.")
+                look = time.monotonic() + 1.0
+        work.wait()

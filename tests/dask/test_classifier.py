@@ -1,0 +1,198 @@
+"""The classifier on a cluster of two processes against the local one."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+
+from skbamm import HyperCleaningClassifier
+from skbamm.estimators import _label_sample
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+pandas = pytest.importorskip("pandas")
+
+from skbamm.dask import DaskHyperCleaningClassifier  # noqa: E402
+
+N_ROWS, N_FEATURES, ENOUGH = 3000, 5, 600
+
+
+def labelled(n_classes, n_clean):
+    random = np.random.default_rng(0)
+    X = random.standard_normal((N_ROWS, N_FEATURES)) * np.geomspace(0.5, 2, N_FEATURES) + 1
+    scores = 3 * X @ random.standard_normal((N_FEATURES, n_classes)) / np.sqrt(N_FEATURES)
+    y = (scores + random.gumbel(size=scores.shape)).argmax(axis=1)
+    clean = random.random(N_ROWS) < n_clean / N_ROWS
+    wrong = ~clean & (random.random(N_ROWS) < 0.3)
+    y = np.where(wrong, (y + random.integers(1, n_classes, N_ROWS)) % n_classes, y)
+    return X, np.array(["ant", "bee", "cat"])[y], random.uniform(0.5, 2, N_ROWS), clean
+
+
+DATA = labelled(3, 200)
+CHUNKS = {"even": (1000,) * 3, "uneven": (5, 2200, 795), "empty": (0, 1400, 0, 1600)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_are_enough(client):
+    """Samples of few rows, here and on the workers."""
+
+    def change(name, value):
+        setattr(_label_sample, name, value)
+
+    changed = {"ENOUGH": ENOUGH, "PER_COLUMN": 1, "PER_CLASS": 1}
+    before = {name: getattr(_label_sample, name) for name in changed}
+    for values in (changed, before):
+        for name, value in values.items():
+            change(name, value)
+            client.run(_change, name, value)
+        if values is changed:
+            yield
+
+
+def _change(name, value):
+    from skbamm.estimators import _label_sample as module
+
+    setattr(module, name, value)
+
+
+def arrays(chunks=CHUNKS["even"], data=DATA):
+    return [da.from_array(array, chunks=(chunks, *array.shape[1:])) for array in data]
+
+
+def fit(model, X, y, weight, clean):
+    return model.fit(X, y, weight, is_clean=clean)
+
+
+def local_fit(data=DATA, **options):
+    return fit(HyperCleaningClassifier(**options), *data)
+
+
+def assert_same_fit(found, expected):
+    # Sums in another order; the last fit ends at a tolerance.
+    for name in ("coef_", "intercept_", "hyper_", "alpha_", "noise_rate_", "class_noise_rate_"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=1e-8, atol=1e-8
+        )
+    np.testing.assert_allclose(np.asarray(found.sample_weight_), expected.sample_weight_, rtol=1e-8)
+    for name in ("criterion_", "initial_criterion_"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-8)
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_partitions_of_any_size_give_the_local_fit(chunks, client):
+    found = fit(DaskHyperCleaningClassifier(client=client), *arrays(CHUNKS[chunks]))
+    assert isinstance(found.sample_weight_, da.Array)
+    assert_same_fit(found, local_fit())
+
+
+def test_the_fit_is_from_a_sample():
+    # Otherwise these tests would compare local fits.
+    sizes, _ = _label_sample.sample_sizes(np.array([[900, 900, 1000], [66, 67, 67]]), N_FEATURES)
+    assert sizes[0].sum() < 700
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "n_clean", "options"),
+    [
+        (3, 0, {}),
+        (2, 200, {"relabel": False, "class_weight": "balanced"}),
+        (2, 1200, {"alpha": 0.01, "standardize": False, "cv": 3}),
+    ],
+)
+def test_options_mean_what_they_mean_locally(n_classes, n_clean, options, client):
+    data = labelled(n_classes, n_clean)
+    found = fit(DaskHyperCleaningClassifier(client=client, **options), *arrays(data=data))
+    assert_same_fit(found, local_fit(data, **options))
+
+
+def test_unknown_sizes_and_dataframes(client):
+    X, y, weight, clean = DATA
+    frame = pandas.DataFrame(X).add_prefix("x")
+    bounds = [slice(0, 1100), slice(1100, 1100), slice(1100, N_ROWS)]
+
+    def collection(whole):
+        parts = [dask.delayed(whole.iloc[rows]) for rows in bounds]
+        return dd.from_delayed(parts, meta=whole.iloc[:0])
+
+    given = [collection(frame), *(collection(pandas.Series(c)) for c in (y, weight, clean))]
+    found = fit(DaskHyperCleaningClassifier(client=client), *given)
+    expected = fit(HyperCleaningClassifier(), frame, y, weight, clean)
+    assert_same_fit(found, expected)
+    assert list(found.feature_names_in_) == list(frame.columns)
+    np.testing.assert_array_equal(found.predict(given[0]).compute(), expected.predict(frame))
+
+
+def test_predictions_are_lazy(client):
+    X, *rest = arrays(CHUNKS["empty"])
+    found = fit(DaskHyperCleaningClassifier(client=client), X, *rest)
+    local = found.to_local()
+    for name in ("predict", "predict_proba", "decision_function"):
+        lazy = getattr(found, name)(X)
+        assert isinstance(lazy, da.Array) and lazy.chunks[0] == CHUNKS["empty"]
+        np.testing.assert_array_equal(lazy.compute(), getattr(local, name)(DATA[0]))
+        np.testing.assert_array_equal(getattr(found, name)(DATA[0]), lazy.compute())
+
+
+def test_what_is_known_of_rows_comes_with_the_local_model(client):
+    found = fit(DaskHyperCleaningClassifier(client=client), *arrays(CHUNKS["uneven"]))
+    expected = local_fit()
+    for model in (found, found.to_local(), pickle.loads(pickle.dumps(found))):
+        report, other = model.label_report(), expected.label_report()
+        np.testing.assert_array_equal(report["suggested_label"], other["suggested_label"])
+        np.testing.assert_array_equal(report["is_issue"], other["is_issue"])
+        np.testing.assert_array_equal(model.fix_labels(), expected.fix_labels())
+    assert type(found.to_local()) is HyperCleaningClassifier
+    np.testing.assert_allclose(
+        found.to_local().weigh(DATA[0], DATA[1]), expected.weigh(DATA[0], DATA[1]), rtol=1e-8
+    )
+
+
+def test_few_rows_are_fitted_on_the_client(client):
+    data = [column[:200] for column in DATA]
+    found = fit(DaskHyperCleaningClassifier(client=client), *arrays((120, 0, 80), data))
+    assert_same_fit(found, local_fit(data))
+    assert found.sample_weight_.chunks == ((120, 0, 80),)
+
+
+def test_a_second_fit_starts_warm(client):
+    model = DaskHyperCleaningClassifier(client=client, warm_start=True)
+    n_iter = fit(model, *arrays()).n_iter_
+    assert fit(model, *arrays()).n_iter_ <= n_iter
+    assert clone(model).client is client
+
+
+BAD = [
+    (lambda X, y, w, c: (DATA[0], y, w, c), TypeError, "X must be a Dask array"),
+    (lambda X, y, w, c: (X, y[:9], w, c), ValueError, "inconsistent numbers"),
+    (lambda X, y, w, c: (X, y, -w, c), ValueError, r"Partition \d: Negative values"),
+    (lambda X, y, w, c: (X, y, 0 * w, c), ValueError, "all zero"),
+    (lambda X, y, w, c: (X, w, w, c), ValueError, r"Partition \d: Unknown label type"),
+    (lambda X, y, w, c: (X, y, w, w), ValueError, r"Partition \d: is_clean must be"),
+    (lambda X, y, w, c: (da.where(X > 3, np.inf, X), y, w, c), ValueError, r"Partition \d: .*inf"),
+    (lambda X, y, w, c: (X, da.full_like(y, "ant"), w, c), ValueError, "greater than one"),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "message"), BAD, ids=[bad[2] for bad in BAD])
+def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
+    model = DaskHyperCleaningClassifier(client=client)
+    with pytest.raises(kind, match=message):
+        fit(model, *change(*arrays()))
+    assert not hasattr(model, "n_features_in_")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weighting": "loss"},
+        {"cv": [(range(9), range(9))]},
+        {"final_estimator": LogisticRegression()},
+    ],
+    ids=["loss", "splits", "final estimator"],
+)
+def test_options_that_need_all_rows_are_refused(options, client):
+    with pytest.raises(ValueError, match="needs all rows at once"):
+        fit(DaskHyperCleaningClassifier(client=client, **options), *arrays())
