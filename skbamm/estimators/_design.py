@@ -7,16 +7,7 @@ from scipy import sparse
 
 from ..problems._quadratic import GramLoss, RowLoss, Rows
 from ..problems._ridge_path import GramPath, RowPath
-from ._folds import Folds
-from ._moments import (
-    Moments,
-    augmented,
-    column_shift,
-    fold_moments,
-    residual_moments,
-    row_blocks,
-    split_moments,
-)
+from ._moments import augmented, column_shift, residual_moments, row_blocks
 from ._regression_input import RegressionRows
 from ._tensors import to_numpy, to_tensor
 
@@ -99,8 +90,7 @@ class GramDesign(Design):
         self, data, folds, validation=None, *, penalized, fit_intercept, standardize, device
     ):
         super().__init__(penalized, fit_intercept, standardize, device)
-        shift = column_shift(data.X, data.y, fit_intercept)
-        moments = _moments(data, folds, validation, shift)
+        shift, moments = data.moments(folds, validation, fit_intercept)
         n_rows = moments.total[-1, -1]
         self._set_scales(
             moments.total[-1, :-1] / n_rows, np.diag(moments.total)[:-1] / n_rows, shift
@@ -240,13 +230,6 @@ def _plain_product(rows, params):
     if rows.is_dense:
         return params @ rows.design.T
     return to_tensor((rows.design @ to_numpy(params).T).T, params.device)
-
-
-def _moments(data, folds: Folds, validation, shift) -> Moments:
-    if validation is None and folds.label is not None:
-        return fold_moments(data.X, data.y, data.weight, folds.label, len(folds), shift)
-    held_out = None if validation is None else (validation.X, validation.y, validation.weight)
-    return split_moments(data.X, data.y, data.weight, folds.splits, shift, held_out)
 
 
 def _means_and_squares(data, shift):

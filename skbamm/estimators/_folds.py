@@ -33,6 +33,11 @@ class Folds:
     def __len__(self):
         return len(self.splits)
 
+    @property
+    def is_partition(self):
+        """Whether every row is held out exactly once and trains in all other folds."""
+        return self.label is not None
+
     def nested(self):
         """For each fold: the other folds without its held-out rows, and the fold alone.
 
@@ -88,26 +93,28 @@ class _LabelledSplits(Sequence):
         return np.flatnonzero(self._label != fold), np.flatnonzero(self._label == fold)
 
 
-def position_folds(n_samples: int, n_folds: int, seed: int) -> np.ndarray:
+def position_folds(n_samples: int, n_folds: int, seed: int, start: int = 0) -> np.ndarray:
     """Fold of each row, a pseudo-random function of its position and the seed alone.
 
     Rows come in runs of `n_folds`, each run holding every fold once in an order of its
     own. So folds are balanced, sorted rows are no trap, and the fold of a row is known
-    before the number of rows is.
+    before the number of rows is. `start` is the position of the first row.
     """
-    n_runs = -(-n_samples // n_folds)
-    keys = position_keys(n_runs * n_folds, seed).reshape(n_runs, n_folds)
+    before = start % n_folds
+    n_runs = -(-(before + n_samples) // n_folds)
+    keys = position_keys(n_runs * n_folds, seed, start - before).reshape(n_runs, n_folds)
+    rows = slice(before, before + n_samples)
     if n_folds > FEW_FOLDS:
-        return keys.argsort(axis=1).argsort(axis=1).ravel()[:n_samples]
+        return keys.argsort(axis=1).argsort(axis=1).ravel()[rows]
     ranks = np.zeros(keys.shape, dtype=int)
     for other in range(n_folds):
         ranks += keys > keys[:, other, None]
-    return ranks.ravel()[:n_samples]
+    return ranks.ravel()[rows]
 
 
-def position_keys(n_samples: int, seed: int) -> np.ndarray:
+def position_keys(n_samples: int, seed: int, start: int = 0) -> np.ndarray:
     """A pseudo-random integer for each row, a function of its position and the seed alone."""
-    positions = np.arange(n_samples, dtype=np.uint64)
+    positions = np.arange(start, start + n_samples, dtype=np.uint64)
     return _mix(positions ^ _mix(np.array([seed], dtype=np.uint64)))
 
 

@@ -14,9 +14,9 @@ FEW_TARGETS = 8
 
 def make_design(data, folds, validation=None, **options):
     """Rows where there are more features than rows, Gram matrices elsewhere."""
-    if data.X.shape[1] > len(data):
+    if data.n_features > len(data):
         return RowDesign(data, folds, validation, **options)
-    is_partition = validation is None and folds.label is not None
-    if is_partition and data.X.shape[1] > LARGE and data.y.shape[1] <= FEW_TARGETS:
+    is_partition = validation is None and folds.is_partition
+    if is_partition and data.n_features > LARGE and data.n_targets <= FEW_TARGETS:
         return SharedGramDesign(data, folds, validation, **options)
     return GramDesign(data, folds, validation, **options)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg.blas import dsyrk
 from sklearn import get_config
 
 # A block of rows that stays in the cache between the passes over it ...
 CACHED_BYTES = 2**21
 # ... but with this many rows of each fold, below which products of wide blocks are slow.
 FOLD_ROWS = 400
+# So many rows tell roughly where the columns are.
+SHIFT_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def column_shift(X, y, fit_intercept: bool) -> np.ndarray:
     n_columns = X.shape[1] + y.shape[1]
     if not fit_intercept:
         return np.zeros(n_columns)
-    first = slice(0, 1000)
+    first = slice(0, SHIFT_ROWS)
     X_shift = (
         np.zeros(X.shape[1])
         if sparse.issparse(X)
@@ -82,89 +83,6 @@ def augmented(X, y, weight, shift, rows):
     if weight is not None:
         block *= np.sqrt(weight[rows])[:, None]
     return block
-
-
-def fold_moments(X, y, weight, fold: np.ndarray, n_folds: int, shift) -> Moments:
-    """Moments where every row is held out once, in the fold it is labelled with.
-
-    One pass: a fold's training sums are the total minus its held-out sums. The rows of a block
-    are sorted by fold while they are copied, so that no row is copied twice.
-    """
-    n_features = X.shape[1]
-    d = n_features + y.shape[1] + 1
-    test = np.zeros((n_folds, d, d))
-    # The sums of X lie without gaps where the sums of all columns will be: no second copy.
-    squares = [sums.reshape(-1)[: n_features**2].reshape(n_features, -1) for sums in test]
-    edges = np.zeros((n_folds, d - n_features, d))
-    reader = _SortedRows(X, n_features)
-    for rows in row_blocks(len(fold), d, n_folds):
-        labels = fold[rows]
-        # Small integers are sorted by counting.
-        order = np.argsort(labels.astype(np.uint16), kind="stable")
-        edge = np.ones((d - n_features, len(order)))
-        edge[:-1] = (y[rows][order] - shift[n_features:]).T
-        block = reader.read(rows, order, shift[:n_features])
-        if weight is not None:
-            root = np.sqrt(weight[rows][order])
-            block *= root[:, None]
-            edge *= root
-        stop = np.cumsum(np.bincount(labels, minlength=n_folds))
-        for k, start in enumerate(stop - np.bincount(labels, minlength=n_folds)):
-            part = slice(start, stop[k])
-            _add_square(squares[k], block[part])
-            for sums, column in zip(edges[k], edge[:, part], strict=True):
-                sums[:n_features] += column @ block[part]
-            edges[k, :, n_features:] += edge[:, part] @ edge[:, part].T
-    for sums, edge in zip(test, edges, strict=True):
-        _complete(sums, edge)
-    return Moments(test.sum(axis=0), test)
-
-
-class _SortedRows:
-    """Copies blocks of rows of X in a given order, always into the same memory.
-
-    New memory for every block would cost more than the copies.
-    """
-
-    def __init__(self, X, n_features):
-        self.X = X
-        self._copy = self._block = np.empty((0, n_features))
-
-    def read(self, rows, order, shift):
-        part = self.X[rows]
-        if sparse.issparse(part):
-            return part[order].toarray() - shift
-        if len(self._block) < len(order):
-            self._block = self._copy = np.empty(part.shape)
-            if part.dtype != np.float64:
-                self._copy = np.empty(part.shape, dtype=part.dtype)
-        block, copy = self._block[: len(order)], self._copy[: len(order)]
-        # With another mode, `out` would be buffered.
-        np.take(part, order, axis=0, out=copy, mode="clip")
-        return np.subtract(copy, shift, out=block)
-
-
-def _add_square(sums, block):
-    """Add ``block' block`` to the upper triangle of `sums`, in place."""
-    if len(block):
-        dsyrk(1.0, block.T, beta=1.0, c=sums.T, overwrite_c=1, lower=1)
-
-
-def _complete(sums, edge, size=256):
-    """From the upper triangle of X's sums and the last rows to a whole matrix, in place.
-
-    X's sums stand without gaps at the beginning of `sums`.
-    """
-    n_features = len(sums) - len(edge)
-    packed = sums.reshape(-1)[: n_features**2].reshape(n_features, n_features)
-    for row in reversed(range(n_features)):  # each to a later place, the last one first
-        sums[row, :n_features] = packed[row]
-    sums[:, n_features:] = edge.T
-    for start in range(0, len(sums), size):
-        stop = start + size
-        corner = sums[start:stop, start:stop]
-        corner[:] = np.triu(corner) + np.triu(corner, 1).T
-        sums[stop:, start:stop] = sums[start:stop, stop:].T
 
 
 def split_moments(

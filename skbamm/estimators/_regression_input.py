@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import FLOAT_DTYPES
 
+from ._fold_sums import fold_moments
+from ._moments import column_shift, split_moments
 from ._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
 
 
@@ -15,7 +18,7 @@ from ._validation import has_validation_rows, validate_data, validate_weight, wa
 class RegressionRows:
     """Validated rows: targets 2-D, weights None when all equal."""
 
-    X: object  # ndarray or sparse, (n_samples, n_features)
+    X: Any  # ndarray or sparse, (n_samples, n_features)
     y: np.ndarray  # (n_samples, n_targets)
     weight: np.ndarray | None
     single_target: bool = True
@@ -29,12 +32,32 @@ class RegressionRows:
     def __len__(self):
         return len(self.y)
 
+    @property
+    def n_features(self):
+        return self.X.shape[1]
+
+    @property
+    def n_targets(self):
+        return self.y.shape[1]
+
+    def moments(self, folds, validation, fit_intercept):
+        """What is taken off the columns, and `Moments` of the rows of the folds."""
+        shift = column_shift(self.X, self.y, fit_intercept)
+        if validation is None and folds.is_partition:
+            sums = fold_moments(self.X, self.y, self.weight, folds.label, len(folds), shift)
+            return shift, sums
+        held_out = None if validation is None else (validation.X, validation.y, validation.weight)
+        return shift, split_moments(self.X, self.y, self.weight, folds.splits, shift, held_out)
+
     def weights(self):
         return np.ones(len(self)) if self.weight is None else self.weight
 
 
-def regression_rows(estimator, X, y, sample_weight):
-    """Validated training rows; sets what the estimator knows of its features."""
+def regression_rows(estimator, X, y, sample_weight, *, more=False):
+    """Validated training rows; sets what the estimator knows of its features.
+
+    With ``more`` these must be the features that it knows, and one row is enough.
+    """
     X, y = validate_data(
         estimator,
         X,
@@ -43,13 +66,16 @@ def regression_rows(estimator, X, y, sample_weight):
         dtype=FLOAT_DTYPES,
         y_numeric=True,
         multi_output=True,
-        ensure_min_samples=2,
+        ensure_min_samples=1 if more else 2,
+        reset=not more,
     )
-    return _rows(X, y, sample_weight, "sample_weight")
+    return _rows(X, y, sample_weight, "sample_weight", all_zero=more)
 
 
-def _rows(X, y, sample_weight, name):
-    weight = None if sample_weight is None else validate_weight(sample_weight, X, name)
+def _rows(X, y, sample_weight, name, *, all_zero=False):
+    weight = sample_weight
+    if weight is not None:
+        weight = validate_weight(weight, X, name, all_zero=all_zero)
     if sparse.issparse(X):
         X = X.tocsr()
     single = np.ndim(y) == 1

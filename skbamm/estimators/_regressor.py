@@ -12,9 +12,10 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from .._tables import dataframe_kind
 from ._base import BilevelEstimator, fit_atomically
-from ._folds import Folds, make_folds
+from ._partial_fit import PartialFitMixin
 from ._progress import Progress, attributes_after
-from ._regression_input import regression_rows, validation_rows
+from ._regression_data import regression_data
+from ._row_source import is_row_source, predicted
 from ._validation import (
     Interval,
     StrOptions,
@@ -23,12 +24,10 @@ from ._validation import (
     validate_data,
 )
 
-# On few rows what is learned hangs on which of them are held out together: averaging over three
-# assignments predicts better, more do not (docs/design-notes.md).
-FEW_ROWS, FEW_ROWS_REPEATS = 1000, 3
 
-
-class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstimator):
+class BilevelRegularizedRegressor(
+    MultiOutputMixin, RegressorMixin, PartialFitMixin, BilevelEstimator
+):
     r"""Linear regression that learns how strongly each feature is penalized.
 
     The coefficients minimise, on the training rows of each fold,
@@ -226,8 +225,17 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
     feature_names_in_ : ndarray of shape (n_features,)
         Names of features seen during `fit`, if all of them are strings.
 
+    n_samples_seen_ : int
+        Number of rows of all blocks, after `partial_fit` only.
+
+    fold_statistics_ : object
+        What is remembered of them: sums of products by fold, after `partial_fit` only.
+
     Notes
     -----
+    Rows beyond memory: `fit` reads memory-mapped arrays and parquet files block by block, and
+    `partial_fit` learns from blocks as they come.
+
     Cost: one pass over X to form Gram matrices (``n_samples * n_features ** 2``), then a
     Cholesky factor for each fold, start and move of the learned numbers, independent of
     `n_samples`. With more penalized features than rows, kernels of rows take their place
@@ -335,14 +343,18 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows of numbers, without gaps.
+        X : {array-like, sparse matrix, dataframe, path} of shape (n_samples, n_features)
+            A `numpy.memmap`, the path of a parquet file (or of a folder of them), a pyarrow table
+            or dataset are read block by block, each no larger than scikit-learn's
+            ``working_memory`` allows; never all at once, where they have more than 1000 rows
+            and more rows than columns.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets.
+            Or the name, or a list of names, of columns of a file or Arrow table X.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight of 2 equals the row twice, in training and held-out errors.
+            A weight of 2 equals the row twice, in training and held-out errors. Or the name of
+            a column of a file or Arrow table X.
 
         X_val : like X, of shape (n_val, n_features), default=None
             Rows whose error the penalty minimises, in place of `cv`. The coefficients are
@@ -367,16 +379,49 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         ------
         ValueError
             For NaN or infinite entries, wrong lengths, groups that do not partition the
-            features, and weights that are all zero.
+            features, and weights that are all zero. For a file or Arrow table that is read block
+            by block, where an option needs all rows at once: `X_val`, ``loss="huber"``, and a
+            splitter whose test rows do not make up all rows.
         """
+        given = (X, y, sample_weight)
+        held_out = (X_val, y_val, sample_weight_val)
+        data, repeats, validation = regression_data(
+            self, *given, held_out, self._split_params(params)
+        )
+        self._fit(data, repeats, validation, given)
+        for name in ("fold_statistics_", "n_samples_seen_"):  # of partial_fit
+            self.__dict__.pop(name, None)
+        return self
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe, path} of shape (n_samples, n_features)
+            Rows of numbers, without gaps. From a file or Arrow table, the columns are taken by
+            name.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            One row for each row of X.
+        """
+        check_is_fitted(self)
+        if is_row_source(X):
+            return predicted(self, X, self._linear)
+        return self._linear(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+
+    def _linear(self, X):
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+
+    def _fit(self, data, repeats, validation, given):
+        """Learn on validated rows, or on their sums; callbacks see what the user has `given`."""
         from ._penalty_options import penalty_options
 
-        self.dataframe_ = dataframe_kind(X)
-        data = regression_rows(self, X, y, sample_weight)
-        validation = validation_rows(self, data, X_val, y_val, sample_weight_val)
-        repeats = self._repeats(data, validation, self._split_params(params))
-        options = penalty_options(self, data.X.shape[1])
-        targets = range(data.y.shape[1]) if self.alpha_per_target else [slice(None)]
+        self.dataframe_ = dataframe_kind(given[0])
+        options = penalty_options(self, data.n_features)
+        targets = range(data.n_targets) if self.alpha_per_target else [slice(None)]
         # At most the choice of a shrinkage, a run for each repeat, and the last fit.
         n_stages = len(targets) * (len(repeats) + 2)
 
@@ -386,6 +431,7 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
         def attributes(learned):
             return attributes_after(self, lambda fitted: store(fitted, [learned]))
 
+        X, y, sample_weight = given
         with Progress(self, X, y, sample_weight, n_stages) as progress:
             learned = [
                 self._learn(
@@ -401,43 +447,6 @@ class BilevelRegularizedRegressor(MultiOutputMixin, RegressorMixin, BilevelEstim
                 for number, t in enumerate(targets)
             ]
             store(self, learned)
-        return self
-
-    def predict(self, X):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows of numbers, without gaps.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            One row for each row of X.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-
-    def _repeats(self, data, validation, split_params):
-        """The folds; several assignments of them where `cv` is an int."""
-        if validation is not None:
-            return [Folds([(np.arange(len(data)), np.arange(len(validation)))])]
-        y = data.y[:, 0] if data.single_target else data.y
-        seed = self._seed()
-        return [
-            make_folds(self.cv, data.X, y, seed=seed + repeat, split_params=split_params)
-            for repeat in range(self._n_repeats(len(data)))
-        ]
-
-    def _n_repeats(self, n_samples):
-        if not isinstance(self.cv, Integral):
-            return 1
-        if self.n_repeats != "auto":
-            return self.n_repeats
-        cheap = self.penalty in ("adaptive", "l2")
-        return FEW_ROWS_REPEATS if cheap and n_samples <= FEW_ROWS else 1
 
     def _learn(self, data, repeats, validation, options, number, **following):
         from ._penalty_learning import learn_penalty

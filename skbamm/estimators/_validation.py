@@ -46,8 +46,8 @@ def validate_data(estimator, X, *args, name="X", **kwargs):
         raise kind("\n".join(filter(None, [f"{first} {more}".strip(), rest]))) from None
 
 
-def validate_weight(weight, X, name):
-    """Weights as float64, ones for None; not negative, and not all zero."""
+def validate_weight(weight, X, name, *, all_zero=False):
+    """Weights as float64, ones for None; not negative, and not `all_zero` unless that is so."""
     weight = _check_sample_weight(
         weight,
         X,
@@ -55,7 +55,7 @@ def validate_weight(weight, X, name):
         ensure_non_negative=True,
         allow_all_zero_weights=True,  # refused below, by its name
     )
-    if not weight.any():
+    if not (all_zero or weight.any()):
         raise ValueError(f"{name} must not be all zero.")
     return weight
 

@@ -5,9 +5,9 @@ import pytest
 from scipy import sparse
 from sklearn import config_context
 
+from skbamm.estimators._fold_sums import fold_moments
 from skbamm.estimators._moments import (
     column_shift,
-    fold_moments,
     residual_moments,
     row_blocks,
     split_moments,
