@@ -21,23 +21,22 @@ block = np.repeat(["absorbance", "first difference", "second difference"], [100,
 
 # %%
 # ``verbose=1`` prints a line every ten iterations.
-model = BilevelRegularizedRegressor("l2", groups=block, shrinkage=0, tol=1e-3, verbose=1).fit(
-    X, fat
-)
+options = {"groups": block, "shrinkage": 0, "tol": 1e-3}
+model = BilevelRegularizedRegressor("l2", verbose=1, **options).fit(X, fat)
 print(model.status_)
 error = f"{model.initial_criterion_:.4f} with one strength, {model.criterion_:.4f} learned"
 print(f"held-out error {error}")
 
 # %%
 # The picture. Trial points that were taken back are part of the history, so lines may turn.
-figure = plt.figure(figsize=(12, 7), layout="constrained")
-left, right = figure.subfigures(1, 2)
-HyperparameterPathDisplay.from_estimator(model, ax=left.subplots())
-ConvergenceDisplay.from_estimator(model, ax=right.subplots())
+figure = plt.figure(figsize=(8, 10), layout="constrained")
+upper, lower = figure.subfigures(2, 1, height_ratios=(1, 2))
+HyperparameterPathDisplay.from_estimator(model, ax=upper.subplots())
+ConvergenceDisplay.from_estimator(model, ax=lower.subplots())
 
 # %%
 # A callback ends a run that does not pay any more, here when six iterations gain less than 3 %.
-stopped = BilevelRegularizedRegressor("l2", groups=block, shrinkage=0, tol=1e-3)
+stopped = BilevelRegularizedRegressor("l2", **options)
 stopped.set_callbacks(EarlyStopping(patience=6, min_improvement=0.03)).fit(X, fat)
 print(stopped.status_)
 print(f"held-out error {stopped.criterion_:.4f} after {stopped.n_iter_} evaluations")

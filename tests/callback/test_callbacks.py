@@ -256,6 +256,7 @@ def search_over(model, **options):
 @BOTH
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_progress_and_scores_reach_through_searches_and_pipelines(make, n_jobs, capsys):
+    pytest.importorskip("rich")
     monitor = ScoringMonitor(scoring=SCORE[make])
     model = make_pipeline(StandardScaler(), make().set_callbacks(monitor))
     data = REGRESSION if make is regressor else LABELS
@@ -270,6 +271,7 @@ def test_progress_and_scores_reach_through_searches_and_pipelines(make, n_jobs, 
 
 @BOTH
 def test_a_progress_bar_names_the_stages(make, capsys):
+    pytest.importorskip("rich")
     fitted(make().set_callbacks(ProgressBar()))
     shown = capsys.readouterr().out
     assert ("learn penalty" if make is regressor else "learn weights") in shown

@@ -307,7 +307,8 @@ def test_a_class_may_occur_among_clean_rows_only(data):
     keep = data.y[data.noisy] != 2
     X, y = data.X[data.noisy][keep], data.y[data.noisy][keep]
     model = HyperCleaningClassifier(max_iter=3)
-    model.fit(X, y, X_val=data.X[data.is_clean], y_val=data.y[data.is_clean])
+    with pytest.warns(UserWarning, match="y_val has classes that y does not have"):
+        model.fit(X, y, X_val=data.X[data.is_clean], y_val=data.y[data.is_clean])
     assert model.classes_.tolist() == [0, 1, 2]
     assert model.coef_.shape == (3, 4)
     assert (model.predict(data.X) == 2).any()
