@@ -5,56 +5,73 @@ from __future__ import annotations
 import pickle
 import time
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 
-class Collective(Protocol):
+class Collective:
     """A group of processes, each holding some of the rows.
 
-    All of them call the same methods in the same order; an implementation raises in all
-    processes when one of them is gone.
+    All of them call the same methods in the same order. Anything with these three methods will do;
+    it should raise in all processes when one of them is gone.
     """
 
     def rank(self) -> int:
-        """Number of this process, from 0."""
+        """Tell the number of this process.
+
+        Returns
+        -------
+        rank : int
+            From 0.
+        """
+        raise NotImplementedError
 
     def all_reduce_sum(self, array: np.ndarray) -> np.ndarray:
-        """The sum of all processes' arrays, the same to the last bit in each of them.
+        """Add up the arrays of all processes.
 
         Parameters
         ----------
-        array : ndarray of float64 or int64
+        array : ndarray of float64, int64 or uint8
             Of the same shape and dtype everywhere; it stays as it is.
 
         Returns
         -------
         total : ndarray
-            A new array.
+            A new array, the same to the last bit in each process.
         """
+        raise NotImplementedError
 
     def broadcast(self, value: Any) -> Any:
-        """What process 0 passes; others pass whatever they like."""
+        """Pass a value from process 0 to all others.
+
+        Parameters
+        ----------
+        value : object
+            Picklable in process 0, of no matter elsewhere.
+
+        Returns
+        -------
+        value : object
+            That of process 0.
+        """
+        raise NotImplementedError
 
 
-class LocalCollective:
+class LocalCollective(Collective):
     """A single process."""
 
     def rank(self):
-        """Always 0."""
         return 0
 
     def all_reduce_sum(self, array):
-        """A copy."""
         return np.array(array)
 
     def broadcast(self, value):
-        """The value itself."""
         return value
 
 
-class TorchCollective:
+class TorchCollective(Collective):
     """A group of `torch.distributed`, started by whoever runs the processes.
 
     Parameters
@@ -77,13 +94,11 @@ class TorchCollective:
         self.device = device
 
     def rank(self):
-        """Number of this process in the group."""
         import torch.distributed
 
         return torch.distributed.get_rank(self.group)
 
     def all_reduce_sum(self, array):
-        """The sum of all processes' arrays."""
         import torch
 
         tensor = torch.from_numpy(np.array(array)).to(self.device)
@@ -91,7 +106,6 @@ class TorchCollective:
         return tensor.cpu().numpy()
 
     def broadcast(self, value):
-        """What process 0 of the group passes."""
         import torch
 
         box = [value]
@@ -100,7 +114,41 @@ class TorchCollective:
         return box[0]
 
 
-class GlooCollective:
+def gather(collective, value):
+    """The values of all processes, in the order of their ranks."""
+    message = np.frombuffer(pickle.dumps(value), dtype=np.uint8)
+    n_processes = int(collective.all_reduce_sum(np.array([1]))[0])
+    sizes = np.zeros(n_processes, dtype=np.int64)
+    sizes[collective.rank()] = len(message)
+    stops = np.cumsum(collective.all_reduce_sum(sizes))
+    content = np.zeros(stops[-1], dtype=np.uint8)
+    last = stops[collective.rank()]
+    content[last - len(message) : last] = message
+    content = collective.all_reduce_sum(content)
+    return [pickle.loads(piece.tobytes()) for piece in np.split(content, stops[:-1])]
+
+
+def agreed(collective, function):
+    """What ``function()`` gives in each process; where one raises, all raise its error."""
+    value, error = None, None
+    try:
+        value = function()
+    except Exception as raised:
+        error = raised
+    if int(collective.all_reduce_sum(np.array([error is not None], dtype=np.int64))[0]):
+        # Also where the error of this process is not the first.
+        raise next(found for found in gather(collective, error) if found is not None)
+    return value
+
+
+def from_first(collective, function):
+    """What ``function()`` gives in process 0, for all; where it raises, all raise its error."""
+    is_first = collective.rank() == 0
+    value = agreed(collective, function if is_first else lambda: None)
+    return collective.broadcast(value)
+
+
+class GlooCollective(Collective):
     """A gloo group of its own, beside whatever else the processes run.
 
     A process that fails says so through the store; others hear it within a second, in the
@@ -123,11 +171,9 @@ class GlooCollective:
         self._group: Any = ProcessGroupGloo(store, rank, size, timedelta(hours=24))
 
     def rank(self):
-        """Number of this process."""
         return self._rank
 
     def all_reduce_sum(self, array):
-        """The sum of all processes' arrays."""
         import torch
 
         tensor = torch.from_numpy(np.array(array).reshape(-1))
@@ -136,7 +182,6 @@ class GlooCollective:
         return tensor.numpy().reshape(np.shape(array))
 
     def broadcast(self, value):
-        """What process 0 passes."""
         message = pickle.dumps(value) if self._rank == 0 else b""
         size = int(self.all_reduce_sum(np.array([len(message)]))[0])
         content = np.zeros(size, dtype=np.uint8)
@@ -158,4 +203,7 @@ class GlooCollective:
                 if self._store.check([self.FAILED]):
                     raise RuntimeError("Another process of the fit has failed.")
                 look = time.monotonic() + 1.0
-        work.wait()
+        try:
+            work.wait()
+        except RuntimeError as error:
+            raise RuntimeError(f"Lost another process of the fit: {error}") from None

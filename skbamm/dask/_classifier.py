@@ -11,17 +11,15 @@ import dask.array as da
 import numpy as np
 from distributed import MultiLock, get_worker
 from distributed.comm import get_address_host
-from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import FLOAT_DTYPES
 
 from ..estimators import HyperCleaningClassifier
 from ..estimators._base import fit_atomically
 from ..estimators._label_report import LabelRecord, RowIndex
+from ..estimators._part_input import checked_labels
 from ..estimators._validation import _fit_context, check_is_fitted, validate_data
 from ._client import finished, results
 from ._estimator import DaskEstimator, with_client
-from ._parts import by_partition, check_length, checked_weight, is_collection, parts_of
+from ._parts import by_partition, is_collection, naming, parts_of
 
 # Meeting points of running fits on this worker, by the name of the fit.
 _STORES: dict = {}
@@ -247,24 +245,8 @@ def _part(number, X, y, weight=None, is_clean=None):
     """A validated partition."""
     from ..estimators._label_parts import RowsPart
 
-    try:
-        X = check_array(X, dtype=FLOAT_DTYPES, ensure_min_samples=0, input_name="X")
-        y = np.asarray(y)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y[:, 0]
-        if y.ndim != 1:
-            raise ValueError(f"y must have one dimension: got shape {y.shape}.")
-        check_length(X, y, "y")
-        if len(y):
-            check_classification_targets(y)
-        weight = np.ones(len(y)) if weight is None else checked_weight(X, weight)
-        clean = np.zeros(len(y), dtype=bool) if is_clean is None else np.asarray(is_clean)
-        check_length(X, clean, "is_clean")
-        if not np.isin(clean, (0, 1)).all():
-            raise ValueError("is_clean must be a boolean mask.")
-    except ValueError as error:
-        raise ValueError(f"Partition {number}: {error}") from None
-    return RowsPart(number, X, y, weight, clean.astype(bool))
+    with naming(number):
+        return RowsPart(number, *checked_labels(X, y, weight, is_clean))
 
 
 def _owners(client, rows):

@@ -12,7 +12,7 @@ from distributed import default_client, wait
 # Seconds between two looks at the cluster ...
 POLL = 0.5
 # ... and for which no worker, or none that takes work, is borne.
-PATIENCE = 20.0
+PATIENCE = 15.0
 
 
 def current_client(client):
@@ -48,7 +48,7 @@ def finished(client, futures, *, pinned=()):
     Raises
     ------
     RuntimeError
-        When a pinned worker is lost, and when no worker takes work for 20 seconds. Work that
+        When a pinned worker is lost, and when no worker takes work for 15 seconds. Work that
         is not pinned is done anew by other workers.
     Exception
         What a task has raised. The other tasks are cancelled.
@@ -59,14 +59,24 @@ def finished(client, futures, *, pinned=()):
             waiting = _waiting(futures)
             failed = [future for future in futures if future.status in ("error", "cancelled")]
             if failed:
-                failed[0].result()
-                raise RuntimeError("The work was cancelled on the cluster.")
+                _raise_first(client, failed, pinned)
             if not waiting:
                 return
             idle_since = _watch(client, pinned, idle_since)
     except BaseException:
         client.cancel(futures, force=True)
         raise
+
+
+def _raise_first(client, failed, pinned):
+    """The error that explains most: that others were lost follows from what one has raised."""
+    errors = [future.exception() for future in failed if future.status == "error"]
+    errors.sort(key=lambda error: isinstance(error, RuntimeError))
+    if not errors or isinstance(errors[0], RuntimeError):
+        for _ in range(4 if pinned else 0):  # the cluster hears of it a little later
+            _watch(client, pinned, None)
+            time.sleep(POLL)
+    raise errors[0] if errors else RuntimeError("The work was cancelled on the cluster.")
 
 
 def _waiting(futures):

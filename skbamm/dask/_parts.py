@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
-from sklearn.utils import check_array
-from sklearn.utils.validation import FLOAT_DTYPES
 
 from ._client import results
 
@@ -104,40 +103,13 @@ def parts_of(X, y, **others):
     return Parts(columns, head, lengths)
 
 
-def checked(number, X, y, weight=None):
-    """A partition's rows as arrays: finite floats, y in two dimensions, weights not negative."""
+@contextlib.contextmanager
+def naming(number):
+    """Say in which partition a value is wrong."""
     try:
-        X = check_array(
-            X, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=0, input_name="X"
-        )
-        y = check_array(
-            np.asarray(y), ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="y"
-        )
-        check_length(X, y, "y")
-        if weight is not None:
-            weight = checked_weight(X, weight)
+        yield
     except ValueError as error:
         raise ValueError(f"Partition {number}: {error}") from None
-    return X, y if y.ndim > 1 else y[:, None], weight
-
-
-def checked_weight(X, weight):
-    weight = check_array(
-        np.asarray(weight),
-        ensure_2d=False,
-        dtype=np.float64,
-        ensure_min_samples=0,
-        input_name="sample_weight",
-    )
-    check_length(X, weight, "sample_weight")
-    if (weight < 0).any():
-        raise ValueError("Negative values in sample_weight.")
-    return weight
-
-
-def check_length(X, column, name):
-    if len(column) != X.shape[0]:
-        raise ValueError(f"{name} has {len(column)} rows where X has {X.shape[0]}.")
 
 
 def by_partition(X, function, dtype, n_columns):

@@ -12,6 +12,7 @@ from ..estimators import BilevelRegularizedRegressor
 from ..estimators._base import fit_atomically
 from ..estimators._fold_sums import FoldSums
 from ..estimators._moments import SHIFT_ROWS, column_shift
+from ..estimators._part_input import checked_rows
 from ..estimators._regression_data import (
     is_few,
     n_repeats,
@@ -22,7 +23,7 @@ from ..estimators._regression_data import (
 from ..estimators._validation import _fit_context, check_is_fitted, validate_data
 from ._client import results
 from ._estimator import DaskEstimator, with_client
-from ._parts import by_partition, checked, is_collection, parts_of
+from ._parts import by_partition, is_collection, naming, parts_of
 
 # So many sums are added by one task.
 TREE = 8
@@ -94,7 +95,7 @@ tol, warm_start, random_state, device, verbose : see there
             As `BilevelRegularizedRegressor.fit`, with the number of the partition; also for
             ``loss="huber"`` and a `cv` that is not an int.
         RuntimeError
-            When the cluster loses all workers, or when they are all paused, for 20 seconds. Work of
+            When the cluster loses all workers, or when they are all paused, for 15 seconds. Work of
             a single lost worker is done anew by others.
         """
         why = needs_rows(self)
@@ -150,7 +151,8 @@ def _shift(client, parts, fit_intercept):
 
 def _first_rows(number, X, y, weight=None):
     X, y = (part[:SHIFT_ROWS] for part in (X, y))
-    X, y, _ = checked(number, X, y)
+    with naming(number):
+        X, y, _ = checked_rows(X, y)
     return X.toarray() if hasattr(X, "toarray") else X, y
 
 
@@ -171,7 +173,8 @@ def _tree(parts, shift, labels, n_folds):
 
 def _sums(number, start, X, y, weight=None, *, labels, shift, n_folds):
     """Sums of one partition for each repeat."""
-    X, y, weight = checked(number, X, y, weight)
+    with naming(number):
+        X, y, weight = checked_rows(X, y, weight)
     return [
         FoldSums(shift, y.shape[1], n_folds).add(X, y, weight, fold_of(start, start + len(y)))
         for fold_of in labels

@@ -115,7 +115,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Seed of the folds where `cv` is an int.
 
     device : str or None, default=None
-        Where torch computes: None for the CPU, "cuda", or "auto".
+        Where torch computes: None for the CPU, "cuda", or "auto" (a GPU if there is one). In double
+        precision, which "mps" does not have.
 
     verbose : int, default=0
         1 prints a line every ten iterations, 2 every iteration.

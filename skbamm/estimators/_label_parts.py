@@ -6,7 +6,6 @@ stay where they are, are judged there, and meet in the sums of the last fit.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from sklearn.utils import compute_class_weight
 
+from .._collective import from_first, gather
 from ..problems._softmax import LabelledRows
 from ._fold_sums import FoldSums
 from ._folds import position_folds
@@ -160,10 +160,9 @@ def fit_parts(estimator, parts, collective, *, seed):
     sampled, places, process = _gathered(collective, rows, places, parts, sample)
     device = resolve_device(estimator.device)
     standardizer = _standardizer(rows, sampled.X, estimator.standardize)
-    learned = None
-    if collective.rank() == 0:
-        learned = _learn(estimator, sampled, places, standardizer, device, seed)
-    learned = collective.broadcast(learned)
+    learned = from_first(
+        collective, lambda: _learn(estimator, sampled, places, standardizer, device, seed)
+    )
     labelled = SharedLabelledRows(standardizer.design(rows.X), rows, device)
     own = _extended(learned, sampled, process, sample, rows, labelled)
     if estimator.alpha == "learn":
@@ -189,20 +188,6 @@ def _places(parts):
     """Each part, and the slice of its rows among those of the process."""
     stops = np.cumsum([len(part) for part in parts]).tolist()
     return [(part, slice(stop - len(part), stop)) for part, stop in zip(parts, stops, strict=True)]
-
-
-def gather(collective, value):
-    """The values of all processes, in the order of their ranks."""
-    message = np.frombuffer(pickle.dumps(value), dtype=np.uint8)
-    n_processes = int(collective.all_reduce_sum(np.array([1]))[0])
-    sizes = np.zeros(n_processes, dtype=np.int64)
-    sizes[collective.rank()] = len(message)
-    stops = np.cumsum(collective.all_reduce_sum(sizes))
-    content = np.zeros(stops[-1], dtype=np.uint8)
-    last = stops[collective.rank()]
-    content[last - len(message) : last] = message
-    content = collective.all_reduce_sum(content)
-    return [pickle.loads(piece.tobytes()) for piece in np.split(content, stops[:-1])]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ def resolve_device(device):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.ones(1, device=resolved).sum().item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.ones(1, dtype=torch.float64, device=resolved).sum().item()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        # TypeError: "mps" has no double precision, without which folds are no complements.
         raise ValueError(f"device={device!r} cannot be used here: {error}") from error
     return resolved
 

@@ -2,11 +2,10 @@
 
 import pytest
 
-distributed = pytest.importorskip("distributed")
-
 
 @pytest.fixture(scope="session")
 def client():
+    distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None

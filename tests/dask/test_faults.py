@@ -1,0 +1,181 @@
+"""Workers that are killed, processes that raise, partitions and disks that fail.
+
+Each fault gets a cluster of its own. ``-m "not faults"`` leaves them out.
+"""
+
+import os
+import resource
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from skbamm import BilevelRegularizedRegressor
+from tests.estimators.regression_data import make_regression
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+distributed = pytest.importorskip("distributed")
+psutil = pytest.importorskip("psutil")
+
+from skbamm.dask import (  # noqa: E402
+    DaskBilevelRegularizedRegressor,
+    DaskHyperCleaningClassifier,
+)
+
+pytestmark = pytest.mark.faults
+SECONDS = 30
+
+
+@pytest.fixture
+def memory_limit():
+    """Of each worker; None for none."""
+
+
+@pytest.fixture
+def cluster(tmp_path, memory_limit):
+    before = set(psutil.Process().children(recursive=True))
+    options = {"memory_limit": memory_limit, "dashboard_address": None, "local_directory": tmp_path}
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "5s"}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+    # No process is left but what was there, and what watches over shared memory.
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not [process for process in left if "resource_tracker" not in str(process.cmdline())]
+
+
+def regression(n_parts=6):
+    data = make_regression(1500, 4)
+    X, y = (da.from_array(array, chunks=(250, *array.shape[1:])) for array in (data.X, data.y))
+    return data, X, y
+
+
+def labelled(n_rows=3000):
+    random = np.random.default_rng(0)
+    X = random.standard_normal((n_rows, 4))
+    y = (X[:, 0] + 0.3 * random.standard_normal(n_rows) > 0).astype(int)
+    return (da.from_array(array, chunks=(500, *array.shape[1:])) for array in (X, y))
+
+
+def slowly(block, seconds=1.0):
+    time.sleep(seconds)
+    return block
+
+
+def failing(block, seconds=0.0, block_id=None):
+    if block_id and block_id[0] == 2:
+        raise OSError("the file is gone")
+    return block
+
+
+def kill_a_worker(client):
+    pids = client.run(os.getpid)
+    os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+
+def assert_unchanged(model, before):
+    assert vars(model) == before
+
+
+@pytest.mark.filterwarnings("ignore")  # of the cluster, as it closes what is broken
+class TestFaults:
+    def test_work_of_a_killed_worker_is_done_anew(self, cluster):
+        data, X, y = regression()
+        killer = threading.Timer(2.0, kill_a_worker, [cluster])
+        killer.start()
+        found = DaskBilevelRegularizedRegressor(client=cluster).fit(X.map_blocks(slowly), y)
+        killer.join()
+        expected = BilevelRegularizedRegressor().fit(data.X, data.y)
+        np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-10)
+
+    @pytest.mark.parametrize("kind", ["regressor", "classifier"])
+    def test_a_partition_that_fails_to_load_is_an_error_at_once(self, kind, cluster):
+        if kind == "regressor":
+            _, X, y = regression()
+            model = DaskBilevelRegularizedRegressor(client=cluster)
+        else:
+            X, y = labelled()
+            model = DaskHyperCleaningClassifier(client=cluster)
+        before, begin = dict(vars(model)), time.monotonic()
+        with pytest.raises(OSError, match="the file is gone"):
+            model.fit(X.map_blocks(failing), y)
+        assert time.monotonic() - begin < SECONDS
+        assert_unchanged(model, before)
+
+    @pytest.mark.parametrize(
+        ("fault", "kind", "message"),
+        [
+            ("kill", RuntimeError, "Lost the worker"),
+            ("raise", ValueError, "a process that fails"),
+        ],
+    )
+    def test_a_fault_in_one_process_ends_the_fit_of_all(self, fault, kind, message, cluster):
+        X, y = labelled()
+        cluster.run(few_are_enough)
+        last = sorted(cluster.nthreads())[-1]
+        cluster.run(break_last_fit, fault, workers=[last])
+        model = DaskHyperCleaningClassifier(client=cluster)
+        before, begin = dict(vars(model)), time.monotonic()
+        with pytest.raises(kind, match=message):
+            model.fit(X, y)
+        assert time.monotonic() - begin < SECONDS
+        assert_unchanged(model, before)
+        # Nothing waits any more: the cluster works.
+        deadline = time.monotonic() + SECONDS
+        while any(cluster.processing().values()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not any(cluster.processing().values())
+
+
+@pytest.mark.filterwarnings("ignore")
+class TestFullDisk:
+    @pytest.fixture
+    def memory_limit(self):
+        return "900MiB"
+
+    def test_workers_that_can_neither_hold_nor_spill_are_an_error(self, cluster):
+        cluster.run(limit_files)
+        n_parts, n_rows = 20, 100_000
+        X = da.zeros((n_parts * n_rows, 1), chunks=(n_rows, 1)).map_blocks(
+            wide, chunks=((n_rows,) * n_parts, (100,)), dtype=float
+        )
+        model = DaskHyperCleaningClassifier(client=cluster)
+        before, begin = dict(vars(model)), time.monotonic()
+        with pytest.raises(RuntimeError, match="unable to spill"):
+            model.fit(X, (X[:, 0] > 0).astype(int))
+        assert time.monotonic() - begin < SECONDS
+        assert_unchanged(model, before)
+
+
+def limit_files():
+    """As on a full disk, writing fails; what a fit imports is there already."""
+    import skbamm.estimators._label_parts  # noqa: F401
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+
+def wide(block):
+    return np.random.default_rng(0).standard_normal((len(block), 100))
+
+
+def few_are_enough():
+    from skbamm.estimators import _label_sample
+
+    for name, value in {"ENOUGH": 600, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
+        setattr(_label_sample, name, value)
+
+
+def break_last_fit(fault):
+    from skbamm.estimators import _label_parts
+
+    def fit_all(*args):
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ValueError("a process that fails")
+
+    _label_parts.fit_all = fit_all
