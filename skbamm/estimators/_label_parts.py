@@ -23,6 +23,7 @@ from ._label_report import noise_rates, rather_wrong
 from ._label_rows import MAX_ROTATED, LabelFolds, LabelRows, Standardizer
 from ._label_sample import RowSample, sample_sizes, taken
 from ._label_search import TrustSearch, learn_adaptive
+from ._moments import row_blocks
 from ._tensors import resolve_device
 
 
@@ -68,7 +69,11 @@ class SharedLabelRows(LabelRows):
 class SharedLabelledRows(LabelledRows):
     """The same as tensors."""
 
-    def __init__(self, design, rows, device):
+    def __init__(self, standardizer, rows, device):
+        n_rows, n_features = rows.X.shape
+        design = np.empty((n_rows, n_features + 1))
+        for block in row_blocks(n_rows, 3 * n_features):  # with what is between
+            design[block] = standardizer.design(rows.X[block])
         super().__init__(design, rows.labels, rows.n_classes, device)
         self.collective = rows.collective
         self._n_rows = int(rows.total(len(rows.labels)))
@@ -84,6 +89,12 @@ class SharedLabelledRows(LabelledRows):
     def any(self, mask):
         # Where processors differ in their last bits, all must still take the same way.
         return bool(self.collective.all_reduce_sum(np.array([float(mask.any())]))[0])
+
+    def column_squares(self, weight):
+        squares = weight.new_zeros(*weight.shape[:-1], self.n_columns)
+        for block in row_blocks(len(self.design), self.n_columns):
+            squares += weight[..., block] @ self.design[block].square()
+        return squares
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ def fit_parts(estimator, parts, collective, *, seed):
     learned = from_first(
         collective, lambda: _learn(estimator, sampled, places, standardizer, device, seed)
     )
-    labelled = SharedLabelledRows(standardizer.design(rows.X), rows, device)
+    labelled = SharedLabelledRows(standardizer, rows, device)
     own = _extended(learned, sampled, process, sample, rows, labelled)
     if estimator.alpha == "learn":
         own = replace(own, ridge=learned.ridge * (len(sampled.labels) / labelled.n_rows))

@@ -85,21 +85,35 @@ class ArrowRows:
         validate_data(estimator, schema.empty_table(), reset=reset, skip_check_array=True)
 
     def blocks(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Floats without NaN and infinity, and the other columns by name."""
+        """Floats without NaN and infinity, and the other columns by name.
+
+        All blocks stand in the same memory, one after the other: new memory for each would cost
+        more than the reading.
+        """
         columns = [*self.names, *dict.fromkeys(self._others)]
         size = next(row_blocks(max(len(self), 1), len(columns))).stop
         batches = self._dataset.to_batches(
             columns=columns, batch_size=min(size, BATCH_ROWS), **_little_ahead(self._dataset)
         )
+        memory = None
         for batch in batches:
             if len(batch):
+                if memory is None or memory.shape[1] < len(batch):
+                    memory = np.empty((len(self.names), len(batch)), self._dtype())
                 yield (
-                    _floats(batch, self.names),
+                    _floats(batch, self.names, memory),
                     {name: _floats(batch, [name])[:, 0] for name in self._others},
                 )
 
+    def _dtype(self):
+        """float32 where all columns are."""
+        from pyarrow import types
+
+        fields = [self._dataset.schema.field(name) for name in self.names]
+        return np.float32 if all(types.is_float32(field.type) for field in fields) else np.float64
+
     def whole(self):
-        parts = list(self.blocks())
+        parts = [(X.copy(order="K"), columns) for X, columns in self.blocks()]
         if not parts:
             return np.empty(self.shape), {name: np.empty(0) for name in self._others}
         X = np.concatenate([X for X, _ in parts])
@@ -179,14 +193,15 @@ def _little_ahead(dataset):
     return options
 
 
-def _floats(batch, names):
-    """Columns of a batch, side by side, float32 where all of them are."""
+def _floats(batch, names, memory=None):
+    """Columns of a batch, side by side, in given memory of shape (n_columns, n_rows or more)."""
     import pyarrow
     from pyarrow import types
 
     numeric = types.is_integer, types.is_boolean, types.is_decimal
-    single = all(types.is_float32(batch.schema.field(name).type) for name in names)
-    columns = np.empty((len(names), len(batch)), dtype=np.float32 if single else np.float64)
+    if memory is None:
+        memory = np.empty((len(names), len(batch)))
+    columns = memory[:, : len(batch)]
     for row, name in zip(columns, names, strict=True):
         column = batch.column(name)
         if not types.is_floating(column.type):
