@@ -53,9 +53,15 @@ def fewest(function, repeats):
     return min(found)
 
 
+def status(name):
+    """A figure of this process in MB, as Linux tells it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(dict(line.split(":", 1) for line in lines)[name].split()[0]) / 1024
+
+
 def peak():
-    """Largest resident memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Largest resident memory so far; what getrusage tells begins with the parent's."""
+    return status("VmHWM")
 
 
 def linear(largest):
@@ -113,10 +119,7 @@ def limited(kind, path, limit):
     BilevelRegularizedRegressor().fit(*data(2000, 10))
     before = peak()
     if limit:
-        status = dict(
-            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
-        )
-        total = int(status["VmData"].split()[0]) * 1024 + limit
+        total = int(status("VmData") * 2**20) + limit
         resource.setrlimit(resource.RLIMIT_DATA, (total, total))
     y = np.load(path / "y.npy")
     if kind == "parquet":

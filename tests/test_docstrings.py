@@ -25,7 +25,10 @@ def public_modules():
     """The package and those of its modules that are public and say what they export."""
     yield skbamm
     for found in pkgutil.iter_modules(skbamm.__path__, "skbamm."):
-        module = importlib.import_module(found.name)
+        try:
+            module = importlib.import_module(found.name)
+        except ModuleNotFoundError:  # without Dask there is no skbamm.dask
+            continue
         if not found.name.split(".")[1].startswith("_") and hasattr(module, "__all__"):
             yield module
 

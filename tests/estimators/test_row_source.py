@@ -1,5 +1,6 @@
 """Rows that are read block by block: the same fits, in little memory."""
 
+import sys
 import tracemalloc
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 from skbamm import BilevelRegularizedRegressor
 from skbamm.estimators._row_source import is_row_source, row_source
 from tests.estimators.regression_data import make_regression
+from tests.estimators.tools import run_python
 
 pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.parquet")
@@ -273,3 +275,48 @@ class TestMemory:
         rows = pyarrow.table({f"x{j}": X[:, j] for j in range(self.N_FEATURES)} | {"y": y})
         pyarrow.parquet.write_table(rows, tmp_path / "rows.parquet")
         assert self.peak(tmp_path / "rows.parquet", "y") < 10
+
+
+LIMITED = """
+import sys
+from pathlib import Path
+from resource import RLIMIT_DATA, setrlimit
+import numpy as np
+import pyarrow.dataset
+from sklearn import config_context
+from skbamm import BilevelRegularizedRegressor
+
+folder, kind = Path(sys.argv[1]), sys.argv[2]
+generator = np.random.default_rng(0)
+BilevelRegularizedRegressor().fit(generator.normal(size=(1500, 3)), generator.normal(size=1500))
+status = Path("/proc/self/status").read_text().split("VmData:")[1]
+limit = int(status.split()[0]) * 1024 + 32 * 2**20
+setrlimit(RLIMIT_DATA, (limit, limit))
+with config_context(working_memory=16):
+    if kind == "array":
+        try:
+            np.load(folder / "X.npy")
+        except MemoryError:
+            print("too large")
+        sys.exit()
+    if kind == "parquet":
+        model = BilevelRegularizedRegressor().fit(folder / "rows.parquet", "y")
+    else:
+        X = np.load(folder / "X.npy", mmap_mode="r")
+        model = BilevelRegularizedRegressor().fit(X, np.load(folder / "y.npy"))
+print(model.coef_[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on private memory are Linux's")
+def test_a_table_four_times_as_large_as_memory_is_fitted(tmp_path):
+    n_rows = 4 * 32 * 2**20 // (8 * 40)
+    block = np.random.default_rng(0).standard_normal((1 + n_rows // 8, 40))
+    X = np.tile(block, (8, 1))[:n_rows]
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", 2 * X[:, 0] + X[:, 1])
+    rows = pyarrow.table({f"x{j}": X[:, j] for j in range(40)} | {"y": 2 * X[:, 0] + X[:, 1]})
+    pyarrow.parquet.write_table(rows, tmp_path / "rows.parquet", row_group_size=50_000)
+    assert run_python(LIMITED, tmp_path, "array").strip() == "too large"
+    for kind in ("memmap", "parquet"):
+        np.testing.assert_allclose(float(run_python(LIMITED, tmp_path, kind)), 2.0, rtol=1e-6)
