@@ -82,6 +82,10 @@ def test_every_documented_attribute_exists(kind):
     documented = {part.name for part in NumpyDocString(inspect.getdoc(kind))["Attributes"]}
     model = kind(max_iter=0).fit(LABELS.X, LABELS.y)
     optional = {"feature_names_in_", "final_estimator_"}
+    after_partial_fit = {"fold_statistics_", "n_samples_seen_"}
+    if hasattr(kind, "partial_fit"):
+        assert after_partial_fit <= set(dir(kind().partial_fit(LABELS.X, LABELS.y)))
+    optional |= after_partial_fit
     assert documented - optional <= set(dir(model))
 
 

@@ -172,7 +172,7 @@ def with_gap(table):
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_the_column_with_a_gap_is_named(kind):
-    with pytest.raises(ValueError, match="first such column is 2, named 'c'"):
+    with pytest.raises(ValueError, match=r"(column is 2, named|in column) 'c'"):
         regressor().fit(TABLES[kind](with_gap(TABLE)), DATA.y)
 
 
