@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .._secant import SecantSearch
 from ._base import Solver
 from ._moves import begin_search, scale, search_hyper, spread
 from ._schedules import PowerLaw, at
+from ._secant import SecantSearch
 
 # Without strong convexity of the lower level, averaging starts high and fades.
 FADING = PowerLaw(0.9, 0.5)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .._secant import SecantSearch
 from ._base import Solver
 from ._dynamics import Dynamics, Preconditioner, safe_run, unit_preconditioner
 from ._moves import divide, projected_norm, rows, scale, spread
 from ._schedules import at
+from ._secant import SecantSearch
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
 # lower level has several valleys: a trajectory that ends in one of them forgets its start, and

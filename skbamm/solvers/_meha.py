@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .._secant import SecantSearch
 from ._base import Solver
 from ._dynamics import Preconditioner
 from ._envelope import EnvelopeLevels, measured_curvature, proximal_step
 from ._moves import begin_search, divide, projected_norm, scale, search_hyper, spread
 from ._schedules import at
+from ._secant import SecantSearch
 
 # One over the envelope's gamma, beside the curvature of the lower level: above its weak convexity
 # (in theory above twice it) where it may not be convex; anything where it is.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .._secant import SecantSearch
 from ._schedules import at
+from ._secant import SecantSearch
 
 # Power iterations for the largest curvature. They end below it, but above half of it, which
 # is all that a step of one over it asks for.

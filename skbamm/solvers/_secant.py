@@ -1,6 +1,6 @@
 """Projected limited-memory BFGS for stacked candidates, with nothing to tune.
 
-Below solvers and problems: it moves `hyper` in one, and fits softmax models in the other.
+It moves `hyper` in every solver whose step for it is "auto".
 """
 
 from __future__ import annotations

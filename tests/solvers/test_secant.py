@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from skbamm._secant import SecantSearch
+from skbamm.solvers._secant import SecantSearch
 
 OPTIONS = {"memory": 4, "max_move": 1.0}
 
