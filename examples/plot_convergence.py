@@ -57,7 +57,8 @@ panels = {
 
 # %%
 # Run, print why each run ended, draw.
-figure, axes = plt.subplots(1, 5, figsize=(19, 4), layout="constrained")
+figure, axes = plt.subplots(2, 3, figsize=(11, 7), layout="constrained")
+*axes, last = axes.flat
 colors = {}
 for axis, (title, (problem, error, names)) in zip(axes, panels.items(), strict=True):
     print(f"\n{title}")
@@ -81,6 +82,7 @@ for axis, (title, (problem, error, names)) in zip(axes, panels.items(), strict=T
 axes[0].set_ylabel("relative error of hyper")
 axes[-1].set_ylabel("gap of the value")
 lines = [plt.Line2D([], [], color=color) for color in colors.values()]
-figure.legend(lines, colors, loc="outside lower center", ncols=len(colors))
+last.legend(lines, colors, loc="center")
+last.axis("off")
 figure.savefig("convergence.png", dpi=110)
 print("\nfigure: convergence.png")

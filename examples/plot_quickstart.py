@@ -74,7 +74,8 @@ print(f"\nshare of wrong labels: {cleaner.noise_rate_:.3f} estimated, {true_rate
 
 # %%
 # What was learned, in one figure.
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
+figure, axes = plt.subplot_mosaic("AB;CC", figsize=(10, 8), layout="constrained")
+left, middle, right = axes.values()
 for value, color in ((1, "tab:blue"), (2, "tab:orange")):
     features = np.flatnonzero(degree == value)
     alpha = regressor.alpha_[features]

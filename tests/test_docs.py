@@ -4,6 +4,8 @@ import contextlib
 import doctest
 import io
 import re
+import runpy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ PAGES = [
     if ">>> " in page.read_text(encoding="utf-8")
 ]
 
+
+MODULES = ("callback", "datasets", "inspection", "problems", "solvers")
 
 #: What the examples of a page say where they need an optional package.
 OPTIONAL = {
@@ -70,3 +74,26 @@ def test_every_solver_has_its_line_in_the_tables():
     for name, kind in SOLVERS.items():
         [line] = re.findall(rf'^\| `"{name}"` \| `(\w+)` .*$', page, re.MULTILINE)
         assert line == kind.__name__
+
+
+@pytest.mark.parametrize("module", ["", *MODULES])
+def test_every_public_name_is_in_the_reference(module):
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    name = f"skbamm.{module}".rstrip(".")
+    [section] = re.findall(
+        rf"^## {re.escape(name)}: (.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL
+    )
+    listed = re.findall(r"^   (\w+)$", section, re.MULTILINE)
+    public = set(import_module(name).__all__) - {"SOLVERS", "__version__"}
+    assert sorted(listed) == sorted(public)
+
+
+def test_every_example_has_its_place_in_the_gallery():
+    order = runpy.run_path(str(ROOT / "docs" / "gallery_support.py"))["ORDER"]
+    examples = (ROOT / "examples").glob("plot_*.py")
+    assert sorted(order) == sorted(path.stem.removeprefix("plot_") for path in examples)
+
+
+def test_every_example_has_less_than_a_hundred_lines():
+    for path in (ROOT / "examples").glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 100, path.name
