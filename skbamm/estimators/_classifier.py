@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -13,7 +13,7 @@ from sklearn.utils.validation import FLOAT_DTYPES
 
 from ._base import BilevelEstimator, fit_atomically, torch_session
 from ._final_estimator import check_final_estimator, final_estimator_has, fit_final_estimator
-from ._label_input import label_positions, label_rows
+from ._label_input import hidden_sizes, label_positions, label_rows
 from ._label_report import LabelRecord, noise_rates, rather_wrong, row_index
 from ._progress import Progress, attributes_after
 from ._validation import (
@@ -92,6 +92,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         is not believed, instead of training less. Needs clean rows and
         ``weighting="adaptive"``; `final_estimator` sees given labels only.
 
+    hidden_layer_sizes : array-like of int or int, default=()
+        Units (tanh) of hidden layers between columns and scores, as in `MLPClassifier`: for
+        classes that are not linear in the columns. Evidence comes from the same models as
+        without. A fit takes seconds to minutes instead of fractions of a second.
+
     final_estimator : classifier or None, default=None
         Any classifier that takes `sample_weight`, or a Pipeline that ends in one. It is
         fitted with the learned weights and answers `predict`.
@@ -144,6 +149,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts.
+
+    coefs_ : list of ndarray of shape (n_inputs, n_outputs)
+        With hidden layers, in the place of `coef_`: of each layer, the first in original units.
+
+    intercepts_ : list of ndarray of shape (n_outputs,)
+        With hidden layers, in the place of `intercept_`.
 
     alpha_ : float
         Ridge strength of the last fit.
@@ -233,6 +244,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         "weighting": [StrOptions({"adaptive", "loss", "sample"})],
         "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
         "relabel": ["boolean"],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "final_estimator": [HasMethods(["fit", "predict"]), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
@@ -246,6 +258,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         solver="sl-bamm",
         standardize=True,
         relabel=True,
+        hidden_layer_sizes=(),
         final_estimator=None,
         class_weight=None,
         max_iter=100,
@@ -261,6 +274,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.solver = solver
         self.standardize = standardize
         self.relabel = relabel
+        self.hidden_layer_sizes = hidden_layer_sizes
         self.final_estimator = final_estimator
         self.class_weight = class_weight
         self.max_iter = max_iter
@@ -324,25 +338,27 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             For NaN or infinite entries, wrong lengths, fewer than two classes, weights that
             are all zero, and both `is_clean` and `X_val`.
         """
+        hidden_sizes(self.hidden_layer_sizes)
         if self.final_estimator is not None:
             check_final_estimator(self.final_estimator)
         split_params = self._split_params(params)
         index = row_index(X, y)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
 
-        def attributes(learned, linear):
+        def attributes(learned, layers):
             return attributes_after(
-                self, lambda fitted: fitted._store(rows, learned, linear, index)
+                self, lambda fitted: fitted._store(rows, learned, layers, index)
             )
 
         with torch_session(), Progress(self, X, y, sample_weight, n_stages=2) as progress:
-            learned, linear = self._learn(rows, split_params, progress, attributes)
-            self._store(rows, learned, linear, index)
+            learned, layers = self._learn(rows, split_params, progress, attributes)
+            self._store(rows, learned, layers, index)
         return self
 
     def _learn(self, rows, split_params, progress, attributes):
-        """What was learned of the rows, and the coefficients and intercepts of the last fit."""
-        from ._label_fit import extend, fit_all
+        """What was learned of the rows, and coefficients and intercepts of each layer."""
+        from ..problems._network import NetworkShape
+        from ._label_fit import extend, fit_all, raw_layers
         from ._label_rows import Standardizer, make_label_folds
         from ._label_sample import search_sample
         from ._label_search import TrustSearch, learn_adaptive, learn_free
@@ -350,15 +366,18 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         from ._tensors import resolve_device
 
         device = resolve_device(self.device)
+        network = NetworkShape(hidden_sizes(self.hidden_layer_sizes), self._seed())
         folds = make_label_folds(rows, self.cv, self._seed(), split_params)
         standardizer = Standardizer(rows, self.standardize)
         learn = {"adaptive": learn_adaptive, "loss": learn_loss, "sample": learn_free}
         # Only evidence judges rows that no model has seen.
         sample = search_sample(rows, self._seed()) if self.weighting == "adaptive" else None
         if sample is None:
-            search = TrustSearch(rows, folds, standardizer, device)
+            search = TrustSearch(rows, folds, standardizer, device, network)
         else:
-            search = TrustSearch(rows.take(sample), folds.take(sample), standardizer, device)
+            search = TrustSearch(
+                rows.take(sample), folds.take(sample), standardizer, device, network
+            )
 
         def finish(learned):
             labelled = search.softmax
@@ -367,7 +386,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
                 learned = extend(learned, sample, rows, labelled, alpha=self.alpha)
             # LogisticRegression minimises the same, but its tolerance cannot keep the promise that
             # a weight of 2 equals the row twice to 1e-7; and it would start from zero.
-            return learned, standardizer.raw(fit_all(rows, labelled, learned))
+            labelled = network(labelled, standardizer)
+            return learned, raw_layers(standardizer, labelled, fit_all(rows, labelled, learned))
 
         with progress.stage("learn weights", self.max_iter) as stage:
             learned = learn[self.weighting](
@@ -383,10 +403,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         with progress.stage("last fit"):
             return finish(learned)
 
-    def _store(self, rows, learned, linear, index):
+    def _store(self, rows, learned, layers, index):
         trust = np.ones(len(rows.labels))
         trust[rows.noisy] = learned.trust
-        self._store_learned(rows.classes, learned, linear)
+        self._store_learned(rows.classes, learned, layers)
         if self.weighting == "sample" and len(rows.noisy) > 0:
             self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = trust[: rows.n_given]
@@ -402,7 +422,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self._fit_final(rows, trust, learned)
         self.status_ = self._describe(learned.solution, self.residual_)
 
-    def _store_learned(self, classes, learned, linear):
+    def _store_learned(self, classes, learned, layers):
         """What there is not one of for each row."""
         self.classes_ = classes
         self.alpha_ = learned.ridge
@@ -417,8 +437,17 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = learned.history
-        self.coef_, self.intercept_ = linear
+        self._store_layers(layers)
         self.evidence_model_ = learned.model
+
+    def _store_layers(self, layers):
+        for name in ("coef_", "intercept_", "coefs_", "intercepts_"):
+            vars(self).pop(name, None)
+        if len(layers) == 1:
+            self.coef_, self.intercept_ = layers[0]
+        else:
+            self.coefs_ = [np.ascontiguousarray(coef.T) for coef, _ in layers]
+            self.intercepts_ = [intercept for _, intercept in layers]
 
     def _fit_final(self, rows, trust, learned):
         """The final estimator on all rows with the learned weights."""
@@ -560,14 +589,25 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
 
     def _scores(self, X):
-        scores = safe_sparse_dot(self._validated_features(X), self.coef_.T, dense_output=True)
-        scores = scores + self.intercept_
+        X = self._validated_features(X)
+        if hasattr(self, "coefs_"):
+            scores = network_scores(X, self.coefs_, self.intercepts_)
+        else:
+            scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def network_scores(X, coefs, intercepts):
+    """Scores of a network of tanh units, coefs as in `MLPClassifier`."""
+    scores = safe_sparse_dot(X, coefs[0], dense_output=True) + intercepts[0]
+    for coef, intercept in zip(coefs[1:], intercepts[1:], strict=True):
+        scores = np.tanh(scores) @ coef + intercept
+    return scores
 
 
 def _scalar(values):

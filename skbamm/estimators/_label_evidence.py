@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ PREFERENCE = 1e-6
 EXACT = 1e-9
 # Fits that only choose a ridge strength; fits that seldom count.
 ROUGH, NEAR = 1e-3, 1e-3
+# Networks: the ridge strength that is tried first, by which factor others differ, between which
+# they may lie, and how well the fits that choose are solved.
+NETWORK_RIDGE, NETWORK_FACTOR, NETWORK_RANGE, NETWORK_ROUGH = 1e-3, 3.0, (1e-4, 1.0), 3e-2
 # Models of all rows: their ridge, the weight of a clean row, and how often they are fitted.
 ROUND_RIDGE = 1e-2
 ROUND_CLEAN = 2.0
@@ -75,21 +79,48 @@ def pilot_path(search, weights, strengths):
     scores : ndarray of shape (n_folds, n_rows, n_classes)
     sharpness, strength : float
     """
-    best, lowest = (None, 1.0, 0.0), np.inf
-    params = None
     n_judging = np.count_nonzero(search.folds.judging)
-    for strength in strengths:
-        params = search.fit_folds(weights, strength, params, tol=ROUGH, smoothing=SMOOTHING)
-        scores = search.full_scores(params)
-        held_out, labels, weight = search.judged(scores)
+
+    def fitted(strength, params, tol=ROUGH):
+        params = search.fit_folds(weights, strength, params, tol=tol, smoothing=SMOOTHING)
+        held_out, labels, weight = search.judged(search.full_scores(params))
         factors, loss = calibrate(
             held_out[None], labels, weight * n_judging, start=np.ones(1), pull=1.0
         )
-        if loss < lowest * (1 - PREFERENCE):
-            lowest, best = loss, (params, float(factors[0]), strength)
-    params, sharpness, strength = best
+        return loss, params, float(factors[0]), strength
+
+    if search.softmax.is_linear:
+        best, params = (np.inf,), None
+        for strength in strengths:
+            found = fitted(strength, params)
+            params = found[1]
+            if found[0] < best[0] * (1 - PREFERENCE):
+                best = found
+    else:
+        best = network_path(partial(fitted, tol=NETWORK_ROUGH), None)
+    _, params, sharpness, strength = best
     params = search.fit_folds(weights, strength, params, tol=EXACT, smoothing=SMOOTHING)
     return params, search.full_scores(params), sharpness, strength
+
+
+def network_path(fitted, params):
+    """The best of what `fitted` gives for ridge strengths, going up or down while it gets better.
+
+    ``fitted(strength, params)`` returns a tuple that begins with the loss and the params; those of
+    a strength are where fits at the next one start: under a strong ridge the first weights would
+    all become zero, and stay there.
+    """
+    best = first = fitted(NETWORK_RIDGE, params)
+    for factor in (NETWORK_FACTOR, 1 / NETWORK_FACTOR):
+        strength = NETWORK_RIDGE * factor
+        while NETWORK_RANGE[0] <= strength <= NETWORK_RANGE[1]:
+            found = fitted(strength, best[1])
+            if found[0] >= best[0] * (1 - PREFERENCE):
+                break
+            strength, best = strength * factor, found
+        if best is not first:
+            break
+    return best
 
 
 def clean_evidence(search):

@@ -26,7 +26,7 @@ def fit_all(rows, labelled, learned):
     -------
     params : ndarray of shape (n_scores, n_columns)
     """
-    start = learned.params.mean(1, keepdim=True)
+    start = labelled.merged(learned.params)
     weight = to_tensor(rows.weight * learned.training, start.device)
     ridge = start.new_full((1,), learned.ridge)
     if learned.targets is not None:
@@ -68,3 +68,13 @@ def extend(learned, sample, rows, labelled, *, alpha):
         training=training,
         targets=targets,
     )
+
+
+def raw_layers(standardizer, labelled, params):
+    """Coefficients and intercepts of each layer, those of the first in raw units."""
+    if labelled.is_linear:
+        return [standardizer.raw(params)]
+    first, *others = (
+        to_numpy(layer[0, 0]) for layer in labelled.layers(torch.from_numpy(params)[None, None])
+    )
+    return [standardizer.raw(first), *((layer[:, :-1], layer[:, -1]) for layer in others)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,13 +10,22 @@ import numpy as np
 import torch
 
 from ..problems._cleaning import CleaningProblem, TrustedLoss
+from ..problems._network import NetworkShape
 from ..problems._row_weights import EvidenceWeighting, FreeWeighting
 from ..problems._softmax import minimize_cross_entropy
 from ..solvers import SlBamm, Solution, solve
 from ._evidence import calibrate, log_softmax
 from ._evidence_model import EvidenceModel, LinearScores
 from ._kernel_evidence import N_FEATURES, KernelRows, random_directions
-from ._label_evidence import EXACT, NOISY_PATH, clean_evidence, noisy_evidence, pilot_path
+from ._label_evidence import (
+    EXACT,
+    NETWORK_ROUGH,
+    NOISY_PATH,
+    clean_evidence,
+    network_path,
+    noisy_evidence,
+    pilot_path,
+)
 from ._tensors import to_numpy, to_tensor
 
 # The papers' free weights come with a ridge that is only there for separable rows.
@@ -87,14 +97,21 @@ class LearnedTrust:
 class TrustSearch:
     """What all weightings share: rows as tensors, folds, batched softmax fits."""
 
-    def __init__(self, rows, folds, standardizer, device):
+    def __init__(self, rows, folds, standardizer, device, network=None):
         self.rows = rows
         self.folds = folds
         self.standardizer = standardizer
         self.device = device
+        self.network = network or NetworkShape()
         self.softmax = standardizer.labelled(rows, device)
         self.in_training = self.tensor(folds.in_training)
         self.row_weight = self.tensor(rows.weight)
+
+    def with_network(self):
+        """The same search with the hidden layers, where there are any."""
+        other = copy.copy(self)
+        other.softmax = self.network(self.softmax, self.standardizer)
+        return other
 
     def tensor(self, array):
         return to_tensor(array, self.device)
@@ -110,9 +127,7 @@ class TrustSearch:
         weights = weights / weights.sum(-1, keepdim=True)
         used = weights.any(0)
         if start is None:
-            start = weights.new_zeros(
-                1, len(weights), self.softmax.n_scores, self.softmax.n_columns
-            )
+            start = self.softmax.initial(1, len(weights))
         ridge = weights.new_full((1,), ridge)
         rows = self.softmax.smoothed(smoothing) if smoothing else self.softmax
         if float(used.double().mean()) < 0.8:
@@ -173,6 +188,7 @@ def learn_adaptive(
     rows, folds = search.rows, search.folds
     has_clean = bool(rows.is_clean.any())
     evidence = clean_evidence(search) if has_clean else noisy_evidence(search)
+    search = search.with_network()
     weighting = EvidenceWeighting(
         search.tensor(evidence.odds),
         search.positions(rows.noisy),
@@ -209,7 +225,11 @@ def learn_adaptive(
         suggested=suggested,
         tol=SOLVED,
     )
-    params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
+    if search.softmax.is_linear:
+        params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
+    else:
+        params, start = _network_start(search, problem, loss, start, alpha)
+        centre = search.tensor(start)
     unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
     if has_clean:
         start[4], error = _sharpness_and_error(search, params)
@@ -221,6 +241,9 @@ def learn_adaptive(
     # Another start of the run is not another criterion: the pull stays where it is.
     if initial_hyper is not None and len(initial_hyper) == len(start):
         start = initial_hyper
+    if not search.softmax.is_linear and solver == "sl-bamm":
+        # Not convex: short moves of hyper stay in a valley.
+        solver = SlBamm(max_move=0.3)
     bilevel = problem.problem(
         search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
     )
@@ -247,6 +270,22 @@ def learn_adaptive(
 
     watch = watch and watch.through(conclude, partial(reported, unit=unit))
     return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
+
+
+def _network_start(search, problem, loss, start, alpha):
+    """Fits from the first weights on, at the strength that predicts judging rows best."""
+
+    def fitted(strength, params):
+        hyper = start.copy()
+        hyper[EvidenceWeighting.LOG_RIDGE] = np.log(strength)
+        point = search.tensor(hyper)[None]
+        params = problem.solve_lower(point, params, tol=NETWORK_ROUGH)
+        return float(loss.value(point, params)), params, hyper
+
+    params = search.softmax.initial(1, search.folds.n_folds)
+    if alpha != "learn":
+        return fitted(max(alpha, LEAST_RIDGE), params)[1:]
+    return network_path(fitted, params)[1:]
 
 
 def reported(history, unit):
@@ -280,6 +319,7 @@ def learn_free(
     search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
 ):
     """One free weight for each noisy row, as published."""
+    search = search.with_network()
     rows, folds = search.rows, search.folds
     if len(rows.noisy) == 0:
         # No weight to learn: a plain fit with a learned ridge.
@@ -299,9 +339,7 @@ def learn_free(
     judges, judges_weight = search.judges(judging)
     loss = TrustedLoss(judges, judges_weight, nothing, nothing, bounded=not has_clean)
     problem = CleaningProblem(search.softmax, weighting, loss, judging, strongly_convex=False)
-    params = nothing.new_zeros(
-        1, len(in_training), search.softmax.n_scores, search.softmax.n_columns
-    )
+    params = search.softmax.initial(1, len(in_training))
     start = nothing
     if initial_hyper is not None and len(initial_hyper) == len(noisy):
         start = search.tensor(initial_hyper)

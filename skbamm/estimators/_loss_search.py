@@ -35,6 +35,7 @@ def learn_loss(
     search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
 ):
     """Trust as a learned function of a row's own loss."""
+    search = search.with_network()
     rows = search.rows
     has_clean = bool(rows.is_clean.any())
     start, lower, upper = _starts(search, alpha, has_clean)
@@ -95,8 +96,7 @@ def _starts(search, alpha, has_clean):
 
 def _continued(search, problem, hyper):
     """Fits at the starts, each followed from a loss that is all but the cross-entropy."""
-    softmax = search.softmax
-    params = hyper.new_zeros(len(hyper), search.folds.n_folds, softmax.n_scores, softmax.n_columns)
+    params = search.softmax.initial(len(hyper), search.folds.n_folds)
     for share in CONTINUATION:
         softer = hyper.clone()
         softer[:, EvidenceWeighting.SLOPE] *= share
@@ -118,7 +118,7 @@ def _learned(search, problem, solution, alpha, unit):
         tol=SOLVED,
     )
     params = solution.params
-    fit = whole.solve_lower(hyper, params.mean(1, keepdim=True), tol=SOLVED / 10)
+    fit = whole.solve_lower(hyper, problem.rows.merged(params), tol=SOLVED / 10)
     loss, _ = problem.rows.cross_entropy(problem.rows.scores(fit))
     share = to_numpy(whole.lower.trust(hyper, loss)[0, 0])
     clean_weight = float(hyper[0, 3].exp())

@@ -71,7 +71,8 @@ class WeightedCrossEntropy(Objective):
         weights, ridge = self.weights(hyper)
         _, probabilities = self._losses(hyper, params)
         residual = probabilities - self.targets(hyper)
-        return self.rows.adjoint(weights[:, :, None] * residual) + self.rows.penalty(ridge) * params
+        slope = weights[:, :, None] * residual
+        return self.rows.pull(params, slope) + self.rows.penalty(ridge) * params
 
     def gradients(self, hyper, params, *, differentiable=False):
         loss, _ = self._losses(hyper, params)
@@ -79,16 +80,16 @@ class WeightedCrossEntropy(Objective):
         by_hyper = self._pull_back(hyper, loss, square, self.rows.forward(params))
         return Gradients(by_hyper, self.params_gradient(hyper, params))
 
-    def _hessian(self, hyper, probabilities, vector, ahead):
+    def _hessian(self, hyper, params, probabilities, vector, ahead):
         weights, ridge = self.weights(hyper)
-        curvature = self.rows.curvature(probabilities, ahead)
-        return (
-            self.rows.adjoint(weights[:, :, None] * curvature) + self.rows.penalty(ridge) * vector
-        )
+        slope = weights[:, :, None] * (probabilities - self.targets(hyper))
+        bend = weights[:, :, None] * self.rows.curvature(probabilities, ahead)
+        along = self.rows.pull_along(params, vector, slope, bend)
+        return along + self.rows.penalty(ridge) * vector
 
     def hessian_product(self, hyper, params, vector):
         _, probabilities = self._losses(hyper, params)
-        return self._hessian(hyper, probabilities, vector, self.rows.scores(vector))
+        return self._hessian(hyper, params, probabilities, vector, self.rows.push(params, vector))
 
     def _mixed(self, hyper, params, probabilities, vector, ahead):
         by_weight = ((probabilities - self.targets(hyper)) * ahead).sum(-2)
@@ -97,13 +98,13 @@ class WeightedCrossEntropy(Objective):
 
     def mixed_product(self, hyper, params, vector):
         _, probabilities = self._losses(hyper, params)
-        return self._mixed(hyper, params, probabilities, vector, self.rows.scores(vector))
+        return self._mixed(hyper, params, probabilities, vector, self.rows.push(params, vector))
 
     def curvature_products(self, hyper, params, vector):
         _, probabilities = self._losses(hyper, params)
-        ahead = self.rows.scores(vector)
+        ahead = self.rows.push(params, vector)
         return CurvatureProducts(
-            self._hessian(hyper, probabilities, vector, ahead),
+            self._hessian(hyper, params, probabilities, vector, ahead),
             self._mixed(hyper, params, probabilities, vector, ahead),
         )
 
@@ -190,18 +191,19 @@ class TrustedLoss(Objective):
         if self.sharpness is not None:
             by_hyper = by_hyper.clone()
             by_hyper[:, self.sharpness] += (slope * scores).sum((1, 2, 3))
-        return Gradients(by_hyper, self.rows.adjoint(factor * slope))
+        return Gradients(by_hyper, self.rows.pull(params, factor * slope))
 
     def curvature_products(self, hyper, params, vector):
         scores, factor = self._scores(hyper, params)
-        ahead = factor * self.rows.scores(vector)
+        ahead = factor * self.rows.push(params, vector)
         _, slope, state = self._slope(scores)
         bend = self._bend(state, ahead)
         mixed = torch.zeros_like(hyper)
         if self.sharpness is not None:
             along = self.weight[:, None] * (slope * ahead + bend * scores)
             mixed[:, self.sharpness] = along.sum((1, 2, 3))
-        return CurvatureProducts(self.rows.adjoint(factor * self.weight[:, None] * bend), mixed)
+        slope, bend = (factor * self.weight[:, None] * part for part in (slope, bend))
+        return CurvatureProducts(self.rows.pull_along(params, vector, slope, bend), mixed)
 
 
 class CleaningProblem:
@@ -245,7 +247,9 @@ class CleaningProblem:
         if averaging:
             weights = weights + averaging * self.judging
         _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
-        self._metric = make_metric(self.rows, weights, probabilities, (1 - averaging) * ridge)
+        self._metric = make_metric(
+            self.rows, weights, probabilities, (1 - averaging) * ridge, params
+        )
         return self._metric
 
     def solve_lower(self, hyper, params, tol=None):

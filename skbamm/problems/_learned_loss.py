@@ -85,7 +85,7 @@ class LearnedLoss(Objective):
     def params_gradient(self, hyper, params):
         _, probabilities = self._entropy(params)
         residual = self.weights(hyper, params)[:, :, None] * (probabilities - self.rows.indicator)
-        return self.rows.adjoint(residual) + self.rows.penalty(self.ridge(hyper)) * params
+        return self.rows.pull(params, residual) + self.rows.penalty(self.ridge(hyper)) * params
 
     def gradients(self, hyper, params, *, differentiable=False):
         loss, _ = self._entropy(params)
@@ -98,14 +98,16 @@ class LearnedLoss(Objective):
 
     def curvature_products(self, hyper, params, vector):
         loss, probabilities = self._entropy(params)
-        ahead = self.rows.scores(vector)
+        ahead = self.rows.push(params, vector)
         residual = probabilities - self.rows.indicator
         along = (residual * ahead).sum(-2)
         trust = self.trust(hyper, loss)
         falling = self.falling(hyper, loss)
         bend = trust[:, :, None] * self.rows.curvature(probabilities, ahead)
         bend = bend + (falling * along)[:, :, None] * residual
-        hessian = self.rows.adjoint(self.base(hyper)[:, :, None] * bend)
+        base = self.base(hyper)[:, :, None]
+        slope = base * trust[:, :, None] * residual
+        hessian = self.rows.pull_along(params, vector, slope, base * bend)
         with torch.enable_grad():
             leaf = hyper.detach().clone().requires_grad_()
             total = (self.base(leaf) * self.trust(leaf, loss) * along).sum()
@@ -136,7 +138,7 @@ class LearnedLossProblem(CleaningProblem):
             weights = weights + averaging * self.judging
         _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
         return make_metric(
-            self.rows, weights, probabilities, (1 - averaging) * self.lower.ridge(hyper)
+            self.rows, weights, probabilities, (1 - averaging) * self.lower.ridge(hyper), params
         )
 
     def solve_lower(self, hyper, params, tol=None):

@@ -37,6 +37,8 @@ class LabelledRows:
     device : torch.device
     """
 
+    is_linear = True
+
     def __init__(self, design, labels, n_classes, device):
         self.is_dense = isinstance(design, np.ndarray)
         self.design = torch.from_numpy(design).to(device) if self.is_dense else design.tocsr()
@@ -49,14 +51,14 @@ class LabelledRows:
     def subset(self, mask):
         """Only the rows of a boolean mask."""
         design = self.design[mask if self.is_dense else mask.cpu().numpy()]
-        return self._altered(design, self.indicator[..., mask])
+        return self.altered(design, self.indicator[..., mask])
 
     def with_targets(self, targets):
         """The same rows with shares of classes for labels.
 
         `targets` has shape (n_candidates, 1, n_scores, n_rows), or less of the first axes.
         """
-        return self._altered(self.design, targets)
+        return self.altered(self.design, targets)
 
     def smoothed(self, share):
         """The same rows with a small share of every label spread over all classes.
@@ -64,9 +66,9 @@ class LabelledRows:
         Keeps the intercept of a class without rows finite.
         """
         n_classes = self.n_scores + self.has_reference
-        return self._altered(self.design, (self.indicator + share / n_classes) / (1 + share))
+        return self.altered(self.design, (self.indicator + share / n_classes) / (1 + share))
 
-    def _altered(self, design, indicator):
+    def altered(self, design, indicator):
         part = copy.copy(self)
         part.design, part.indicator, part._latest = design, indicator, (None, None)
         return part
@@ -103,6 +105,27 @@ class LabelledRows:
         if self.is_dense:
             return columns @ self.design
         return self._sparse(self.design.T, columns)
+
+    def push(self, params, vector):
+        """Derivative of the scores at `params` along a vector."""
+        return self.scores(vector)
+
+    def pull(self, params, slope):
+        """Derivative in `params` of what has the given slope in the scores."""
+        return self.adjoint(slope)
+
+    def pull_along(self, params, vector, slope, bend):
+        """Derivative of `pull` along a vector, along which the slope changes by `bend`."""
+        return self.adjoint(bend)
+
+    def initial(self, n_candidates, n_folds):
+        """Where fits start without anything known."""
+        shape = (n_candidates, n_folds, self.n_scores, self.n_columns)
+        return self.indicator.new_zeros(shape)
+
+    def merged(self, params):
+        """One fit that is near those of all folds."""
+        return params.mean(1, keepdim=True)
 
     def _sparse(self, matrix, tensor):
         """``tensor @ matrix.T`` through SciPy: several times faster than torch's sparse."""
@@ -174,7 +197,7 @@ class BlockMetric:
     def build(cls, rows, weights, probabilities, ridge):
         """`ridge` of shape (n_candidates,); `weights` (n_candidates, n_folds, n_rows)."""
         curvature = (weights[:, :, None] * probabilities * (1 - probabilities)).mean(1)
-        blocks = _blocks(rows, curvature) + torch.diag_embed(rows.penalty(ridge)[:, 0])
+        blocks = weighted_squares(rows, curvature) + torch.diag_embed(rows.penalty(ridge)[:, 0])
         # Where a class has no mass left its block is the ridge's alone.
         size = blocks.diagonal(dim1=-2, dim2=-1).mean(-1)
         eye = torch.eye(rows.n_columns, dtype=blocks.dtype, device=blocks.device)
@@ -210,10 +233,10 @@ class DiagonalMetric:
         return vector / self.diagonal
 
 
-def _blocks(rows, curvature):
+def weighted_squares(rows, curvature):
     """``X' diag(curvature) X`` for each leading index."""
     shape = curvature.shape[:-1]
-    d = rows.n_columns
+    d = rows.design.shape[1]
     blocks = curvature.new_empty(*shape, d, d)
     for index in np.ndindex(*shape):
         if rows.is_dense:
@@ -226,8 +249,10 @@ def _blocks(rows, curvature):
     return rows.total(blocks)
 
 
-def make_metric(rows, weights, probabilities, ridge):
-    """The strongest metric that the number of columns allows."""
+def make_metric(rows, weights, probabilities, ridge, params=None):
+    """The strongest metric that the number of columns allows; networks need `params`."""
+    if not rows.is_linear:
+        return rows.metric(weights, probabilities, ridge, params)
     kind = BlockMetric if rows.n_columns <= MAX_BLOCK else DiagonalMetric
     return kind.build(rows, weights, probabilities, ridge)
 
@@ -285,6 +310,8 @@ def minimize_loss(rows, losses, ridge, start, *, tol=1e-6, max_iter=300, metric=
     -------
     params : Tensor of the shape of `start`
     """
+    if not rows.is_linear:
+        return rows.minimize(losses, ridge, start, tol=tol, max_iter=max_iter, metric=metric)
     if metric is not None:
         return _conjugate_gradients(rows, losses, ridge, start, tol, max_iter, metric)
 
@@ -311,28 +338,28 @@ def _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric):
     penalty = rows.penalty(ridge)
     scores = rows.scores(params)
     loss, probabilities = rows.cross_entropy(scores)
-    value = rows.total(losses.value(loss)) + _sum(penalty * params.square()) / 2
+    value = rows.total(losses.value(loss)) + sum_params(penalty * params.square()) / 2
     direction = previous = None
     for _ in range(max_iter):
         weights = losses.slope(loss)
         residual = probabilities - rows.indicator
         gradient = rows.total(rows.adjoint(weights[:, :, None] * residual)) + penalty * params
         steepest = metric.solve(gradient)
-        decrement = _sum(gradient * steepest)
+        decrement = sum_params(gradient * steepest)
         moving = decrement > tol**2
         if not rows.any(moving):
             break
-        direction = _conjugate(gradient, steepest, decrement, direction, previous)
-        slope = _sum(gradient * direction)
+        direction = conjugate(gradient, steepest, decrement, direction, previous)
+        slope = sum_params(gradient * direction)
         ahead = rows.scores(direction)
         bend = rows.total((weights * rows.curvature_along(probabilities, ahead)).sum(2))
-        bend = bend + _sum(penalty * direction.square())
+        bend = bend + sum_params(penalty * direction.square())
         bend = bend + _falling(losses.bend(loss), residual, ahead, bend)
         step = (slope / bend.clamp_min(1e-300)).where(moving, bend * 0)[..., None, None]
         for _ in range(20):
             tried, tried_scores = params - step * direction, scores - step * ahead
             loss, probabilities = rows.cross_entropy(tried_scores)
-            found = rows.total(losses.value(loss)) + _sum(penalty * tried.square()) / 2
+            found = rows.total(losses.value(loss)) + sum_params(penalty * tried.square()) / 2
             risen = found > value * (1 + 1e-12)
             if not rows.any(risen):
                 break
@@ -350,18 +377,18 @@ def _falling(bend, residual, ahead, convex):
     return added.where(convex + added > 0.1 * convex, added * 0)
 
 
-def _conjugate(gradient, steepest, decrement, direction, previous):
+def conjugate(gradient, steepest, decrement, direction, previous):
     """The next direction; the steepest one where that would not go down."""
     if direction is None:
         return steepest
     last_gradient, last_decrement = previous
-    change = decrement - _sum(last_gradient * steepest)
+    change = decrement - sum_params(last_gradient * steepest)
     share = (change / last_decrement.clamp_min(1e-300)).clamp_min(0)[..., None, None]
     found = steepest + share * direction
-    down = _sum(gradient * found) > 0
+    down = sum_params(gradient * found) > 0
     return found.where(down[..., None, None], steepest)
 
 
-def _sum(tensor):
+def sum_params(tensor):
     """Sum over all but candidates and folds."""
     return tensor.sum((2, 3))

@@ -255,9 +255,12 @@ class SlBamm(Solver):
             direction = at(self.params_step, state.iteration) * direction
         elif metric is None or not metric.exact:
             bend = averaged.hessian_product(hyper, params, direction)
-            direction = scale(_cauchy(problem, gradient, direction, bend), direction)
+            step = _cauchy(problem, gradient, direction, bend)
             if self.params_step == "auto":
-                return _descend(averaged, hyper, params, direction)
+                # Where curvature is negative there is no exact step, but still a way down.
+                step = step.where(step > 0, step * 0 + 1)
+                return _descend(averaged, hyper, params, scale(step, direction))
+            direction = scale(step, direction)
         return direction, params - direction
 
     def _multiplier_move(self, problem, averaged, state, metric, gradient):
