@@ -103,7 +103,8 @@ def _convert_regressor(scope, operator, container):
     from skl2onnx.algebra.onnx_ops import OnnxCast
 
     model = operator.raw_operator
-    scores = _linear(operator, container, np.atleast_2d(model.coef_), model.intercept_)
+    X = _inputs(operator, container)
+    scores = _linear(X, container, np.atleast_2d(model.coef_), model.intercept_)
     output = OnnxCast(
         scores,
         to=_proto_type(operator),
@@ -124,13 +125,17 @@ def _convert_classifier(scope, operator, container):
         OnnxCast,
         OnnxReshape,
         OnnxSoftmax,
+        OnnxTanh,
     )
 
     version = {"op_version": container.target_opset}
-    coef, intercept = model.coef_, model.intercept_
+    *hidden, (coef, intercept) = _layers(model)
     if len(coef) == 1:  # the first of two classes has score 0
         coef, intercept = np.vstack([0 * coef, coef]), np.append(0.0, intercept)
-    scores = _linear(operator, container, coef, intercept)
+    scores = _inputs(operator, container)
+    for layer in hidden:
+        scores = OnnxTanh(_linear(scores, container, *layer), **version)
+    scores = _linear(scores, container, coef, intercept)
     best = OnnxArgMax(scores, axis=1, keepdims=0, **version)
     labels = OnnxArrayFeatureExtractor(_onnx_labels(operator), best, **version)
     labels = OnnxReshape(
@@ -193,16 +198,31 @@ def _convert_final_estimator(scope, operator, container):
         )
 
 
-def _linear(operator, container, coef, intercept):
-    """Scores of shape (n_samples, n_scores), in float64."""
-    from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxCast, OnnxConcat, OnnxMatMul
+def _layers(model):
+    """Coefficients, one output a row, and intercepts of the layers of a classifier."""
+    if hasattr(model, "coefs_"):
+        coefs = [coef.T for coef in model.coefs_]
+        return list(zip(coefs, model.intercepts_, strict=True))
+    return [(model.coef_, model.intercept_)]
+
+
+def _inputs(operator, container):
+    """X in float64."""
+    from skl2onnx.algebra.onnx_ops import OnnxCast, OnnxConcat
     from skl2onnx.proto import onnx_proto
 
     version = {"op_version": container.target_opset}
     double = onnx_proto.TensorProto.DOUBLE
     # A dataframe comes as one input for each column.
     blocks = [OnnxCast(block, to=double, **version) for block in operator.inputs]
-    X = blocks[0] if len(blocks) == 1 else OnnxConcat(*blocks, axis=1, **version)
+    return blocks[0] if len(blocks) == 1 else OnnxConcat(*blocks, axis=1, **version)
+
+
+def _linear(X, container, coef, intercept):
+    """Scores of shape (n_samples, n_scores), in float64."""
+    from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxMatMul
+
+    version = {"op_version": container.target_opset}
     intercept = np.atleast_1d(np.asarray(intercept, dtype=np.float64))
     products = OnnxMatMul(X, np.ascontiguousarray(coef.T, dtype=np.float64), **version)
     return OnnxAdd(products, intercept, **version)

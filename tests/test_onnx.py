@@ -64,8 +64,8 @@ def assert_same_classes(model, X, dtype, close=None):
     np.testing.assert_allclose(probabilities, model.predict_proba(X), rtol=0, atol=close)
 
 
-def cleaner(final_estimator=None):
-    return HyperCleaningClassifier(max_iter=0, final_estimator=final_estimator)
+def cleaner(final_estimator=None, **options):
+    return HyperCleaningClassifier(max_iter=0, final_estimator=final_estimator, **options)
 
 
 # The regressor
@@ -144,6 +144,15 @@ def test_a_classifier_predicts_the_same(scaled, n_classes, dtype):
     data = make_labels(90, n_classes=n_classes)
     model = make_pipeline(StandardScaler(), cleaner()) if scaled else cleaner()
     assert_same_classes(model.fit(data.X, data.y), data.X.astype(dtype), dtype)
+
+
+@FLOATS
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("hidden", [(3,), (4, 3)], ids=str)
+def test_a_network_predicts_the_same(hidden, n_classes, dtype):
+    data = make_labels(90, n_classes=n_classes)
+    model = cleaner(hidden_layer_sizes=hidden).fit(data.X, data.y)
+    assert_same_classes(model, data.X.astype(dtype), dtype)
 
 
 @pytest.mark.parametrize("kind", LABELS)

@@ -12,7 +12,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import FLOAT_DTYPES
 
 from ._base import BilevelEstimator, fit_atomically, torch_session
-from ._final_estimator import check_final_estimator, final_estimator_has, fit_final_estimator
+from ._final_estimator import (
+    check_final_estimator,
+    final_estimator_has,
+    fit_final_estimator,
+    weighted_labels,
+)
 from ._label_input import hidden_sizes, label_positions, label_rows
 from ._label_report import LabelRecord, noise_rates, rather_wrong, row_index
 from ._progress import Progress, attributes_after
@@ -90,7 +95,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     relabel : bool, default=True
         Whether a noisy row trains with the labels that it probably has as far as its given one
         is not believed, instead of training less. Needs clean rows and
-        ``weighting="adaptive"``; `final_estimator` sees given labels only.
+        ``weighting="adaptive"``. A `final_estimator` gets such a row once for each label with a
+        share of 5 % or more, and the weight of that share.
 
     hidden_layer_sizes : array-like of int or int, default=()
         Units (tanh) of hidden layers between columns and scores, as in `MLPClassifier`: for
@@ -99,7 +105,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     final_estimator : classifier or None, default=None
         Any classifier that takes `sample_weight`, or a Pipeline that ends in one. It is
-        fitted with the learned weights and answers `predict`.
+        fitted to the rows of the last fit with their weights (see `relabel`) and answers
+        `predict`.
 
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights by class.
@@ -419,7 +426,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             ~rows.is_clean[given],
             rather_wrong(rows, trust, learned.predictions, self.noise_rate_)[given],
         )
-        self._fit_final(rows, trust, learned)
+        self._fit_final(rows, learned)
         self.status_ = self._describe(learned.solution, self.residual_)
 
     def _store_learned(self, classes, learned, layers):
@@ -449,16 +456,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             self.coefs_ = [np.ascontiguousarray(coef.T) for coef, _ in layers]
             self.intercepts_ = [intercept for _, intercept in layers]
 
-    def _fit_final(self, rows, trust, learned):
+    def _fit_final(self, rows, learned):
         """The final estimator on all rows with the learned weights."""
         if self.final_estimator is not None:
-            training = rows.weight * np.where(rows.is_clean, learned.clean_weight, trust)
-            used = training > 0
+            index, labels, weight = weighted_labels(rows, learned)
             self.final_estimator_ = fit_final_estimator(
-                self.final_estimator,
-                rows.X[used],
-                rows.classes[rows.labels[used]],
-                training[used],
+                self.final_estimator, rows.X[index], rows.classes[labels], weight
             )
         elif hasattr(self, "final_estimator_"):
             del self.final_estimator_

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
+
+from ._tensors import to_numpy
+
+# Smaller shares of other classes are not worth another row.
+LEAST_SHARE = 0.05
 
 
 def check_final_estimator(estimator):
@@ -20,6 +26,31 @@ def check_final_estimator(estimator):
         raise ValueError(
             f"final_estimator must accept sample_weight in fit: {type(last).__name__} does not."
         )
+
+
+def weighted_labels(rows, learned, least=LEAST_SHARE):
+    """Rows, labels and weights to train any classifier with.
+
+    A row that the last fit trains to be partly of another class comes once for each class, with
+    the weight of its share.
+
+    Returns
+    -------
+    index : ndarray of int
+        Positions of rows.
+    labels : ndarray of int
+    weight : ndarray
+        Positive.
+    """
+    weight = rows.weight * learned.training
+    if learned.targets is None:
+        index = np.flatnonzero(weight)
+        return index, rows.labels[index], weight[index]
+    shares = to_numpy(learned.targets)
+    if rows.n_classes == 2:
+        shares = np.vstack([1 - shares, shares])
+    labels, index = np.nonzero((shares >= least) * weight)
+    return index, labels, weight[index] * shares[labels, index]
 
 
 def fit_final_estimator(estimator, X, y, weight):

@@ -19,21 +19,18 @@ from ._evidence import (
 )
 from ._evidence_model import EvidenceModel, KernelScores, LinearScores
 from ._kernel_evidence import STRENGTHS
+from ._network_search import PREFERENCE, network_path
+from ._network_search import ROUGH as NETWORK_ROUGH
 
 # Share of every label that pilots spread over all classes.
 SMOOTHING = 1e-3
 # Ridge strengths tried for pilots.
 PILOT_PATH = np.logspace(0, -2.5, 6)
 NOISY_PATH = np.logspace(-1, -3.5, 6)
-# A weaker ridge must beat a stronger one by this much, so that rounding cannot flip the choice.
-PREFERENCE = 1e-6
 # Evidence comes from exact fits: what is left of their iterations would be noise in it.
 EXACT = 1e-9
 # Fits that only choose a ridge strength; fits that seldom count.
 ROUGH, NEAR = 1e-3, 1e-3
-# Networks: the ridge strength that is tried first, by which factor others differ, between which
-# they may lie, and how well the fits that choose are solved.
-NETWORK_RIDGE, NETWORK_FACTOR, NETWORK_RANGE, NETWORK_ROUGH = 1e-3, 3.0, (1e-4, 1.0), 3e-2
 # Models of all rows: their ridge, the weight of a clean row, and how often they are fitted.
 ROUND_RIDGE = 1e-2
 ROUND_CLEAN = 2.0
@@ -101,26 +98,6 @@ def pilot_path(search, weights, strengths):
     _, params, sharpness, strength = best
     params = search.fit_folds(weights, strength, params, tol=EXACT, smoothing=SMOOTHING)
     return params, search.full_scores(params), sharpness, strength
-
-
-def network_path(fitted, params):
-    """The best of what `fitted` gives for ridge strengths, going up or down while it gets better.
-
-    ``fitted(strength, params)`` returns a tuple that begins with the loss and the params; those of
-    a strength are where fits at the next one start: under a strong ridge the first weights would
-    all become zero, and stay there.
-    """
-    best = first = fitted(NETWORK_RIDGE, params)
-    for factor in (NETWORK_FACTOR, 1 / NETWORK_FACTOR):
-        strength = NETWORK_RIDGE * factor
-        while NETWORK_RANGE[0] <= strength <= NETWORK_RANGE[1]:
-            found = fitted(strength, best[1])
-            if found[0] >= best[0] * (1 - PREFERENCE):
-                break
-            strength, best = strength * factor, found
-        if best is not first:
-            break
-    return best
 
 
 def clean_evidence(search):

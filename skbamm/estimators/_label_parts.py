@@ -19,6 +19,7 @@ from ..problems._softmax import LabelledRows
 from ._fold_sums import FoldSums
 from ._folds import position_folds
 from ._label_fit import extend, fit_all
+from ._label_input import hidden_sizes
 from ._label_report import noise_rates, rather_wrong
 from ._label_rows import MAX_ROTATED, LabelFolds, LabelRows, Standardizer
 from ._label_sample import RowSample, sample_sizes, taken
@@ -106,7 +107,7 @@ class SharedFit:
     classes : ndarray of shape (n_classes,)
     learned : LearnedTrust
         Without what there is one of for each row.
-    linear : tuple of ndarray
+    layers : list of tuple of ndarray
         Coefficients and intercepts.
     noise_rate : float
     class_noise_rate : ndarray of shape (n_classes,)
@@ -116,7 +117,7 @@ class SharedFit:
 
     classes: np.ndarray
     learned: Any
-    linear: tuple
+    layers: list
     noise_rate: float
     class_noise_rate: np.ndarray
     rows: dict = field(default_factory=dict)
@@ -178,7 +179,7 @@ def fit_parts(estimator, parts, collective, *, seed):
     own = _extended(learned, sampled, process, sample, rows, labelled)
     if estimator.alpha == "learn":
         own = replace(own, ridge=learned.ridge * (len(sampled.labels) / labelled.n_rows))
-    linear = standardizer.raw(fit_all(rows, labelled, own))
+    layers = [standardizer.raw(fit_all(rows, labelled, own))]
     trust = np.ones(len(rows.labels))
     trust[rows.noisy] = own.trust
     by_class, rate = noise_rates(rows, trust, own.predictions)
@@ -192,7 +193,7 @@ def fit_parts(estimator, parts, collective, *, seed):
     bare = replace(
         learned, ridge=own.ridge, trust=nothing, training=nothing, predictions=nothing, targets=None
     )
-    return SharedFit(rows.classes, bare, linear, rate, by_class, pieces)
+    return SharedFit(rows.classes, bare, layers, rate, by_class, pieces)
 
 
 def _places(parts):
@@ -272,6 +273,10 @@ def _require_adaptive(estimator):
     given = {
         "weighting": (estimator.weighting, estimator.weighting == "adaptive"),
         "cv": (estimator.cv, isinstance(estimator.cv, Integral)),
+        "hidden_layer_sizes": (
+            estimator.hidden_layer_sizes,
+            not hidden_sizes(estimator.hidden_layer_sizes),
+        ),
         "final_estimator": (estimator.final_estimator, estimator.final_estimator is None),
     }
     for name, (value, fits) in given.items():

@@ -17,21 +17,12 @@ from ..solvers import SlBamm, Solution, solve
 from ._evidence import calibrate, log_softmax
 from ._evidence_model import EvidenceModel, LinearScores
 from ._kernel_evidence import N_FEATURES, KernelRows, random_directions
-from ._label_evidence import (
-    EXACT,
-    NETWORK_ROUGH,
-    NOISY_PATH,
-    clean_evidence,
-    network_path,
-    noisy_evidence,
-    pilot_path,
-)
+from ._label_evidence import EXACT, NOISY_PATH, clean_evidence, noisy_evidence, pilot_path
+from ._network_search import LEAST_RIDGE, hold_hidden_layers
 from ._tensors import to_numpy, to_tensor
 
 # The papers' free weights come with a ridge that is only there for separable rows.
 FREE_RIDGE = 1e-4
-# Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
-LEAST_RIDGE = 1e-12
 # Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
 RIDGE_START, RIDGE_PER_COLUMN = 5e-3, 0.1
 CLEAN_START = 4.0
@@ -109,8 +100,12 @@ class TrustSearch:
 
     def with_network(self):
         """The same search with the hidden layers, where there are any."""
+        return self.with_scores(self.network(self.softmax, self.standardizer))
+
+    def with_scores(self, softmax):
+        """The same search with other rows of `LabelledRows`."""
         other = copy.copy(self)
-        other.softmax = self.network(self.softmax, self.standardizer)
+        other.softmax = softmax
         return other
 
     def tensor(self, array):
@@ -185,51 +180,22 @@ def learn_adaptive(
     search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
 ):
     """Trust as a learned function of evidence."""
-    rows, folds = search.rows, search.folds
-    has_clean = bool(rows.is_clean.any())
+    has_clean = bool(search.rows.is_clean.any())
     evidence = clean_evidence(search) if has_clean else noisy_evidence(search)
+    weighting = _weighting(search, evidence, relabel)
+    start, lower, upper = _box(search, evidence, alpha)
+    make = partial(_problem, weighting=weighting, others=evidence.others)
     search = search.with_network()
-    weighting = EvidenceWeighting(
-        search.tensor(evidence.odds),
-        search.positions(rows.noisy),
-        search.positions(rows.clean),
-        search.row_weight,
-        search.in_training,
-        relabel=1.0 if relabel and evidence.others is not None else 0.0,
-    )
-    suggested = search.shares(evidence.others) if weighting.relabel else None
-    ridge = evidence.ridge or usual_ridge(rows)
-    start = np.array([0.0, 1.0, np.log(ridge), np.log(CLEAN_START), 0.0])
-    lower, upper = LOWER.copy(), UPPER.copy()
-    if not has_clean:
-        start[3:] = lower[3:] = upper[3:] = 0.0
-    if alpha != "learn":
-        start[2] = lower[2] = upper[2] = np.log(max(alpha, LEAST_RIDGE))
-    judging = search.tensor(folds.judging)
-    centre = search.tensor(start)
-    judges, judges_weight = search.judges(judging)
-    loss = TrustedLoss(
-        judges,
-        judges_weight,
-        torch.zeros_like(centre),
-        centre,
-        bounded=not has_clean,
-        sharpness=EvidenceWeighting.LOG_SHARPNESS if has_clean else None,
-    )
-    problem = CleaningProblem(
-        search.softmax,
-        weighting,
-        loss,
-        judging,
-        strongly_convex=True,
-        suggested=suggested,
-        tol=SOLVED,
-    )
     if search.softmax.is_linear:
-        params = problem.solve_lower(centre[None], evidence.params, tol=EXACT)
+        problem = make(search, start)
+        params = problem.solve_lower(search.tensor(start)[None], evidence.params, tol=EXACT)
     else:
-        params, start = _network_start(search, problem, loss, start, alpha)
-        centre = search.tensor(start)
+        search, params, start = hold_hidden_layers(search, make, start, alpha)
+        # The last layer alone would do with another ridge than all layers.
+        ridge = EvidenceWeighting.LOG_RIDGE
+        lower[ridge] = upper[ridge] = start[ridge]
+        problem = make(search, start)
+    loss, centre = problem.upper, search.tensor(start)
     unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
     if has_clean:
         start[4], error = _sharpness_and_error(search, params)
@@ -241,51 +207,87 @@ def learn_adaptive(
     # Another start of the run is not another criterion: the pull stays where it is.
     if initial_hyper is not None and len(initial_hyper) == len(start):
         start = initial_hyper
-    if not search.softmax.is_linear and solver == "sl-bamm":
-        # Not convex: short moves of hyper stay in a valley.
-        solver = SlBamm(max_move=0.3)
     bilevel = problem.problem(
         search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
     )
 
     def conclude(solution):
-        hyper = solution.hyper[0]
-        trust = to_numpy(weighting.trust(solution.hyper)[0])
-        clean_weight = float(hyper[3].exp())
-        training = np.full(len(rows.labels), clean_weight)
-        training[rows.noisy] = trust + weighting.relabel * (1 - trust)
-        return LearnedTrust(
-            trust=trust,
-            ridge=float(hyper[2].exp()),
-            clean_weight=clean_weight,
-            hyper=to_numpy(hyper),
-            predictions=evidence.predictions,
-            solution=solution,
-            params=solution.params,
-            training=training,
-            model=evidence.model,
-            targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
-            unit=unit,
-        )
+        return _concluded(search, problem, evidence, solution, unit)
 
     watch = watch and watch.through(conclude, partial(reported, unit=unit))
     return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
 
 
-def _network_start(search, problem, loss, start, alpha):
-    """Fits from the first weights on, at the strength that predicts judging rows best."""
+def _weighting(search, evidence, relabel):
+    rows = search.rows
+    return EvidenceWeighting(
+        search.tensor(evidence.odds),
+        search.positions(rows.noisy),
+        search.positions(rows.clean),
+        search.row_weight,
+        search.in_training,
+        relabel=1.0 if relabel and evidence.others is not None else 0.0,
+    )
 
-    def fitted(strength, params):
-        hyper = start.copy()
-        hyper[EvidenceWeighting.LOG_RIDGE] = np.log(strength)
-        point = search.tensor(hyper)[None]
-        params = problem.solve_lower(point, params, tol=NETWORK_ROUGH)
-        return float(loss.value(point, params)), params, hyper
 
-    params = search.softmax.initial(1, search.folds.n_folds)
+def _box(search, evidence, alpha):
+    """Start and bounds of threshold, slope, log ridge, log clean weight, log sharpness."""
+    ridge = evidence.ridge or usual_ridge(search.rows)
+    start = np.array([0.0, 1.0, np.log(ridge), np.log(CLEAN_START), 0.0])
+    lower, upper = LOWER.copy(), UPPER.copy()
+    if not search.rows.is_clean.any():
+        start[3:] = lower[3:] = upper[3:] = 0.0
     if alpha != "learn":
-        return fitted(max(alpha, LEAST_RIDGE), params)[1:]
-    return network_path(fitted, params)[1:]
+        start[2] = lower[2] = upper[2] = np.log(max(alpha, LEAST_RIDGE))
+    return start, lower, upper
+
+
+def _problem(search, start, weighting, others):
+    """A `CleaningProblem` whose upper level does not pull to the start yet."""
+    centre = search.tensor(start)
+    has_clean = bool(search.rows.is_clean.any())
+    judging = search.tensor(search.folds.judging)
+    judges, judges_weight = search.judges(judging)
+    loss = TrustedLoss(
+        judges,
+        judges_weight,
+        torch.zeros_like(centre),
+        centre,
+        bounded=not has_clean,
+        sharpness=EvidenceWeighting.LOG_SHARPNESS if has_clean else None,
+    )
+    return CleaningProblem(
+        search.softmax,
+        weighting,
+        loss,
+        judging,
+        strongly_convex=True,
+        suggested=search.shares(others) if weighting.relabel else None,
+        tol=SOLVED,
+    )
+
+
+def _concluded(search, problem, evidence, solution, unit):
+    """What a run of `learn_adaptive` found."""
+    rows, weighting = search.rows, problem.lower.weighting
+    hyper = to_numpy(solution.hyper[0])
+    trust = to_numpy(weighting.trust(solution.hyper)[0])
+    clean_weight = float(np.exp(hyper[EvidenceWeighting.LOG_CLEAN]))
+    training = np.full(len(rows.labels), clean_weight)
+    training[rows.noisy] = trust + weighting.relabel * (1 - trust)
+    return LearnedTrust(
+        trust=trust,
+        ridge=float(np.exp(hyper[EvidenceWeighting.LOG_RIDGE])),
+        clean_weight=clean_weight,
+        hyper=hyper,
+        predictions=evidence.predictions,
+        solution=solution,
+        params=search.softmax.whole(solution.params),
+        training=training,
+        model=evidence.model,
+        targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
+        unit=unit,
+    )
 
 
 def reported(history, unit):
@@ -347,6 +349,9 @@ def learn_free(
         # The lower level is all but merely convex. A constant averaging parameter biases params,
         # not so much weights, and the last fit does without it.
         solver = SlBamm(averaging=0.5)
+        if not search.softmax.is_linear:
+            params = problem.solve_lower(start[None], params)
+            solver.set_params(accuracy=0.5)
     bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
     # Each of n free weights has a gradient of the order 1 / n.
     unit = np.sqrt(len(noisy))

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 
 from ._network_fit import KroneckerMetric, join_layers, minimize_by_newton, minimize_near
-from ._softmax import LabelledRows
+from ._softmax import MAX_BLOCK, LabelledRows, weighted_squares
 
 # Distance to a minimum, where the Gauss-Newton matrix is about the identity, at which fits end:
 # half its square is what the loss could still fall by. Networks have flat valleys, which take long.
@@ -77,6 +77,19 @@ class NetworkRows(LabelledRows):
         start = torch.cat([layer.flatten() for layer in self.start])
         return start.expand(n_candidates, n_folds, 1, -1).clone()
 
+    def weigh_inputs(self, layer):
+        """The first layer's products with the columns of the design."""
+        return super().scores(layer)
+
+    def weigh_inputs_adjoint(self, columns):
+        return super().adjoint(columns)
+
+    def input_moments(self, weights):
+        """Eigenvalues and eigenvectors (None for the columns themselves) of weighted moments."""
+        if self.is_dense or self.design.shape[1] > MAX_BLOCK:
+            return self.column_squares(weights), None
+        return torch.linalg.eigh(weighted_squares(self, weights))
+
     def layers(self, params):
         """The matrices of the layers, each (n_candidates, n_folds, n_outputs, n_inputs + 1)."""
         sizes = [math.prod(shape) for shape in self.shapes]
@@ -112,7 +125,7 @@ class NetworkRows(LabelledRows):
 
     def _activations(self, params):
         first, *others = self.layers(params)
-        moved, hidden = super().scores(first), []
+        moved, hidden = self.weigh_inputs(first), []
         for layer in others:
             hidden.append(moved.tanh_())
             moved = _apply(layer, hidden[-1])
@@ -126,7 +139,7 @@ class NetworkRows(LabelledRows):
         if self._latest_ahead[0] is not params or self._latest_ahead[1] is not vector:
             hidden, _ = self.state(params)
             layers, along = self.layers(params), self.layers(vector)
-            moved, ahead = super().scores(along[0]), []
+            moved, ahead = self.weigh_inputs(along[0]), []
             for layer, change, output in zip(layers[1:], along[1:], hidden, strict=True):
                 ahead.append(moved * (1 - output.square()))
                 moved = layer[..., :-1] @ ahead[-1] + _apply(change, output)
@@ -139,7 +152,7 @@ class NetworkRows(LabelledRows):
         for layer, output in zip(layers[:0:-1], hidden[::-1], strict=True):
             parts.append(_outer(columns, output))
             columns = (layer[..., :-1].mT @ columns) * (1 - output.square())
-        parts.append(super().adjoint(columns))
+        parts.append(self.weigh_inputs_adjoint(columns))
         return join_layers(parts[::-1])
 
     def pull_along(self, params, vector, slope, bend):
@@ -157,7 +170,7 @@ class NetworkRows(LabelledRows):
             steepness = 1 - output.square()
             bend = bend * steepness - 2 * through * output * moved
             slope = through * steepness
-        parts.append(super().adjoint(bend))
+        parts.append(self.weigh_inputs_adjoint(bend))
         return join_layers(parts[::-1])
 
     def metric(self, weights, probabilities, ridge, params):
@@ -173,6 +186,47 @@ class NetworkRows(LabelledRows):
         part = super().altered(design, indicator)
         part._latest_ahead = (None, None)
         return part
+
+
+class LastLayer(NetworkRows):
+    """The last layer of fitted networks, each fold having the inputs that its own network gives.
+
+    Parameters
+    ----------
+    rows : NetworkRows
+    params : Tensor of shape (1, n_folds, 1, n_params)
+    """
+
+    def __init__(self, rows, params):
+        *held, last = rows.layers(params)
+        super().__init__(rows, [last[0, 0, :, :-1]])
+        inputs = rows.state(params)[0][-1][0]
+        self.is_dense = True
+        self.design = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+        self.held = held
+
+    def last(self, params):
+        """The last layer of params of whole networks."""
+        return params[..., params.shape[-1] - self.n_columns :]
+
+    def whole(self, params):
+        """Params of whole networks, their hidden layers being those that are held."""
+        return torch.cat([join_layers(self.held), params], dim=-1)
+
+    def subset(self, mask):
+        return self.altered(self.design[..., mask], self.indicator[..., mask])
+
+    def weigh_inputs(self, layer):
+        return layer @ self.design
+
+    def weigh_inputs_adjoint(self, columns):
+        return columns @ self.design.mT
+
+    def input_moments(self, weights):
+        return torch.linalg.eigh((self.design * weights[..., None, :]) @ self.design.mT)
+
+    def minimize(self, losses, ridge, start, **options):
+        return minimize_near(self, losses, ridge, start, **options)
 
 
 def _apply(layer, inputs):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ._softmax import INTERCEPT_RIDGE, MAX_BLOCK, conjugate, sum_params, weighted_squares
+from ._softmax import INTERCEPT_RIDGE, conjugate, sum_params
 
 # Steps after which the minimiser's coordinates are made anew.
 METRIC_STEPS = 20
@@ -44,10 +44,8 @@ class KroneckerMetric:
     def build(cls, rows, weights, probabilities, ridge, params):
         hidden, _ = rows.state(params)
         total = weights.sum(-1)[..., None, None].clamp_min(1e-300)
-        if rows.is_dense or rows.design.shape[1] > MAX_BLOCK:
-            inputs = [(rows.column_squares(weights) / total[..., 0], None)]
-        else:
-            inputs = [_eigen(weighted_squares(rows, weights) / total)]
+        size, axes = rows.input_moments(weights)
+        inputs = [(size.clamp_min(0) / total[..., 0], axes)]
         for output in hidden:
             whole = torch.cat([output, torch.ones_like(output[..., :1, :])], dim=-2)
             inputs.append(_eigen((whole * weights[..., None, :]) @ whole.mT / total))

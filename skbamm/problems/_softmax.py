@@ -127,6 +127,10 @@ class LabelledRows:
         """One fit that is near those of all folds."""
         return params.mean(1, keepdim=True)
 
+    def whole(self, params):
+        """All that was fitted, where some of it is held."""
+        return params
+
     def _sparse(self, matrix, tensor):
         """``tensor @ matrix.T`` through SciPy: several times faster than torch's sparse."""
         flat = tensor.reshape(-1, tensor.shape[-1]).cpu().numpy()

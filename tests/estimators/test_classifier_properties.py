@@ -507,15 +507,27 @@ def test_options_of_a_solver_instance_can_be_set(data):
 # Final estimators
 
 
-def test_a_final_estimator_is_fitted_with_the_learned_weights(data):
+def test_without_relabelling_a_final_estimator_is_fitted_with_the_learned_weights(data):
     final = LogisticRegression(C=0.5)
-    model = fit(data, final_estimator=final)
+    model = fit(data, final_estimator=final, relabel=False)
     weight = np.where(data.is_clean, model.clean_weight_, model.sample_weight_)
     expected = LogisticRegression(C=0.5).fit(data.X, data.y, weight)
     np.testing.assert_allclose(model.final_estimator_.coef_, expected.coef_)
     np.testing.assert_array_equal(model.predict(data.X), expected.predict(data.X))
     np.testing.assert_allclose(model.predict_proba(data.X), expected.predict_proba(data.X))
     np.testing.assert_allclose(model.decision_function(data.X), expected.decision_function(data.X))
+
+
+def test_a_final_estimator_sees_relabelled_rows_as_the_last_fit_does(data):
+    options = {"standardize": False, "max_iter": 3}
+    own = fit(data, **options)
+    # The last fit is logistic regression on rows whose noisy ones weigh 1, whatever their label.
+    total = np.where(data.is_clean, own.clean_weight_, 1.0).sum()
+    final = LogisticRegression(C=1 / (own.alpha_ * total), tol=1e-8)
+    other = fit(data, final_estimator=final, **options)
+    assert not np.allclose(own.sample_weight_, 1)
+    # But for shares of less than 5 %, which are left out.
+    np.testing.assert_allclose(other.predict_proba(data.X), own.predict_proba(data.X), atol=0.03)
 
 
 def test_the_given_final_estimator_is_left_unfitted(data):

@@ -10,7 +10,7 @@ from torch.autograd.functional import jvp
 
 from skbamm.problems import FunctionObjective
 from skbamm.problems._cleaning import CleaningProblem, TrustedLoss
-from skbamm.problems._network import NetworkRows
+from skbamm.problems._network import LastLayer, NetworkRows
 from skbamm.problems._network_fit import KroneckerMetric, minimize_by_newton, minimize_near
 from skbamm.problems._row_weights import EvidenceWeighting
 from skbamm.problems._softmax import WeightedLoss
@@ -256,3 +256,39 @@ def test_wide_sparse_designs_take_moments_of_columns_alone():
     metric = KroneckerMetric.build(rows, weights, probabilities, RIDGE[:1], params)
     assert metric.inputs[0][1] is None
     assert bool(metric.solve(params).isfinite().all())
+
+
+def held(n_classes=3):
+    rows = network(n_classes, (4, 3))
+    params = random_like(rows, 1, 1, 3)
+    return rows, params, LastLayer(rows, params)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_last_layer_has_the_scores_and_products_of_the_network(n_classes):
+    rows, params, last = held(n_classes)
+    own = last.last(params)
+    torch.testing.assert_close(last.scores(own), rows.scores(params))
+    torch.testing.assert_close(last.whole(own), params)
+    slope = torch.randn(rows.scores(params).shape, dtype=torch.float64)
+    torch.testing.assert_close(last.pull(own, slope), last.last(rows.pull(params, slope)))
+    vector = torch.randn(own.shape, dtype=torch.float64)
+    still = torch.zeros_like(params)
+    still[..., -last.n_columns :] = vector
+    torch.testing.assert_close(last.push(own, vector), rows.push(params, still))
+
+
+def test_rows_of_a_last_layer_are_those_of_all_folds():
+    _, params, last = held()
+    own, mask = last.last(params), torch.arange(24) % 3 == 0
+    torch.testing.assert_close(last.subset(mask).scores(own), last.scores(own)[..., mask])
+
+
+def test_a_last_layer_is_solved_as_well_as_asked():
+    _, params, last = held()
+    weights = random_weights(24, 1, 3)
+    own = last.minimize(WeightedLoss(weights), RIDGE[:1], last.last(params), tol=1e-9, max_iter=300)
+    _, probabilities = last.cross_entropy(last.scores(own))
+    gradient = last.pull(own, weights[:, :, None] * (probabilities - last.indicator))
+    gradient = gradient + last.penalty(RIDGE[:1]) * own
+    assert gradient.abs().max() < 1e-8
