@@ -96,7 +96,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Whether a noisy row trains with the labels that it probably has as far as its given one
         is not believed, instead of training less. Needs clean rows and
         ``weighting="adaptive"``. A `final_estimator` gets such a row once for each label with a
-        share of 5 % or more, and the weight of that share.
+        share of 30 % or more, and the weight of that share.
 
     hidden_layer_sizes : array-like of int or int, default=()
         Units (tanh) of hidden layers between columns and scores, as in `MLPClassifier`: for

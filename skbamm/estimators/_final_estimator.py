@@ -9,8 +9,8 @@ from sklearn.utils.validation import has_fit_parameter
 
 from ._tensors import to_numpy
 
-# Smaller shares of other classes are not worth another row.
-LEAST_SHARE = 0.05
+# Rows come with classes of this share or more: all shares make trees slower, and no better.
+LEAST_SHARE = 0.3
 
 
 def check_final_estimator(estimator):
@@ -28,7 +28,7 @@ def check_final_estimator(estimator):
         )
 
 
-def weighted_labels(rows, learned, least=LEAST_SHARE):
+def weighted_labels(rows, learned):
     """Rows, labels and weights to train any classifier with.
 
     A row that the last fit trains to be partly of another class comes once for each class, with
@@ -49,7 +49,7 @@ def weighted_labels(rows, learned, least=LEAST_SHARE):
     shares = to_numpy(learned.targets)
     if rows.n_classes == 2:
         shares = np.vstack([1 - shares, shares])
-    labels, index = np.nonzero((shares >= least) * weight)
+    labels, index = np.nonzero((shares >= LEAST_SHARE) * weight)
     return index, labels, weight[index] * shares[labels, index]
 
 

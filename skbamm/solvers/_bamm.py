@@ -258,7 +258,9 @@ class SlBamm(Solver):
             step = _cauchy(problem, gradient, direction, bend)
             if self.params_step == "auto":
                 # Where curvature is negative there is no exact step, but still a way down.
-                falling = problem.inner(direction, bend) < -1e-6 * problem.inner(gradient, direction)
+                falling = problem.inner(direction, bend) < -1e-6 * problem.inner(
+                    gradient, direction
+                )
                 step = step.where(~falling, step * 0 + 1)
                 return _descend(averaged, hyper, params, scale(step, direction))
             direction = scale(step, direction)
