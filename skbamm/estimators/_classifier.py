@@ -365,10 +365,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def _learn(self, rows, split_params, progress, attributes):
         """What was learned of the rows, and coefficients and intercepts of each layer."""
         from ..problems._network import NetworkShape
+        from ._free_search import learn_free
         from ._label_fit import extend, fit_all, raw_layers
         from ._label_rows import Standardizer, make_label_folds
         from ._label_sample import search_sample
-        from ._label_search import TrustSearch, learn_adaptive, learn_free
+        from ._label_search import TrustSearch, learn_adaptive
         from ._loss_search import learn_loss
         from ._tensors import resolve_device
 
@@ -449,7 +450,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     def _store_layers(self, layers):
         for name in ("coef_", "intercept_", "coefs_", "intercepts_"):
-            vars(self).pop(name, None)
+            if hasattr(self, name):
+                delattr(self, name)
         if len(layers) == 1:
             self.coef_, self.intercept_ = layers[0]
         else:

@@ -87,10 +87,9 @@ def pilot_path(search, weights, strengths):
         return loss, params, float(factors[0]), strength
 
     if search.softmax.is_linear:
-        best, params = (np.inf,), None
-        for strength in strengths:
-            found = fitted(strength, params)
-            params = found[1]
+        best = found = fitted(strengths[0], None)
+        for strength in strengths[1:]:
+            found = fitted(strength, found[1])
             if found[0] < best[0] * (1 - PREFERENCE):
                 best = found
     else:

@@ -11,18 +11,16 @@ import torch
 
 from ..problems._cleaning import CleaningProblem, TrustedLoss
 from ..problems._network import NetworkShape
-from ..problems._row_weights import EvidenceWeighting, FreeWeighting
+from ..problems._row_weights import EvidenceWeighting
 from ..problems._softmax import minimize_cross_entropy
-from ..solvers import SlBamm, Solution, solve
+from ..solvers import Solution, solve
 from ._evidence import calibrate, log_softmax
 from ._evidence_model import EvidenceModel, LinearScores
 from ._kernel_evidence import N_FEATURES, KernelRows, random_directions
-from ._label_evidence import EXACT, NOISY_PATH, clean_evidence, noisy_evidence, pilot_path
+from ._label_evidence import EXACT, clean_evidence, noisy_evidence
 from ._network_search import LEAST_RIDGE, hold_hidden_layers
 from ._tensors import to_numpy, to_tensor
 
-# The papers' free weights come with a ridge that is only there for separable rows.
-FREE_RIDGE = 1e-4
 # Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
 RIDGE_START, RIDGE_PER_COLUMN = 5e-3, 0.1
 CLEAN_START = 4.0
@@ -315,67 +313,3 @@ def _sharpness_and_error(search, params):
     spread = weight @ np.square(loss - weight @ loss)
     error = np.sqrt(spread * (weight @ weight))  # weights sum to 1: 1 / rows where all equal
     return np.log(factor), error
-
-
-def learn_free(
-    search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
-):
-    """One free weight for each noisy row, as published."""
-    search = search.with_network()
-    rows, folds = search.rows, search.folds
-    if len(rows.noisy) == 0:
-        # No weight to learn: a plain fit with a learned ridge.
-        return learn_adaptive(search, solver, alpha=alpha, max_iter=max_iter, tol=tol, watch=watch)
-    has_clean = bool(rows.is_clean.any())
-    noisy = search.positions(rows.noisy)
-    ridge = FREE_RIDGE if alpha == "learn" else max(alpha, LEAST_RIDGE)
-    if has_clean:
-        # As published: all noisy rows below, all clean rows above, a single fit.
-        in_training = search.tensor(~rows.is_clean)[None]
-        judging = search.row_weight * search.tensor(rows.is_clean)
-        judging = (judging / judging.sum())[None]
-    else:
-        in_training, judging = search.in_training, search.tensor(folds.judging)
-    weighting = FreeWeighting(noisy, search.row_weight, in_training, float(ridge))
-    nothing = search.tensor(np.zeros(len(noisy)))
-    judges, judges_weight = search.judges(judging)
-    loss = TrustedLoss(judges, judges_weight, nothing, nothing, bounded=not has_clean)
-    problem = CleaningProblem(search.softmax, weighting, loss, judging, strongly_convex=False)
-    params = search.softmax.initial(1, len(in_training))
-    start = nothing
-    if initial_hyper is not None and len(initial_hyper) == len(noisy):
-        start = search.tensor(initial_hyper)
-    if solver == "sl-bamm":
-        # The lower level is all but merely convex. A constant averaging parameter biases params,
-        # not so much weights, and the last fit does without it.
-        solver = SlBamm(averaging=0.5)
-        if not search.softmax.is_linear:
-            params = problem.solve_lower(start[None], params)
-            solver.set_params(accuracy=0.5)
-    bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
-    # Each of n free weights has a gradient of the order 1 / n.
-    unit = np.sqrt(len(noisy))
-
-    def conclude(solution):
-        trust = weighting.trust(solution.hyper)[0]
-        training = np.ones(len(rows.labels))
-        training[rows.noisy] = to_numpy(trust)
-        # The fit of the run itself is no model to keep: it saw the judging rows (averaging), and
-        # its ridge is next to none. Cross-fitted ones choose the ridge of the last fit.
-        base = search.tensor(folds.unseen * rows.weight)
-        weights = base.index_copy(1, noisy, base[:, noisy] * trust)
-        params, _, _, strength = pilot_path(search, weights, NOISY_PATH)
-        return LearnedTrust(
-            trust=to_numpy(trust),
-            ridge=strength if alpha == "learn" else max(alpha, LEAST_RIDGE),
-            clean_weight=1.0,
-            hyper=to_numpy(solution.hyper[0]),
-            predictions=np.exp(log_softmax(search.cross_fitted(params))),
-            solution=solution,
-            params=params,
-            training=training,
-            unit=float(unit),
-        )
-
-    watch = watch and watch.through(conclude, partial(reported, unit=unit))
-    return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))

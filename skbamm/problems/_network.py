@@ -11,6 +11,7 @@ import copy
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -65,7 +66,8 @@ class NetworkRows(LabelledRows):
 
     def __init__(self, rows, layers):
         self.__dict__.update(copy.copy(rows).__dict__)
-        self._latest = self._latest_ahead = (None, None)
+        self._latest = (None, None)
+        self._latest_ahead: tuple[Any, Any, Any] = (None, None, None)
         self.start = [torch.nn.functional.pad(layer, (0, 1)) for layer in layers]
         self.shapes = [tuple(layer.shape) for layer in self.start]
 
@@ -184,7 +186,7 @@ class NetworkRows(LabelledRows):
 
     def altered(self, design, indicator):
         part = super().altered(design, indicator)
-        part._latest_ahead = (None, None)
+        part._latest_ahead = (None, None, None)
         return part
 
 

@@ -156,3 +156,10 @@ def test_an_empty_sequence_is_the_linear_model():
     for sizes in ([], (), np.array([], dtype=int)):
         model = HyperCleaningClassifier(hidden_layer_sizes=sizes, max_iter=0)
         np.testing.assert_array_equal(model.fit(X, y, is_clean=is_clean).coef_, linear.coef_)
+
+
+@pytest.mark.parametrize("weighting", ["adaptive", "sample"])
+def test_rows_that_are_all_clean_are_fitted_too(weighting):
+    X, _, truth, _ = rings(200)
+    model = network((6,), weighting=weighting).fit(X, truth, is_clean=np.ones(200, dtype=bool))
+    assert model.score(X, truth) > 0.9
