@@ -235,7 +235,7 @@ def classifier(sizes):
     for n in sizes:
         with (
             LocalCluster(
-                n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
+                n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=None
             ) as cluster,
             Client(cluster) as client,
         ):

@@ -9,7 +9,7 @@ from dataclasses import fields
 import dask
 import dask.array as da
 import numpy as np
-from distributed import MultiLock, get_worker
+from distributed import get_worker
 from distributed.comm import get_address_host
 
 from ..estimators import HyperCleaningClassifier
@@ -17,7 +17,7 @@ from ..estimators._base import fit_atomically
 from ..estimators._label_report import LabelRecord, RowIndex
 from ..estimators._part_input import checked_labels
 from ..estimators._validation import _fit_context, check_is_fitted, validate_data
-from ._client import finished, results
+from ._client import alone_on, finished, results
 from ._estimator import DaskEstimator, with_client
 from ._parts import by_partition, is_collection, naming, parts_of
 
@@ -105,7 +105,7 @@ tol, warm_start, random_state, device, verbose : see there
         owners = _owners(client, rows)
         if sum(lengths) < 2:
             raise ValueError(f"Found {sum(lengths)} rows, but a minimum of 2 is required.")
-        with MultiLock([f"skbamm {address}" for address in sorted(owners)], client=client):
+        with alone_on(client, owners):
             fits = _start(client, self.to_local(), owners, rows, self._seed())
             finished(client, list(fits.values()), pinned=sorted(owners))
         first = results(client, [client.submit(_bare, next(iter(fits.values())), pure=False)])[0]
