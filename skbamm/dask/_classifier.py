@@ -243,7 +243,7 @@ RECORD = [field.name for field in fields(LabelRecord) if field.name != "index"]
 
 def _part(number, X, y, weight=None, is_clean=None):
     """A validated partition."""
-    from ..estimators._label_parts import RowsPart
+    from ..estimators._shared_rows import RowsPart
 
     with naming(number):
         return RowsPart(number, *checked_labels(X, y, weight, is_clean))
@@ -299,7 +299,8 @@ def _fit(estimator, parts, place, seed):
 
     from .._collective import GlooCollective
     from ..estimators._base import torch_session
-    from ..estimators._label_parts import TooFewRows, fit_parts
+    from ..estimators._label_parts import fit_parts
+    from ..estimators._shared_rows import TooFewRows
 
     name, host, port, rank, size = place
     try:

@@ -119,7 +119,8 @@ class _Watch:
 
     def _start_anew(self, n_waiting):
         self._n_waiting, self._since = n_waiting, time.monotonic()
-        self._n_looks, self._n_paused = 0, Counter()
+        self._n_looks = 0
+        self._n_paused: Counter[str] = Counter()
 
     def _workers(self):
         """Whether each worker takes work, by address."""
