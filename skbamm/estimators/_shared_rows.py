@@ -14,7 +14,6 @@ from .._collective import gather
 from ..problems._softmax import LabelledRows
 from ._label_rows import LabelRows
 from ._label_sample import RowSample, sample_sizes, taken
-from ._moments import row_blocks
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,7 @@ class SharedLabelledRows(LabelledRows):
     """The same as tensors."""
 
     def __init__(self, standardizer, rows, device):
-        n_rows, n_features = rows.X.shape
-        design = np.empty((n_rows, n_features + 1))
-        for block in row_blocks(n_rows, 3 * n_features):  # with what is between
-            design[block] = standardizer.design(rows.X[block])
+        design = standardizer.design(rows.X)
         super().__init__(design, rows.labels, rows.n_classes, device)
         self.collective = rows.collective
         self._n_rows = int(rows.total(len(rows.labels)))
@@ -79,12 +75,6 @@ class SharedLabelledRows(LabelledRows):
     def any(self, mask):
         # Where processors differ in their last bits, all must still take the same way.
         return bool(self.collective.all_reduce_sum(np.array([float(mask.any())]))[0])
-
-    def column_squares(self, weight):
-        squares = weight.new_zeros(*weight.shape[:-1], self.n_columns)
-        for block in row_blocks(len(self.design), self.n_columns):
-            squares += weight[..., block] @ self.design[block].square()
-        return squares
 
 
 class TooFewRows(Exception):  # noqa: N818
