@@ -1,6 +1,6 @@
 """Rows beyond memory and beyond one machine: time for each row, peak memory, linear cost.
 
-    OMP_NUM_THREADS=1 python benchmarks/scaling.py [--only linear memory blocks classifier]
+    OMP_NUM_THREADS=1 python benchmarks/scaling.py [--only PART ...]
 
 - linear: CPU seconds of the pass that adds up squares and products of 20 columns, and of the
   regressor's whole fit, for 10,000 to 10,000,000 rows; slopes in the logarithms, and a figure.
@@ -9,28 +9,36 @@
   the same array in memory, without a limit. Needs as much memory as the table, and three times
   as much disk.
 - blocks: 100,000,000 rows of 20 columns in 100 calls of partial_fit.
-- classifier: rows of 50 columns and 5 classes on a Dask cluster of two processes.
+- regression: the fit of 100,000,000 rows of 20 columns from a memory-mapped array of single
+  precision (8 GB of disk).
+- classification: the fit of 1,000,000 and 10,000,000 rows of 50 columns and 5 classes from a
+  memory-mapped array of single precision (2 GB of disk).
+- dask: up to 2,000,000 such rows on a Dask cluster of two processes.
 
 Writes Markdown and the figure to ``bench_out/``.
 """
 
 import argparse
+import contextlib
 import json
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 from machine import description
 
-from skbamm import BilevelRegularizedRegressor
+from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.estimators._fold_sums import FoldSums
 from skbamm.estimators._folds import position_folds
 
 OUT = Path("bench_out")
+# Rows that are made at a time.
+N_PART = 100_000
 
 
 def data(n_samples, n_features, seed=0):
@@ -218,30 +226,90 @@ def labelled(n_samples, seed):
     return X, y, is_clean
 
 
+def mapped(path, n_samples, n_features, make):
+    """A memory-mapped array of single precision, and what comes beside it for each row."""
+    X = np.lib.format.open_memmap(path, "w+", np.float32, (n_samples, n_features))
+    others = []
+    for start in range(0, n_samples, N_PART):
+        X[start : start + N_PART], *beside = make(min(N_PART, n_samples - start), start)
+        others.append(beside)
+    X.flush()
+    del X
+    columns = [np.concatenate(parts) for parts in zip(*others, strict=True)]
+    return np.load(path, mmap_mode="r"), columns
+
+
+def fitted_from_disk(model, sizes, n_features, make, **names):
+    """Time and memory of fits on memory-mapped arrays, one after the other."""
+    lines = [
+        "| rows | wall s | wall us/row | CPU us/row | private MB more |",
+        "|---|---|---|---|---|",
+    ]
+    for n in sizes:
+        with tempfile.TemporaryDirectory(dir=OUT) as folder:
+            X, others = mapped(Path(folder) / "X.npy", n, n_features, make)
+            y, rest = others[0], dict(zip(names, others[1:], strict=True))
+            few = {name: column[:20_000] for name, column in rest.items()}
+            model.fit(X[:20_000], y[:20_000], **few)  # torch is imported
+            before = status("RssAnon")  # y among it
+            with private_peak() as found:
+                begin, cpu = time.perf_counter(), time.process_time()
+                model.fit(X, y, **rest)
+                wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
+            lines.append(
+                f"| {n:,} | {wall:.1f} | {1e6 * wall / n:.2f} | {1e6 * cpu / n:.2f} | "
+                f"{max(found) - before:.0f} |"
+            )
+            print(lines[-1], flush=True)
+    return lines
+
+
+@contextlib.contextmanager
+def private_peak():
+    """Collect this process's private memory in MB, twenty times a second."""
+    found, ended = [status("RssAnon")], threading.Event()
+
+    def look():
+        while not ended.wait(0.05):
+            found.append(status("RssAnon"))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+
+
+def single(n_samples, seed):
+    X, y = data(n_samples, 20, seed)
+    return X.astype(np.float32), y
+
+
 def worker_peak():
     """Largest resident memory of a worker, in MB."""
     return peak()
 
 
-def classifier(sizes):
+def on_cluster(sizes):
     import dask
     import dask.array as da
     from distributed import Client, LocalCluster, wait
 
     from skbamm.dask import DaskHyperCleaningClassifier
 
-    n_part = 100_000
     lines = ["| rows | wall s | us/row | peak of a worker, MB |", "|---|---|---|---|"]
     for n in sizes:
         with (
             LocalCluster(
-                n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
+                n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=None
             ) as cluster,
             Client(cluster) as client,
         ):
             make = dask.delayed(labelled, nout=3)
-            parts = [make(n_part, seed) for seed in range(n // n_part)]
-            shapes = ((n_part, 50), (n_part,), (n_part,))
+            parts = [make(N_PART, seed) for seed in range(n // N_PART)]
+            shapes = ((N_PART, 50), (N_PART,), (N_PART,))
             kinds = (np.float32, np.int64, bool)
             X, y, clean = (
                 da.concatenate([da.from_delayed(part[i], shapes[i], kinds[i]) for part in parts])
@@ -254,14 +322,34 @@ def classifier(sizes):
             DaskHyperCleaningClassifier().fit(X, y, is_clean=clean)
             wall = time.perf_counter() - begin
             most = max(client.run(worker_peak).values())
+            cost = overhead(client)
         lines.append(f"| {n:,} | {wall:.1f} | {1e6 * wall / n:.2f} | {most:.0f} |")
         print(lines[-1], flush=True)
+    lines += ["", f"Regressor: {1e3 * cost:.2f} ms for each partition beside its rows."]
     return lines
+
+
+def overhead(client):
+    """Seconds that a partition costs beside its rows, from few and many of hardly any rows."""
+    import dask.array as da
+
+    from skbamm.dask import DaskBilevelRegularizedRegressor
+
+    X, y = data(20_000, 20)
+    seconds = {}
+    for n_parts in (20, 20, 1000):  # the first time something is imported
+        size = len(y) // n_parts
+        parts = [da.from_array(X, chunks=(size, 20)), da.from_array(y, chunks=size)]
+        parts = client.persist(parts)
+        begin = time.perf_counter()
+        DaskBilevelRegularizedRegressor().fit(*parts)
+        seconds[n_parts] = time.perf_counter() - begin
+    return (seconds[1000] - seconds[20]) / 980
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parts = ["linear", "memory", "blocks", "classifier"]
+    parts = ["linear", "memory", "blocks", "regression", "classification", "dask"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--limited", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--small", action="store_true", help="a thousandth of it, to try it out")
@@ -276,7 +364,17 @@ def main():
         "linear": lambda: linear(100_000 if small else 10_000_000),
         "memory": lambda: memory(256 if small else 1024, 20 if small else 100),
         "blocks": lambda: blocks(3 if small else 100, 10_000 if small else 1_000_000),
-        "classifier": lambda: classifier([200_000] if small else [500_000, 1_000_000, 2_000_000]),
+        "regression": lambda: fitted_from_disk(
+            BilevelRegularizedRegressor(), [100_000] if small else [100_000_000], 20, single
+        ),
+        "classification": lambda: fitted_from_disk(
+            HyperCleaningClassifier(),
+            [100_000] if small else [1_000_000, 10_000_000],
+            50,
+            labelled,
+            is_clean=None,
+        ),
+        "dask": lambda: on_cluster([200_000] if small else [500_000, 1_000_000, 2_000_000]),
     }
     report = [f"# Scaling\n\n{description()}\n"]
     for name in options.only:

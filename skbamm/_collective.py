@@ -137,8 +137,18 @@ def agreed(collective, function):
         error = raised
     if int(collective.all_reduce_sum(np.array([error is not None], dtype=np.int64))[0]):
         # Also where the error of this process is not the first.
-        raise next(found for found in gather(collective, error) if found is not None)
+        everyone = gather(collective, _that_travels(error))
+        raise next(found for found in everyone if found is not None)
     return value
+
+
+def _that_travels(error):
+    """The error, or one that says the same where it cannot be sent: others wait for it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def from_first(collective, function):

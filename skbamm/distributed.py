@@ -7,7 +7,7 @@ process group of `torch.distributed`. For Dask there is `skbamm.dask`.
 from __future__ import annotations
 
 from ._collective import Collective, LocalCollective, TorchCollective
-from .estimators import BilevelRegularizedRegressor
+from .estimators import BilevelRegularizedRegressor, HyperCleaningClassifier
 from .estimators._base import fit_atomically
 
 __all__ = ["Collective", "LocalCollective", "TorchCollective", "fit_together"]
@@ -43,12 +43,19 @@ def fit_together(estimator, X, y, sample_weight=None, *, is_clean=None, collecti
 
     Raises
     ------
+    TypeError
+        For any other estimator.
     ValueError
         In all processes, where one has invalid rows or an option needs all rows at once: as
         ``loss="huber"``, ``weighting="loss"``, `final_estimator` or a `cv` that is no int.
     RuntimeError
         When another process is gone, as the collective reports it. The estimator stays as it was.
     """
+    if not isinstance(estimator, (BilevelRegularizedRegressor, HyperCleaningClassifier)):
+        raise TypeError(
+            "estimator must be a BilevelRegularizedRegressor or a HyperCleaningClassifier: got "
+            f"{type(estimator).__name__}."
+        )
     collective = TorchCollective() if collective is None else collective
     if isinstance(estimator, BilevelRegularizedRegressor):
         if is_clean is not None:

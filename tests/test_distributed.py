@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.distributed import LocalCollective, TorchCollective, fit_together
@@ -158,6 +159,32 @@ def test_what_is_wrong_while_learning_is_raised_by_all():
 
     for error in by_threads(work, 2):
         assert isinstance(error, ValueError) and "one entry per feature" in str(error)
+
+
+class StubbornError(ValueError):
+    """It cannot be sent to another process."""
+
+    def __init__(self):
+        super().__init__("will not travel")
+        self.lock = threading.Lock()
+
+
+def test_an_error_that_cannot_be_sent_is_told_to_all():
+    class Bad:
+        def __array__(self, dtype=None, copy=None):
+            raise StubbornError
+
+    def work(rank, collective):
+        X = Bad() if rank else DATA.X
+        return fit_together(BilevelRegularizedRegressor(), X, DATA.y, collective=collective)
+
+    for error in by_threads(work, 2):
+        assert isinstance(error, RuntimeError) and "StubbornError: will not travel" in str(error)
+
+
+def test_other_estimators_are_refused():
+    with pytest.raises(TypeError, match="got LogisticRegression"):
+        fit_together(LogisticRegression(), DATA.X, DATA.y, collective=LocalCollective())
 
 
 def test_a_process_alone_needs_no_group():

@@ -9,7 +9,7 @@ from dataclasses import fields
 import dask
 import dask.array as da
 import numpy as np
-from distributed import MultiLock, get_worker
+from distributed import get_worker
 from distributed.comm import get_address_host
 
 from ..estimators import HyperCleaningClassifier
@@ -17,7 +17,7 @@ from ..estimators._base import fit_atomically
 from ..estimators._label_report import LabelRecord, RowIndex
 from ..estimators._part_input import checked_labels
 from ..estimators._validation import _fit_context, check_is_fitted, validate_data
-from ._client import finished, results
+from ._client import alone_on, finished, results
 from ._estimator import DaskEstimator, with_client
 from ._parts import by_partition, is_collection, naming, parts_of
 
@@ -105,7 +105,7 @@ class_weight, max_iter, tol, warm_start, random_state, device, verbose : see the
         owners = _owners(client, rows)
         if sum(lengths) < 2:
             raise ValueError(f"Found {sum(lengths)} rows, but a minimum of 2 is required.")
-        with MultiLock([f"skbamm {address}" for address in sorted(owners)], client=client):
+        with alone_on(client, owners):
             fits = _start(client, self.to_local(), owners, rows, self._seed())
             finished(client, list(fits.values()), pinned=sorted(owners))
         first = results(client, [client.submit(_bare, next(iter(fits.values())), pure=False)])[0]
@@ -243,7 +243,7 @@ RECORD = [field.name for field in fields(LabelRecord) if field.name != "index"]
 
 def _part(number, X, y, weight=None, is_clean=None):
     """A validated partition."""
-    from ..estimators._label_parts import RowsPart
+    from ..estimators._shared_rows import RowsPart
 
     with naming(number):
         return RowsPart(number, *checked_labels(X, y, weight, is_clean))
@@ -299,7 +299,8 @@ def _fit(estimator, parts, place, seed):
 
     from .._collective import GlooCollective
     from ..estimators._base import torch_session
-    from ..estimators._label_parts import TooFewRows, fit_parts
+    from ..estimators._label_parts import fit_parts
+    from ..estimators._shared_rows import TooFewRows
 
     name, host, port, rank, size = place
     try:

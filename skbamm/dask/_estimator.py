@@ -41,7 +41,7 @@ class DaskEstimator(BaseEstimator):
 
     @property
     def client_(self):
-        """The client that `fit` uses: `client`, or the default one."""
+        # No docstring: the class's says it, and Sphinx would link to one where there is no entry.
         return current_client(self.client)
 
     def to_local(self):

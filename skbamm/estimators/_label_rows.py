@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ._folds import Folds, make_folds, stratified_position_folds
 from ._kernel_evidence import FeatureMap
+from ._moments import row_blocks
 
 
 @dataclass(frozen=True)
@@ -189,14 +190,14 @@ class Standardizer:
         self.mean, self.scale = np.zeros(n_features), np.ones(n_features)
         self.rotation = None
         scaler = StandardScaler(with_mean=not self.is_sparse)
-        scaler.fit(rows.X, sample_weight=rows.weight)
+        for block in self._blocks(rows.X):
+            scaler.partial_fit(rows.X[block], sample_weight=rows.weight[block])
         if not self.is_sparse:
             self.mean = scaler.mean_
         if standardize:
             self.scale = scaler.scale_
         if not self.is_sparse and (n_features <= MAX_ROTATED or n_features > n_rows):
-            root = np.sqrt(rows.weight)[:, None]
-            self.rotation = _principal_axes(root * self._scaled(rows.X))
+            self.rotation = self._principal_axes(rows.X, np.sqrt(rows.weight)[:, None])
 
     @classmethod
     def known(cls, mean, scale, rotation):
@@ -205,18 +206,33 @@ class Standardizer:
         known.is_sparse, known.mean, known.scale, known.rotation = False, mean, scale, rotation
         return known
 
+    def _blocks(self, X):
+        """Slices of rows whose copies fit scikit-learn's ``working_memory``."""
+        return [slice(None)] if self.is_sparse else row_blocks(*X.shape)
+
     def _scaled(self, X):
         return (X - self.mean) / self.scale
+
+    def _principal_axes(self, X, root):
+        if X.shape[1] > X.shape[0]:
+            return np.linalg.svd(root * self._scaled(X), full_matrices=False)[2].T
+        square = np.zeros((X.shape[1],) * 2)
+        for block in self._blocks(X):
+            Z = root[block] * self._scaled(X[block])
+            square += Z.T @ Z
+        return np.linalg.eigh(square)[1]
 
     def design(self, X):
         """Scaled, rotated columns and ones, as float64."""
         if self.is_sparse:
             X = sparse.csr_matrix(X, dtype=np.float64) @ sparse.diags(1 / self.scale)
             return sparse.hstack([X, np.ones((X.shape[0], 1))]).tocsr()
-        scaled = self._scaled(X)
-        if self.rotation is not None:
-            scaled = scaled @ self.rotation
-        return np.hstack([scaled, np.ones((len(scaled), 1))])
+        n_columns = X.shape[1] if self.rotation is None else self.rotation.shape[1]
+        design = np.ones((X.shape[0], n_columns + 1))
+        for block in self._blocks(X):
+            scaled = self._scaled(X[block])
+            design[block, :-1] = scaled if self.rotation is None else scaled @ self.rotation
+        return design
 
     def labelled(self, rows, device):
         """Rows as tensors."""
@@ -242,9 +258,3 @@ class Standardizer:
 
 # Beyond this many columns a rotation costs more than it saves.
 MAX_ROTATED = 1000
-
-
-def _principal_axes(Z):
-    if Z.shape[1] <= Z.shape[0]:
-        return np.linalg.eigh(Z.T @ Z)[1]
-    return np.linalg.svd(Z, full_matrices=False)[2].T

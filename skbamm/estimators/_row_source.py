@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from ._moments import row_blocks
 from ._validation import validate_data
 
 # Rows of Arrow data come in batches no longer than that.
-BATCH_ROWS = 2**16
+BATCH_ROWS = 2**15
+# So many rows at a time are put from columns into rows.
+TURNED_ROWS = 4096
 
 
 class MappedRows:
@@ -87,23 +90,29 @@ class ArrowRows:
     def blocks(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Floats without NaN and infinity, and the other columns by name.
 
-        All blocks stand in the same memory, one after the other: new memory for each would cost
-        more than the reading.
+        A thread reads the next block while one is in use, in turns into the same memory: new
+        memory for each would cost more than the reading. So a block is good until the next one.
         """
-        columns = [*self.names, *dict.fromkeys(self._others)]
-        size = next(row_blocks(max(len(self), 1), len(columns))).stop
+        n_columns = len({*self.names, *self._others})
+        # Not in the thread, where scikit-learn's configuration is another.
+        size = next(row_blocks(max(len(self), 1), n_columns)).stop
+        return _one_ahead(self._blocks(min(size, BATCH_ROWS)))
+
+    def _blocks(self, size):
+        names = [*self.names, *dict.fromkeys(self._others)]
         batches = self._dataset.to_batches(
-            columns=columns, batch_size=min(size, BATCH_ROWS), **_little_ahead(self._dataset)
+            columns=names, batch_size=size, **_little_ahead(self._dataset)
         )
-        memory = None
+        memory = other = np.empty((0, len(self.names)), self._dtype())
         for batch in batches:
             if len(batch):
-                if memory is None or memory.shape[1] < len(batch):
-                    memory = np.empty((len(self.names), len(batch)), self._dtype())
+                if len(memory) < len(batch):
+                    memory = np.empty((len(batch), len(self.names)), memory.dtype)
                 yield (
                     _floats(batch, self.names, memory),
                     {name: _floats(batch, [name])[:, 0] for name in self._others},
                 )
+                memory, other = other, memory
 
     def _dtype(self):
         """float32 where all columns are."""
@@ -113,7 +122,7 @@ class ArrowRows:
         return np.float32 if all(types.is_float32(field.type) for field in fields) else np.float64
 
     def whole(self):
-        parts = [(X.copy(order="K"), columns) for X, columns in self.blocks()]
+        parts = [(X.copy(), columns) for X, columns in self.blocks()]
         if not parts:
             return np.empty(self.shape), {name: np.empty(0) for name in self._others}
         X = np.concatenate([X for X, _ in parts])
@@ -164,6 +173,15 @@ def predicted(estimator, X, function):
     return np.concatenate(parts)
 
 
+def _one_ahead(blocks):
+    """The blocks, each being made while the one before is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block
+
+
 def _dataset(data):
     try:
         import pyarrow.dataset
@@ -194,22 +212,32 @@ def _little_ahead(dataset):
 
 
 def _floats(batch, names, memory=None):
-    """Columns of a batch, side by side, in given memory of shape (n_columns, n_rows or more)."""
+    """Columns of a batch side by side, in given memory of shape (n_rows or more, n_columns)."""
+    columns = [_numbers(batch, name) for name in names]
+    if memory is None:
+        memory = np.empty((len(batch), len(names)))
+    X = memory[: len(batch)]
+    # So many rows stay in the processor's cache until their last column is in place.
+    for start in range(0, len(X), TURNED_ROWS):
+        rows = slice(start, start + TURNED_ROWS)
+        np.stack([column[rows] for column in columns], axis=1, out=X[rows])
+    if not np.isfinite(X.sum()):
+        for name, column in zip(names, columns, strict=True):
+            if not np.isfinite(column).all():
+                what = "NaN" if np.isnan(column).any() else "infinity"
+                raise ValueError(f"Input X contains {what}, in column {name!r}.")
+    return X
+
+
+def _numbers(batch, name):
+    """A column of a batch, not copied where it is of floats without gaps."""
     import pyarrow
     from pyarrow import types
 
-    numeric = types.is_integer, types.is_boolean, types.is_decimal
-    if memory is None:
-        memory = np.empty((len(names), len(batch)))
-    columns = memory[:, : len(batch)]
-    for row, name in zip(columns, names, strict=True):
-        column = batch.column(name)
-        if not types.is_floating(column.type):
-            if not any(is_kind(column.type) for is_kind in numeric):
-                raise ValueError(f"Column {name!r} of X is not numeric: its type is {column.type}.")
-            column = column.cast(pyarrow.float64())
-        row[:] = column.to_numpy(zero_copy_only=False)
-        if not np.isfinite(row.sum()) and not np.isfinite(row).all():
-            what = "NaN" if np.isnan(row).any() else "infinity"
-            raise ValueError(f"Input X contains {what}, in column {name!r}.")
-    return columns.T
+    column = batch.column(name)
+    if not types.is_floating(column.type):
+        numeric = types.is_integer, types.is_boolean, types.is_decimal
+        if not any(is_kind(column.type) for is_kind in numeric):
+            raise ValueError(f"Column {name!r} of X is not numeric: its type is {column.type}.")
+        column = column.cast(pyarrow.float64())
+    return column.to_numpy(zero_copy_only=False)

@@ -53,7 +53,8 @@ def fit_regressor(estimator, collective, X, y, sample_weight):
 
 def fit_classifier(estimator, collective, X, y, sample_weight, is_clean):
     """A sample of all rows, from which process 0 learns, and a last fit that all share."""
-    from ._label_parts import RowsPart, TooFewRows, fit_parts
+    from ._label_parts import fit_parts
+    from ._shared_rows import RowsPart, TooFewRows
 
     def checked():
         _describe(estimator, X)

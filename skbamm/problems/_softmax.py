@@ -23,6 +23,8 @@ NEAR = 1e-3
 MAX_BLOCKS = 2e7
 # A curvature matrix of more columns than this is replaced by its diagonal.
 MAX_BLOCK = 1000
+# Rows that are squared at a time.
+SQUARED_ROWS = 2**16
 
 
 class LabelledRows:
@@ -179,9 +181,13 @@ class LabelledRows:
 
     def column_squares(self, weight):
         """Weighted sum of squares of each column, for weights of shape (..., n_rows)."""
-        if self.is_dense:
-            return weight @ self.design.square()
-        return self._sparse(self.design.multiply(self.design).T, weight)
+        if not self.is_dense:
+            return self._sparse(self.design.multiply(self.design).T, weight)
+        squares = weight.new_zeros(*weight.shape[:-1], self.n_columns)
+        for start in range(0, len(self.design), SQUARED_ROWS):  # not a second design
+            rows = slice(start, start + SQUARED_ROWS)
+            squares += weight[..., rows] @ self.design[rows].square()
+        return squares
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ psutil = pytest.importorskip("psutil")
 from skbamm.dask import (  # noqa: E402
     DaskBilevelRegularizedRegressor,
     DaskHyperCleaningClassifier,
+    _client,
 )
 
 pytestmark = pytest.mark.faults
@@ -37,7 +38,7 @@ def memory_limit():
 @pytest.fixture
 def cluster(tmp_path, memory_limit):
     before = set(psutil.Process().children(recursive=True))
-    options = {"memory_limit": memory_limit, "dashboard_address": None, "local_directory": tmp_path}
+    options = {"memory_limit": memory_limit, "dashboard_address": ":0", "local_directory": tmp_path}
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "5s"}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
@@ -62,7 +63,7 @@ def labelled(n_rows=3000):
     return (da.from_array(array, chunks=(500, *array.shape[1:])) for array in (X, y))
 
 
-def slowly(block, seconds=1.0):
+def slowly(block, seconds=0.5):
     time.sleep(seconds)
     return block
 
@@ -86,7 +87,7 @@ def assert_unchanged(model, before):
 class TestFaults:
     def test_work_of_a_killed_worker_is_done_anew(self, cluster):
         data, X, y = regression()
-        killer = threading.Timer(2.0, kill_a_worker, [cluster])
+        killer = threading.Timer(1.5, kill_a_worker, [cluster])
         killer.start()
         found = DaskBilevelRegularizedRegressor(client=cluster).fit(X.map_blocks(slowly), y)
         killer.join()
@@ -135,15 +136,19 @@ class TestFaults:
 @pytest.mark.filterwarnings("ignore")
 class TestFullDisk:
     @pytest.fixture
-    def memory_limit(self):
-        return "900MiB"
+    def memory_limit(self, monkeypatch):
+        monkeypatch.setattr(_client, "PATIENCE", 3.0)
+        # Otherwise some workers are killed before they are paused for long.
+        with dask.config.set({"distributed.worker.memory.terminate": False}):
+            yield "600MiB"
 
     def test_workers_that_can_neither_hold_nor_spill_are_an_error(self, cluster):
         cluster.run(limit_files)
-        n_parts, n_rows = 20, 100_000
+        n_parts, n_rows = 50, 50_000
         X = da.zeros((n_parts * n_rows, 1), chunks=(n_rows, 1)).map_blocks(
             wide, chunks=((n_rows,) * n_parts, (100,)), dtype=float
         )
+        X = X.persist()  # more than they hold
         model = DaskHyperCleaningClassifier(client=cluster)
         before, begin = dict(vars(model)), time.monotonic()
         with pytest.raises(RuntimeError, match="unable to spill"):

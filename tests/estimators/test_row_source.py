@@ -1,6 +1,9 @@
 """Rows that are read block by block: the same fits, in little memory."""
 
+import gc
 import sys
+import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -106,7 +109,7 @@ def test_few_rows_of_arrow_data_are_rows_in_memory(kind, tmp_path):
     few = {"X": DATA.X[:40], "y": DATA.y[:40]}
     found = BilevelRegularizedRegressor().fit(kind(tmp_path, **few), "target")
     expected = BilevelRegularizedRegressor().fit(frame(**few)[[*NAMES, "weight"]], few["y"])
-    np.testing.assert_array_equal(found.coef_, expected.coef_)
+    assert_same_fit(found, expected)
     assert list(found.feature_names_in_) == [*NAMES, "weight"]
 
 
@@ -240,6 +243,37 @@ def test_what_is_read_by_blocks():
     assert is_row_source("rows.parquet") and is_row_source(pyarrow.table({"a": [1.0]}))
 
 
+def readers():
+    return [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+
+
+@pytest.mark.parametrize("bad", ["weight", "target"])
+def test_a_fit_that_fails_half_way_leaves_no_reading_thread(bad, tmp_path):
+    before = readers()
+    path = parquet(tmp_path)
+    rows = pyarrow.parquet.read_table(path).to_pandas()
+    # Of a later block: what is wrong is found where it is used, or where it is read.
+    rows.loc[1200, bad] = -1.0 if bad == "weight" else np.nan
+    pyarrow.parquet.write_table(pyarrow.Table.from_pandas(rows), path, row_group_size=400)
+    message = "Negative" if bad == "weight" else "NaN"
+    with pytest.raises(ValueError, match=f"{message}.*{bad}"):
+        BilevelRegularizedRegressor().fit(path, "target", "weight")
+    gc.collect()
+    assert readers() == before
+
+
+def test_a_block_is_good_until_the_next_one(tmp_path):
+    with config_context(working_memory=0.02):
+        blocks = row_source(parquet(tmp_path), others=["target", "weight"]).blocks()
+    start = 0
+    for X, columns in blocks:
+        time.sleep(0.02)  # the next one is being read
+        rows = slice(start, start := start + len(X))
+        np.testing.assert_array_equal(X, DATA.X[rows])
+        np.testing.assert_array_equal(columns["target"], DATA.y[rows])
+    assert start == N_ROWS and len(X) < 400
+
+
 class TestMemory:
     """Peaks of what NumPy allocates; X takes 16 MB as float32."""
 
@@ -292,7 +326,7 @@ BilevelRegularizedRegressor().fit(generator.normal(size=(1500, 3)), generator.no
 status = Path("/proc/self/status").read_text().split("VmData:")[1]
 limit = int(status.split()[0]) * 1024 + 32 * 2**20
 setrlimit(RLIMIT_DATA, (limit, limit))
-with config_context(working_memory=16):
+with config_context(working_memory=4):
     if kind == "array":
         try:
             np.load(folder / "X.npy")
