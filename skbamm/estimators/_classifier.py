@@ -358,58 +358,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             )
 
         with torch_session(), Progress(self, X, y, sample_weight, n_stages=2) as progress:
-            learned, layers = self._learn(rows, split_params, progress, attributes)
+            from ._label_fit import learn_and_fit
+
+            learned, layers = learn_and_fit(self, rows, split_params, progress, attributes)
             self._store(rows, learned, layers, index)
         return self
-
-    def _learn(self, rows, split_params, progress, attributes):
-        """What was learned of the rows, and coefficients and intercepts of each layer."""
-        from ..problems._network import NetworkShape
-        from ._free_search import learn_free
-        from ._label_fit import extend, fit_all, raw_layers
-        from ._label_rows import Standardizer, make_label_folds
-        from ._label_sample import search_sample
-        from ._label_search import TrustSearch, learn_adaptive
-        from ._loss_search import learn_loss
-        from ._tensors import resolve_device
-
-        device = resolve_device(self.device)
-        network = NetworkShape(hidden_sizes(self.hidden_layer_sizes), self._seed())
-        folds = make_label_folds(rows, self.cv, self._seed(), split_params)
-        standardizer = Standardizer(rows, self.standardize)
-        learn = {"adaptive": learn_adaptive, "loss": learn_loss, "sample": learn_free}
-        # Only evidence judges rows that no model has seen.
-        sample = search_sample(rows, self._seed()) if self.weighting == "adaptive" else None
-        if sample is None:
-            search = TrustSearch(rows, folds, standardizer, device, network)
-        else:
-            search = TrustSearch(
-                rows.take(sample), folds.take(sample), standardizer, device, network
-            )
-
-        def finish(learned):
-            labelled = search.softmax
-            if sample is not None:
-                labelled = standardizer.labelled(rows, device)
-                learned = extend(learned, sample, rows, labelled, alpha=self.alpha)
-            # LogisticRegression minimises the same, but its tolerance cannot keep the promise that
-            # a weight of 2 equals the row twice to 1e-7; and it would start from zero.
-            labelled = network(labelled, standardizer)
-            return learned, raw_layers(standardizer, labelled, fit_all(rows, labelled, learned))
-
-        with progress.stage("learn weights", self.max_iter) as stage:
-            learned = learn[self.weighting](
-                search,
-                self.solver,
-                alpha=self.alpha,
-                max_iter=self.max_iter,
-                tol=self.tol,
-                relabel=self.relabel,
-                watch=stage.watch(lambda learned: attributes(*finish(learned))),
-                initial_hyper=getattr(self, "hyper_", None) if self.warm_start else None,
-            )
-        with progress.stage("last fit"):
-            return finish(learned)
 
     def _store(self, rows, learned, layers, index):
         trust = np.ones(len(rows.labels))

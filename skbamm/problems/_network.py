@@ -72,7 +72,7 @@ class NetworkRows(LabelledRows):
         self.shapes = [tuple(layer.shape) for layer in self.start]
 
     @property
-    def n_columns(self):
+    def n_params(self):
         return sum(math.prod(shape) for shape in self.shapes)
 
     def initial(self, n_candidates, n_folds):
@@ -180,7 +180,7 @@ class NetworkRows(LabelledRows):
 
     def minimize(self, losses, ridge, start, *, tol, **options):
         params = minimize_near(self, losses, ridge, start, tol=max(tol, NEAR), **options)
-        if tol < NEAR and self.n_rows * self.n_columns <= SMALL:
+        if tol < NEAR and self.n_rows * self.n_params <= SMALL:
             params = minimize_by_newton(self, losses, ridge, params, tol=tol)
         return params
 
@@ -209,7 +209,7 @@ class LastLayer(NetworkRows):
 
     def last(self, params):
         """The last layer of params of whole networks."""
-        return params[..., params.shape[-1] - self.n_columns :]
+        return params[..., params.shape[-1] - self.n_params :]
 
     def whole(self, params):
         """Params of whole networks, their hidden layers being those that are held."""

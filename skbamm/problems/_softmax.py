@@ -246,7 +246,7 @@ class DiagonalMetric:
 def weighted_squares(rows, curvature):
     """``X' diag(curvature) X`` for each leading index."""
     shape = curvature.shape[:-1]
-    d = rows.design.shape[1]
+    d = rows.n_columns
     blocks = curvature.new_empty(*shape, d, d)
     for index in np.ndindex(*shape):
         if rows.is_dense:

@@ -193,8 +193,9 @@ def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
         {"weighting": "loss"},
         {"cv": [(range(9), range(9))]},
         {"final_estimator": LogisticRegression()},
+        {"hidden_layer_sizes": 4},
     ],
-    ids=["loss", "splits", "final estimator"],
+    ids=["loss", "splits", "final estimator", "hidden layers"],
 )
 def test_options_that_need_all_rows_are_refused(options, client):
     with pytest.raises(ValueError, match="needs all rows at once"):

@@ -33,7 +33,7 @@ def network(n_classes=3, hidden=(4, 3), *, sparse_design=False, n_rows=24):
 
 def random_like(rows, seed, n_candidates=2, n_folds=3):
     generator = torch.Generator().manual_seed(seed)
-    shape = (n_candidates, n_folds, 1, rows.n_columns)
+    shape = (n_candidates, n_folds, 1, rows.n_params)
     return torch.randn(shape, generator=generator, dtype=torch.float64) / 2
 
 
@@ -94,7 +94,7 @@ def test_without_hidden_units_in_play_a_network_is_linear():
 
 def gauss_newton(rows, weights, ridge, params):
     """Dense, by the products."""
-    n_params = rows.n_columns
+    n_params = rows.n_params
     units = torch.eye(n_params, dtype=torch.float64)[:, None, None]
     _, probabilities = rows.cross_entropy(rows.scores(params))
     point = params.expand(n_params, -1, -1, -1)
@@ -110,7 +110,7 @@ def test_the_metric_is_near_the_inverse_of_the_gauss_newton_matrix():
     _, probabilities = rows.cross_entropy(rows.scores(params))
     metric = KroneckerMetric.build(rows, weights, probabilities, RIDGE[:1], params)
     matrix = gauss_newton(rows, weights, RIDGE[:1], params)
-    units = torch.eye(rows.n_columns, dtype=torch.float64)
+    units = torch.eye(rows.n_params, dtype=torch.float64)
     inverse = torch.stack([metric.solve(unit.reshape(1, 1, 1, -1)).flatten() for unit in units])
     torch.testing.assert_close(inverse, inverse.T)
     preconditioned = torch.linalg.eigvals(inverse @ matrix).real
@@ -274,7 +274,7 @@ def test_a_last_layer_has_the_scores_and_products_of_the_network(n_classes):
     torch.testing.assert_close(last.pull(own, slope), last.last(rows.pull(params, slope)))
     vector = torch.randn(own.shape, dtype=torch.float64)
     still = torch.zeros_like(params)
-    still[..., -last.n_columns :] = vector
+    still[..., -last.n_params :] = vector
     torch.testing.assert_close(last.push(own, vector), rows.push(params, still))
 
 
