@@ -32,8 +32,9 @@ def register():
     one output, of shape (n_samples, n_targets), also for a single target, as scikit-learn's own
     linear models have in ONNX. The classifier has two: labels (int64 or strings; booleans become
     0 and 1) and probabilities, which skl2onnx makes a list of dictionaries unless
-    ``options={"zipmap": False}`` is given (needed for float64). A `final_estimator` is converted
-    by its own converter and must have `predict_proba`.
+    ``options={"zipmap": False}`` is given (needed for float64). Networks (`hidden_layer_sizes`) are
+    converted too; a `final_estimator` is converted by its own converter and must have
+    `predict_proba`.
 
     Products are taken in float64 whatever the input is, as in `predict`, and outputs are cast to
     float64 for float64 input and to float32 otherwise. So outputs differ from those of
