@@ -255,15 +255,9 @@ class SlBamm(Solver):
             direction = at(self.params_step, state.iteration) * direction
         elif metric is None or not metric.exact:
             bend = averaged.hessian_product(hyper, params, direction)
-            step = _cauchy(problem, gradient, direction, bend)
+            direction = scale(_cauchy(problem, gradient, direction, bend), direction)
             if self.params_step == "auto":
-                # Where curvature is negative there is no exact step, but still a way down.
-                falling = problem.inner(direction, bend) < -1e-6 * problem.inner(
-                    gradient, direction
-                )
-                step = step.where(~falling, step * 0 + 1)
-                return _descend(averaged, hyper, params, scale(step, direction))
-            direction = scale(step, direction)
+                return _descend(averaged, hyper, params, direction)
         return direction, params - direction
 
     def _multiplier_move(self, problem, averaged, state, metric, gradient):
