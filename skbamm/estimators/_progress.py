@@ -50,6 +50,10 @@ class Progress:
 
     def __exit__(self, kind, error, traceback):
         if kind is None:
+            if self.verbose:
+                fitted = self.task["estimator"]
+                first, last = np.mean(fitted.initial_criterion_), np.mean(fitted.criterion_)
+                self.say(f"{fitted.status_}; criterion {last:.6g}, at the start {first:.6g}")
             self.context.call_on_fit_task_end(**self.task, reconstruction_attributes={})
 
     @contextlib.contextmanager

@@ -148,7 +148,7 @@ class BilevelRegularizedRegressor(
         precision, which "mps" does not have.
 
     verbose : int, default=0
-        1 prints a line every ten iterations, 2 every iteration.
+        1 prints a line every ten iterations and one at the end, 2 one for each iteration.
 
     Attributes
     ----------

@@ -487,10 +487,13 @@ def test_a_warm_start_with_another_number_of_rows_is_a_cold_one(data):
     assert model.hyper_.shape == (90,)
 
 
-@pytest.mark.parametrize(("verbose", "n_lines"), [(0, 0), (1, 2), (2, 12)])
+@pytest.mark.parametrize(("verbose", "n_lines"), [(0, 0), (1, 3), (2, 13)])
 def test_verbose_prints_lines(data, capsys, verbose, n_lines):
-    fit(data, verbose=verbose, max_iter=12, tol=0.0)
-    assert len(capsys.readouterr().out.splitlines()) == n_lines
+    model = fit(data, verbose=verbose, max_iter=12, tol=0.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == n_lines
+    if lines:
+        assert lines[-1].startswith(f"[HyperCleaningClassifier] {model.status_}; criterion ")
 
 
 def test_an_instance_of_the_solver_is_its_name(data):

@@ -507,7 +507,8 @@ def test_name_and_parameters_of_a_solver_can_change_together():
 @pytest.mark.parametrize(("verbose", "every"), [(1, 10), (2, 1), (True, 10)])
 def test_verbose_prints_progress(data, capsys, verbose, every):
     model = regressor("adaptive", verbose=verbose, tol=1e-6).fit(data.X, data.y)
-    lines = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.startswith(f"[BilevelRegularizedRegressor] {model.status_}; criterion ")
     n_iter = model.n_iter_ - 1
     assert len(lines) == (n_iter if every == 1 else n_iter // 10 + 1)
     assert lines[0].startswith("[BilevelRegularizedRegressor] iteration 1: best criterion ")
