@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import FLOAT_DTYPES
 
 from ._base import BilevelEstimator, fit_atomically, torch_session
+from ._evidence_model import network_scores
 from ._final_estimator import (
     check_final_estimator,
     final_estimator_has,
@@ -549,7 +550,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def _scores(self, X):
         X = self._validated_features(X)
         if hasattr(self, "coefs_"):
-            scores = network_scores(X, self.coefs_, self.intercepts_)
+            coefs = [coef.T for coef in self.coefs_]
+            scores = network_scores(X, zip(coefs, self.intercepts_, strict=True))
         else:
             scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         return scores[:, 0] if scores.shape[1] == 1 else scores
@@ -558,14 +560,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def network_scores(X, coefs, intercepts):
-    """Scores of a network of tanh units, coefs as in `MLPClassifier`."""
-    scores = safe_sparse_dot(X, coefs[0], dense_output=True) + intercepts[0]
-    for coef, intercept in zip(coefs[1:], intercepts[1:], strict=True):
-        scores = np.tanh(scores) @ coef + intercept
-    return scores
 
 
 def _scalar(values):

@@ -17,6 +17,9 @@ from ._evidence import (
 )
 from ._kernel_evidence import BLOCK, FeatureMap
 
+# Trees that are sure of a class are not that sure.
+LEAST_CHANCE = 1e-4
+
 
 @dataclass(frozen=True)
 class LinearScores:
@@ -49,6 +52,69 @@ class KernelScores:
 
 
 @dataclass(frozen=True)
+class FinalScores:
+    """Mean of the log probabilities of any fitted classifiers, times a factor.
+
+    Attributes
+    ----------
+    estimators : tuple of classifiers
+        Their classes are positions.
+    n_classes : int
+    factor : float
+    """
+
+    estimators: tuple
+    n_classes: int
+    factor: float = 1.0
+
+    def __call__(self, X):
+        parts = [log_chances(one, X, self.n_classes) for one in self.estimators]
+        return self.factor * np.mean(parts, axis=0)
+
+
+@dataclass(frozen=True)
+class NetworkScores:
+    """Mean of the scores of networks, times a factor.
+
+    Attributes
+    ----------
+    networks : list of lists of (coef, intercept)
+        Layers, one output a row, the first in raw units.
+    factor : float
+    """
+
+    networks: list
+    factor: float = 1.0
+
+    def __call__(self, X):
+        scores = self.factor * np.mean([network_scores(X, one) for one in self.networks], axis=0)
+        return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+
+
+def network_scores(X, layers):
+    """Scores of a network of tanh units.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_rows, n_features)
+    layers : iterable of tuple (coef, intercept)
+        Coefficients of shape (n_outputs, n_inputs).
+    """
+    scores = None
+    for coef, intercept in layers:
+        inputs = X if scores is None else np.tanh(scores)
+        scores = safe_sparse_dot(inputs, coef.T, dense_output=True) + intercept
+    return scores
+
+
+def log_chances(estimator, X, n_classes):
+    """Log probabilities of all classes, also of those that a classifier has not seen."""
+    chances = np.full((X.shape[0], n_classes), LEAST_CHANCE)
+    chances[:, estimator.classes_] = estimator.predict_proba(X).clip(LEAST_CHANCE)
+    return np.log(chances / chances.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
 class EvidenceModel:
     """What judges the labels of rows that no model has seen: the folds' models, averaged.
 
@@ -62,12 +128,18 @@ class EvidenceModel:
         all that the models know.
     given : LinearScores or None
         Model of the given labels, where noise depends on the row.
+    further : FinalScores or NetworkScores or None
+        The user's own model, where that is neither linear nor unknown.
+    share : float
+        Factor of linear and kernel scores beside `further`.
     """
 
     linear: LinearScores
     kernel: KernelScores | None = None
     transition: np.ndarray | None = None
     given: LinearScores | None = None
+    further: FinalScores | NetworkScores | None = None
+    share: float = 1.0
 
     def judge(self, X, labels):
         """Log odds that the labels are right, and what the true ones may be.
@@ -98,6 +170,8 @@ class EvidenceModel:
         scores = self.linear(X)
         if self.kernel is not None:
             scores = scores + self.kernel(X)
+        if self.further is not None:
+            scores = self.share * scores + self.further(X)
         predictions = np.exp(log_softmax(scores))
         if self.transition is None:
             return plain_log_odds(predictions, labels), None, predictions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
@@ -58,7 +59,9 @@ def fit_final_estimator(estimator, X, y, weight):
     name = "sample_weight"
     if isinstance(estimator, Pipeline):
         name = f"{estimator.steps[-1][0]}__sample_weight"
-    return clone(estimator).fit(X, y, **{name: weight})
+    # A Pipeline would need requests where routing is on, though this is no call of the user's.
+    with config_context(enable_metadata_routing=False):
+        return clone(estimator).fit(X, y, **{name: weight})
 
 
 def final_estimator_has(method):

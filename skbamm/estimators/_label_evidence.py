@@ -18,6 +18,7 @@ from ._evidence import (
     plain_log_odds,
 )
 from ._evidence_model import EvidenceModel, KernelScores, LinearScores
+from ._further_evidence import make_judge, with_further
 from ._kernel_evidence import STRENGTHS
 from ._network_search import PREFERENCE, network_path
 from ._network_search import ROUGH as NETWORK_ROUGH
@@ -129,12 +130,23 @@ def clean_evidence(search):
         pooled = _pool(search, pilot, sharpness, linear, kernel, weights)
         predictions = np.exp(log_softmax(pooled.own))
         noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
-    labels = rows.labels[noisy]
+    labels, further, judge = rows.labels[noisy], None, make_judge(search)
+    # All labels as given first: linear models may be wrong about them.
+    for is_trusted in () if judge is None else (False, True):
+        trust = np.where(rows.is_clean, ROUND_CLEAN, 1.0)
+        if is_trusted:
+            trust[noisy] = posterior[np.arange(len(noisy)), labels]
+        weights = search.folds.unseen * rows.weight * trust
+        found = with_further(search, judge, pooled.own, weights)
+        if found is not None:
+            further, predictions = found, np.exp(log_softmax(found.scores))
+            noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
     model = EvidenceModel(
         pooled.linear,
         pooled.kernel,
         noise.transition,
         None if noise.tilt is None else search.raw_scores(given),
+        *_shares(further),
     )
     return Evidence(
         log_odds(posterior, labels), predictions, params, model, other_labels(posterior, labels)
@@ -256,7 +268,21 @@ def noisy_evidence(search):
     odds = plain_log_odds(predictions, rows.labels)
     weights = base * search.tensor(1 / (1 + np.exp(-odds)))
     params = search.fit_folds(weights, ridge, params, tol=EXACT)
-    predictions = np.exp(log_softmax(search.cross_fitted(params)))
+    scores, further, judge = search.cross_fitted(params), None, make_judge(search)
+    predictions = np.exp(log_softmax(scores))
     odds = plain_log_odds(predictions, rows.labels)
-    model = EvidenceModel(search.raw_scores(params))
+    for is_trusted in () if judge is None else (False, True):
+        weights = search.folds.unseen * rows.weight
+        if is_trusted:
+            weights = weights / (1 + np.exp(-odds))
+        found = with_further(search, judge, scores, weights)
+        if found is not None:
+            further, predictions = found, np.exp(log_softmax(found.scores))
+            odds = plain_log_odds(predictions, rows.labels)
+    model = EvidenceModel(search.raw_scores(params), None, None, None, *_shares(further))
     return Evidence(odds, predictions, params, model, ridge=ridge)
+
+
+def _shares(further):
+    """The last fields of an `EvidenceModel`."""
+    return () if further is None else (further.model, further.share)

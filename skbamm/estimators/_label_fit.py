@@ -48,7 +48,7 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
     # Only evidence judges rows that no model has seen.
     sample = search_sample(rows, seed) if estimator.weighting == "adaptive" else None
     some, of_some = (rows, folds) if sample is None else (rows.take(sample), folds.take(sample))
-    search = TrustSearch(some, of_some, standardizer, device, network)
+    search = TrustSearch(some, of_some, standardizer, device, network, estimator.final_estimator)
 
     def finish(learned):
         labelled = search.softmax
@@ -56,7 +56,7 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
             labelled = standardizer.labelled(rows, device)
             learned = extend(learned, sample, rows, labelled, alpha=estimator.alpha)
         labelled = network(labelled, standardizer)
-        return learned, raw_layers(standardizer, labelled, fit_all(rows, labelled, learned))
+        return learned, standardizer.raw_layers(labelled, fit_all(rows, labelled, learned))
 
     with progress.stage("learn weights", estimator.max_iter) as stage:
         learned = LEARN[estimator.weighting](
@@ -131,13 +131,3 @@ def extend(learned, sample, rows, labelled, *, alpha):
         training=training,
         targets=targets,
     )
-
-
-def raw_layers(standardizer, labelled, params):
-    """Coefficients and intercepts of each layer, those of the first in raw units."""
-    if labelled.is_linear:
-        return [standardizer.raw(params)]
-    first, *others = (
-        to_numpy(layer[0, 0]) for layer in labelled.layers(torch.from_numpy(params)[None, None])
-    )
-    return [standardizer.raw(first), *((layer[:, :-1], layer[:, -1]) for layer in others)]

@@ -86,12 +86,13 @@ class LearnedTrust:
 class TrustSearch:
     """What all weightings share: rows as tensors, folds, batched softmax fits."""
 
-    def __init__(self, rows, folds, standardizer, device, network=None):
+    def __init__(self, rows, folds, standardizer, device, network=None, final_estimator=None):
         self.rows = rows
         self.folds = folds
         self.standardizer = standardizer
         self.device = device
         self.network = network or NetworkShape()
+        self.final_estimator = final_estimator
         self.softmax = standardizer.labelled(rows, device)
         self.in_training = self.tensor(folds.in_training)
         self.row_weight = self.tensor(rows.weight)
@@ -144,6 +145,11 @@ class TrustSearch:
     def raw_scores(self, params):
         """The mean of the folds' models, for other rows."""
         return LinearScores(*self.standardizer.raw(to_numpy(params[0].mean(0))))
+
+    def raw_layers(self, params):
+        """Layers of the folds' networks, for other rows."""
+        params = to_numpy(params[0, :, 0])
+        return [self.standardizer.raw_layers(self.softmax, fold[None]) for fold in params]
 
     def cross_fitted(self, params):
         """Scores of each row from the fit of its own part, (n_rows, n_classes)."""

@@ -101,6 +101,10 @@ class NetworkRows(LabelledRows):
             for part, shape in zip(parts, self.shapes, strict=True)
         ]
 
+    def split(self, params):
+        layers = self.layers(torch.from_numpy(params)[None, None])
+        return [layer[0, 0].numpy() for layer in layers]
+
     def merged(self, params):
         """One fit to start from; networks have no mean."""
         return params[:, :1]

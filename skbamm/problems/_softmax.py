@@ -129,6 +129,10 @@ class LabelledRows:
         """One fit that is near those of all folds."""
         return params.mean(1, keepdim=True)
 
+    def split(self, params):
+        """The layers of one fit's params, an ndarray."""
+        return [params]
+
     def whole(self, params):
         """All that was fitted, where some of it is held."""
         return params
