@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ._evidence import calibrate
+from ._evidence import calibrate, log_softmax
 from ._evidence_model import FinalScores, NetworkScores, log_chances
 from ._final_estimator import fit_final_estimator
-from ._network_search import PREFERENCE, ROUGH
+from ._network_search import ROUGH
 from ._network_search import RIDGE_START as NETWORK_RIDGE
 
 # Strength of the pull of two models' factors to equal shares, as in the rounds before.
@@ -95,7 +95,8 @@ def make_judge(search):
 def with_further(search, judge, scores, weights):
     """Scores pooled with those of a judge by how well they predict held-out judging rows.
 
-    None where they predict no better with it.
+    None where they predict no better with it, by more than a standard error: a further model always
+    fits a little, and costs accuracy where it knows nothing new.
     """
     found = judge.fit(weights)
     if found is None:
@@ -103,11 +104,17 @@ def with_further(search, judge, scores, weights):
     own, model = found
     labels, weight = search.judging_labels()
     row = np.nonzero(search.folds.judging)[1]
-    weight = weight * len(weight)
-    _, alone = calibrate(scores[None, row], labels, weight, start=np.ones(1), pull=PULL)
-    both = np.stack([scores[row], own[row]])
-    factors, loss = calibrate(both, labels, weight, start=np.full(2, 0.5), pull=PULL)
-    if loss >= alone * (1 - PREFERENCE):
+
+    def pooled(scores, start):
+        factors, _ = calibrate(scores, labels, weight * len(weight), start=start, pull=PULL)
+        pooled = log_softmax(np.tensordot(factors, scores, 1))
+        return factors, -pooled[np.arange(len(labels)), labels]
+
+    _, alone = pooled(scores[None, row], np.ones(1))
+    factors, both = pooled(np.stack([scores[row], own[row]]), np.full(2, 0.5))
+    gain = alone - both
+    error = np.sqrt(np.square(weight) @ np.square(gain - weight @ gain))
+    if weight @ gain <= error:
         return None
     share, factor = (float(one) for one in factors)
     return Further(share * scores + factor * own, share, replace(model, factor=factor))

@@ -138,9 +138,10 @@ def clean_evidence(search):
             trust[noisy] = posterior[np.arange(len(noisy)), labels]
         weights = search.folds.unseen * rows.weight * trust
         found = with_further(search, judge, pooled.own, weights)
-        if found is not None:
-            further, predictions = found, np.exp(log_softmax(found.scores))
-            noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
+        if found is None:
+            break
+        further, predictions = found, np.exp(log_softmax(found.scores))
+        noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
     model = EvidenceModel(
         pooled.linear,
         pooled.kernel,
@@ -276,9 +277,10 @@ def noisy_evidence(search):
         if is_trusted:
             weights = weights / (1 + np.exp(-odds))
         found = with_further(search, judge, scores, weights)
-        if found is not None:
-            further, predictions = found, np.exp(log_softmax(found.scores))
-            odds = plain_log_odds(predictions, rows.labels)
+        if found is None:
+            break
+        further, predictions = found, np.exp(log_softmax(found.scores))
+        odds = plain_log_odds(predictions, rows.labels)
     model = EvidenceModel(search.raw_scores(params), None, None, None, *_shares(further))
     return Evidence(odds, predictions, params, model, ridge=ridge)
 
