@@ -14,11 +14,13 @@ import numpy as np
 from ._evidence import calibrate, log_softmax
 from ._evidence_model import FinalScores, NetworkScores, log_chances
 from ._final_estimator import fit_final_estimator
-from ._network_search import ROUGH
 from ._network_search import RIDGE_START as NETWORK_RIDGE
+from ._network_search import ROUGH
 
 # Strength of the pull of two models' factors to equal shares, as in the rounds before.
 PULL = 4.0
+# By how many standard errors a further judge must predict held-out rows better.
+STANDARD_ERRORS = 0.5
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ def make_judge(search):
 def with_further(search, judge, scores, weights):
     """Scores pooled with those of a judge by how well they predict held-out judging rows.
 
-    None where they predict no better with it, by more than a standard error: a further model always
-    fits a little, and costs accuracy where it knows nothing new.
+    None where they predict no better with it, by more than half a standard error: a further model
+    always fits a little, and costs accuracy where it knows nothing new.
     """
     found = judge.fit(weights)
     if found is None:
@@ -114,7 +116,7 @@ def with_further(search, judge, scores, weights):
     factors, both = pooled(np.stack([scores[row], own[row]]), np.full(2, 0.5))
     gain = alone - both
     error = np.sqrt(np.square(weight) @ np.square(gain - weight @ gain))
-    if weight @ gain <= error:
+    if weight @ gain <= STANDARD_ERRORS * error:
         return None
     share, factor = (float(one) for one in factors)
     return Further(share * scores + factor * own, share, replace(model, factor=factor))
