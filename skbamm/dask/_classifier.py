@@ -11,15 +11,17 @@ import dask.array as da
 import numpy as np
 from distributed import get_worker
 from distributed.comm import get_address_host
+from sklearn.utils.metaestimators import available_if
 
 from ..estimators import HyperCleaningClassifier
 from ..estimators._base import fit_atomically
+from ..estimators._classifier import _weighs_others
 from ..estimators._label_report import LabelRecord, RowIndex
 from ..estimators._part_input import checked_labels
 from ..estimators._validation import _fit_context, check_is_fitted, validate_data
 from ._client import alone_on, finished, results
 from ._estimator import DaskEstimator, with_client
-from ._parts import by_partition, is_collection, naming, parts_of
+from ._parts import by_labelled_partition, by_partition, is_collection, naming, parts_of
 
 # Meeting points of running fits on this worker, by the name of the fit.
 _STORES: dict = {}
@@ -216,6 +218,34 @@ class_weight, max_iter, tol, warm_start, random_state, device, verbose : see the
         check_is_fitted(self)
         n_columns = len(self.classes_) if len(self.classes_) > 2 else None
         return self._lazily("decision_function", X, np.float64, n_columns)
+
+    @available_if(_weighs_others)
+    def weigh(self, X, y):
+        """How far labels are believed of rows that were not in `fit`.
+
+        Parameters
+        ----------
+        X : dask array or dataframe, or whatever the local estimator takes
+            Of shape (n_samples, n_features).
+
+        y : dask array or series of shape (n_samples,)
+            Given labels, all of them in `classes_`; cut like X, or of known chunk sizes.
+
+        Returns
+        -------
+        sample_weight : dask array of shape (n_samples,)
+            Lazy; an ndarray where X is no Dask collection. In [0, 1], as `sample_weight_`.
+
+        Raises
+        ------
+        ValueError
+            For labels that were not in `fit`, when the partition that has them is computed.
+        """
+        check_is_fitted(self)
+        local = self._without_rows()
+        if not is_collection(X):
+            return local.weigh(X, y)
+        return by_labelled_partition(X, y, local.weigh, np.float64)
 
     def label_report(self):
         """What the fit thinks of the labels; a table on the client, as `to_local` gives it.

@@ -131,8 +131,25 @@ def by_partition(X, function, dtype, n_columns):
     return da.concatenate(arrays, allow_unknown_chunksizes=True)
 
 
-def _unless_empty(part, *, function, empty):
-    return function(part) if part.shape[0] else empty
+def by_labelled_partition(X, y, function, dtype):
+    """A lazy array of what ``function(part, labels)`` gives: one number for each row."""
+    options = {"function": function, "empty": np.empty(0, dtype)}
+    if isinstance(X, da.Array) and isinstance(y, da.Array):
+        y = _aligned(y, None if np.isnan(X.chunks[0]).any() else np.array(X.chunks[0]), "y")
+        meta = {"dtype": dtype, "meta": options["empty"]}
+        return da.blockwise(
+            _unless_empty, "i", X, "ij", y, "i", concatenate=True, **meta, **options
+        )
+    work = dask.delayed(_unless_empty, pure=False)
+    arrays = [
+        da.from_delayed(work(columns["X"], columns["y"], **options), (np.nan,), dtype)
+        for _, columns in parts_of(X, y).rows()
+    ]
+    return da.concatenate(arrays, allow_unknown_chunksizes=True)
+
+
+def _unless_empty(part, *others, function, empty):
+    return function(part, *others) if part.shape[0] else empty
 
 
 def _is_frame(X):

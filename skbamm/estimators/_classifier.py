@@ -21,6 +21,7 @@ from ._final_estimator import (
 )
 from ._label_input import hidden_sizes, label_positions, label_rows
 from ._label_report import LabelRecord, noise_rates, rather_wrong, row_index
+from ._moments import row_blocks
 from ._progress import Progress, attributes_after
 from ._validation import (
     HasMethods,
@@ -549,12 +550,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     def _scores(self, X):
         X = self._validated_features(X)
+        # Products of other precision than the coefficients' would copy all of X.
+        scores = np.concatenate([self._scores_of(X[rows]) for rows in row_blocks(*X.shape)])
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def _scores_of(self, X):
         if hasattr(self, "coefs_"):
             coefs = [coef.T for coef in self.coefs_]
-            scores = network_scores(X, zip(coefs, self.intercepts_, strict=True))
-        else:
-            scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        return scores[:, 0] if scores.shape[1] == 1 else scores
+            return network_scores(X, zip(coefs, self.intercepts_, strict=True))
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

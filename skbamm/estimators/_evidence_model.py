@@ -48,7 +48,7 @@ class KernelScores:
     coef: np.ndarray
 
     def __call__(self, X):
-        return self.map(X) @ self.coef
+        return self.map.product(X, self.coef)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ STRENGTHS = (1e-4, 1e-3, 1e-2)
 INTERCEPT_STRENGTH = 1e-9
 # Rows at a time; features of so many rows are kept instead of made anew.
 BLOCK = 4096
+# Rows whose features are made at a time where only their products are asked for.
+PRODUCT_ROWS = 200
 MAX_KEPT = 20_000
 # The directions are part of the method: no option and no fold changes them.
 SEED = 20260101
@@ -53,13 +55,33 @@ class FeatureMap:
     offset: np.ndarray
 
     def __call__(self, rows):
-        angles = np.asarray(rows @ self.directions) + self.offset
-        half = len(self.offset)
-        found = np.ones((len(angles), 2 * half + 1))
-        np.cos(angles, out=found[:, :half])
-        np.sin(angles, out=found[:, half:-1])
-        found /= np.sqrt(half)
+        found = self._unscaled(rows, np.ones((rows.shape[0], 2 * len(self.offset) + 1)))
+        found /= np.sqrt(len(self.offset))
         return found
+
+    def product(self, rows, coef):
+        """Features of rows times coef of shape (n_features + 1, n_outputs).
+
+        They stand in the same memory all the time: new memory would cost more than they do.
+        """
+        scaled = coef / np.sqrt(len(self.offset))
+        memory = np.ones((min(PRODUCT_ROWS, rows.shape[0]), len(coef)))
+        found = np.empty((rows.shape[0], coef.shape[1]))
+        for start in range(0, len(found), PRODUCT_ROWS):
+            block = found[start : start + PRODUCT_ROWS]
+            features = self._unscaled(rows[start : start + PRODUCT_ROWS], memory[: len(block)])
+            np.matmul(features, scaled, out=block)
+        return found
+
+    def _unscaled(self, rows, ones):
+        """Cosines and sines before the ones that stand last."""
+        half = len(self.offset)
+        cosines, sines = ones[:, :half], ones[:, half:-1]
+        sines[:] = rows @ self.directions
+        sines += self.offset
+        np.cos(sines, out=cosines)
+        np.sin(sines, out=sines)
+        return ones
 
 
 class KernelRows:

@@ -19,6 +19,8 @@ from ._label_search import TrustSearch, learn_adaptive
 from ._loss_search import learn_loss
 from ._tensors import resolve_device, to_numpy, to_tensor
 
+# Rows that are copied to be judged at a time.
+JUDGED_ROWS = 4096
 LEARN = {"adaptive": learn_adaptive, "loss": learn_loss, "sample": learn_free}
 
 
@@ -47,13 +49,16 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
     standardizer = Standardizer(rows, estimator.standardize)
     # Only evidence judges rows that no model has seen.
     sample = search_sample(rows, seed) if estimator.weighting == "adaptive" else None
-    some, of_some = (rows, folds) if sample is None else (rows.take(sample), folds.take(sample))
-    search = TrustSearch(some, of_some, standardizer, device, network, estimator.final_estimator)
+    some = rows
+    if sample is not None:  # the folds of all rows are not kept
+        some, folds = rows.take(sample), folds.take(sample)
+    search = TrustSearch(some, folds, standardizer, device, network, estimator.final_estimator)
 
     def finish(learned):
         labelled = search.softmax
         if sample is not None:
-            labelled = standardizer.labelled(rows, device)
+            bounded = not network.hidden_sizes
+            labelled = standardizer.labelled(rows, device, bounded=bounded)
             learned = extend(learned, sample, rows, labelled, alpha=estimator.alpha)
         labelled = network(labelled, standardizer)
         return learned, standardizer.raw_layers(labelled, fit_all(rows, labelled, learned))
@@ -105,29 +110,35 @@ def extend(learned, sample, rows, labelled, *, alpha):
     """
     left = np.ones(len(rows.labels), dtype=bool)
     left[sample.positions] = False
-    odds, others, predictions = learned.model.judge(rows.X[left], rows.labels[left])
     share = np.ones(len(rows.labels))
     share[sample.positions[~rows.is_clean[sample.positions]]] = learned.trust
-    share[left] = expit(learned.hyper[0] + learned.hyper[1] * odds)
-    share[rows.clean] = 1.0
-    every = np.empty((len(rows.labels), rows.n_classes))
-    every[sample.positions], every[left] = learned.predictions, predictions
-    training = np.where(rows.is_clean, learned.clean_weight, share)
+    predictions = np.empty((len(rows.labels), rows.n_classes))
+    predictions[sample.positions] = learned.predictions
     targets = None
     if learned.targets is not None:
-        training[rows.noisy] = 1.0
         targets = labelled.indicator.clone()
         targets[:, torch.from_numpy(sample.positions)] = learned.targets
-        first = 1 if labelled.has_reference else 0
-        mixed = (1 - share[left, None]) * others
-        mixed[np.arange(len(mixed)), rows.labels[left]] += share[left]
-        noisy_left = torch.from_numpy(left & ~rows.is_clean)
-        targets[:, noisy_left] = to_tensor(mixed[~rows.is_clean[left], first:].T, targets.device)
+    for index in _blocks_of(np.flatnonzero(left)):
+        labels, noisy = rows.labels[index], ~rows.is_clean[index]
+        odds, others, predictions[index] = learned.model.judge(rows.X[index], labels)
+        trust = expit(learned.hyper[0] + learned.hyper[1] * odds)
+        share[index] = np.where(noisy, trust, 1.0)
+        if targets is not None:
+            mixed = (1 - trust[:, None]) * others
+            mixed[np.arange(len(mixed)), labels] += trust
+            mixed = mixed[noisy, 1 if labelled.has_reference else 0 :]
+            targets[:, torch.from_numpy(index[noisy])] = to_tensor(mixed.T, targets.device)
+    training = np.where(rows.is_clean, learned.clean_weight, 1.0 if targets is not None else share)
     return replace(
         learned,
         trust=share[rows.noisy],
-        ridge=learned.ridge * (len(sample.positions) / len(left) if alpha == "learn" else 1.0),
-        predictions=every,
+        ridge=learned.ridge * (len(sample.positions) / len(share) if alpha == "learn" else 1.0),
+        predictions=predictions,
         training=training,
         targets=targets,
     )
+
+
+def _blocks_of(index):
+    """Some rows' positions, so many at a time as are judged at once."""
+    return np.split(index, range(JUDGED_ROWS, len(index), JUDGED_ROWS))

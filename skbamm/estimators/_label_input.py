@@ -61,7 +61,7 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
             "A single clean row cannot be split into folds: mark two or more clean rows, or none."
         )
     classes, labels = np.unique(y, return_inverse=True)
-    if len(np.unique(labels[weight > 0])) < 2:
+    if np.count_nonzero(np.bincount(labels, weight)) < 2:
         raise ValueError(
             "The number of classes has to be greater than one; all rows with positive weight "
             "are of one class."

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 from sklearn.preprocessing import StandardScaler
 
 from ._folds import Folds, make_folds, stratified_position_folds
@@ -94,14 +95,14 @@ class LabelFolds:
     @classmethod
     def of_use(cls, in_training, judging, part, weight):
         """The folds that have training and judging rows of positive weight; None without any."""
-        keep = (judging.sum(axis=1) > 0) & ((in_training * weight).sum(axis=1) > 0)
+        keep = (judging.sum(axis=1) > 0) & (in_training @ weight > 0)
         if not keep.any():
             return None
         if not keep.all():
             renumbered = np.cumsum(keep) - 1
             part = np.where(keep[part], renumbered[part], 0)
-        judging = judging[keep]
-        return cls(in_training[keep], judging / judging.sum(), part)
+            in_training, judging = in_training[keep], judging[keep]
+        return cls(in_training, judging / judging.sum(), part)
 
     def take(self, sample):
         """The same folds, of the rows of a `RowSample` alone."""
@@ -166,7 +167,8 @@ def _lay_out(rows, folds, free, judges, seed):
     # Rows that no fold holds out get a part of their own, cross-fitted all the same.
     loose = np.flatnonzero(part < 0)
     part[loose] = stratified_position_folds(rows.labels[loose], n_folds, seed + 1)
-    found = LabelFolds.of_use(in_training, judging * rows.weight, part, rows.weight)
+    judging *= rows.weight
+    found = LabelFolds.of_use(in_training, judging, part, rows.weight)
     if found is None:
         raise ValueError(
             "cv must give at least one split with training rows and held-out rows to judge by "
@@ -207,8 +209,8 @@ class Standardizer:
         return known
 
     def _blocks(self, X):
-        """Slices of rows whose copies fit scikit-learn's ``working_memory``."""
-        return [slice(None)] if self.is_sparse else row_blocks(*X.shape)
+        """Slices of rows whose copies fit scikit-learn's ``working_memory``, and a cache."""
+        return [slice(None)] if self.is_sparse else row_blocks(X.shape[0], X.shape[1], 1)
 
     def _scaled(self, X):
         return (X - self.mean) / self.scale
@@ -234,11 +236,22 @@ class Standardizer:
             design[block, :-1] = scaled if self.rotation is None else scaled @ self.rotation
         return design
 
-    def labelled(self, rows, device):
-        """Rows as tensors."""
+    def products(self, X, device):
+        """The design, or where it would exceed scikit-learn's ``working_memory``, its products."""
+        from ..problems._blocked_design import BlockedDesign
+
+        n_columns = X.shape[1] if self.rotation is None else self.rotation.shape[1]
+        allowed = get_config()["working_memory"] * 2**20
+        if self.is_sparse or 8 * X.shape[0] * (n_columns + 1) <= allowed:
+            return self.design(X)
+        return BlockedDesign(X, self.mean, self.scale, self.rotation, device)
+
+    def labelled(self, rows, device, *, bounded=False):
+        """Rows as tensors; `bounded` if only products with them are taken."""
         from ..problems._softmax import LabelledRows
 
-        return LabelledRows(self.design(rows.X), rows.labels, rows.n_classes, device)
+        design = self.products(rows.X, device) if bounded else self.design(rows.X)
+        return LabelledRows(design, rows.labels, rows.n_classes, device)
 
     def project(self, directions):
         """Directions of scaled columns, one a row, in the design's coordinates."""

@@ -60,8 +60,7 @@ class SharedLabelledRows(LabelledRows):
     """The same as tensors."""
 
     def __init__(self, standardizer, rows, device):
-        design = standardizer.design(rows.X)
-        super().__init__(design, rows.labels, rows.n_classes, device)
+        super().__init__(standardizer.products(rows.X, device), rows.labels, rows.n_classes, device)
         self.collective = rows.collective
         self._n_rows = int(rows.total(len(rows.labels)))
 
@@ -76,6 +75,40 @@ class SharedLabelledRows(LabelledRows):
     def any(self, mask):
         # Where processors differ in their last bits, all must still take the same way.
         return bool(self.collective.all_reduce_sum(np.array([float(mask.any())]))[0])
+
+
+class StackedRows:
+    """Rows of several arrays as if they were one, without a copy of all.
+
+    Parameters
+    ----------
+    arrays : list of ndarray of shape (n_rows, n_features)
+    """
+
+    def __init__(self, arrays):
+        self._arrays = arrays
+        self._stops = np.cumsum([len(X) for X in arrays])
+        self.shape = (int(self._stops[-1]), arrays[0].shape[1])
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        """The rows of a slice without a step, or of positions, as one array."""
+        if isinstance(index, slice):
+            start, stop, _ = index.indices(len(self))
+            pieces = []
+            for X, end in zip(self._arrays, self._stops.tolist(), strict=True):
+                first = end - len(X)
+                if first < stop and start < end:
+                    pieces.append(X[max(start - first, 0) : stop - first])
+            return pieces[0] if len(pieces) == 1 else np.concatenate([*pieces, self._arrays[0][:0]])
+        owner = np.searchsorted(self._stops, index, side="right")
+        found = np.empty((len(index), self.shape[1]), self._arrays[0].dtype)
+        for number in np.unique(owner):
+            own, X = owner == number, self._arrays[number]
+            found[own] = X[index[own] - self._stops[number] + len(X)]
+        return found
 
 
 class TooFewRows(Exception):  # noqa: N818
@@ -174,7 +207,11 @@ def _require_adaptive(estimator):
 
 
 def _joined(arrays):
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    """One array, or several alike as if they were one."""
+    if len(arrays) == 1:
+        return arrays[0]
+    alike = len({X.dtype for X in arrays}) == 1 and all(X.flags.c_contiguous for X in arrays)
+    return StackedRows(arrays) if alike else np.concatenate(arrays)
 
 
 def sample_of(rows, parts, layout, seed):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ._blocked_design import BlockedDesign
+
 # Keeps the unpenalized intercepts of separable or absent classes finite.
 INTERCEPT_RIDGE = 1e-6
 # Mean of p (1 - p) in a fit of usual sharpness; sets the scale of first steps only.
@@ -24,7 +26,7 @@ MAX_BLOCKS = 2e7
 # A curvature matrix of more columns than this is replaced by its diagonal.
 MAX_BLOCK = 1000
 # Rows that are squared at a time.
-SQUARED_ROWS = 2**16
+SQUARED_ROWS = 2**12
 
 
 class LabelledRows:
@@ -32,7 +34,7 @@ class LabelledRows:
 
     Parameters
     ----------
-    design : ndarray or sparse matrix of shape (n_rows, n_columns)
+    design : ndarray, sparse matrix or BlockedDesign of shape (n_rows, n_columns)
         With a column of ones last.
     labels : ndarray of int of shape (n_rows,)
     n_classes : int
@@ -43,7 +45,10 @@ class LabelledRows:
 
     def __init__(self, design, labels, n_classes, device):
         self.is_dense = isinstance(design, np.ndarray)
-        self.design = torch.from_numpy(design).to(device) if self.is_dense else design.tocsr()
+        self.is_blocked = isinstance(design, BlockedDesign)
+        if self.is_dense:
+            design = torch.from_numpy(design).to(device)
+        self.design = design if self.is_dense or self.is_blocked else design.tocsr()
         self.has_reference = n_classes == 2
         indicator = torch.nn.functional.one_hot(torch.from_numpy(labels).to(device), n_classes)
         indicator = indicator.T.to(torch.float64)
@@ -53,7 +58,9 @@ class LabelledRows:
     def subset(self, mask):
         """Only the rows of a boolean mask."""
         design = self.design[mask if self.is_dense else mask.cpu().numpy()]
-        return self.altered(design, self.indicator[..., mask])
+        part = self.altered(design, self.indicator[..., mask])
+        part.is_dense, part.is_blocked = self.is_dense or self.is_blocked, False
+        return part
 
     def with_targets(self, targets):
         """The same rows with shares of classes for labels.
@@ -100,12 +107,16 @@ class LabelledRows:
         """Linear scores, shape (..., n_scores, n_rows)."""
         if self.is_dense:
             return params @ self.design.T
+        if self.is_blocked:
+            return self.design.product(params)
         return self._sparse(self.design, params)
 
     def adjoint(self, columns):
         """Transpose of `scores`."""
         if self.is_dense:
             return columns @ self.design
+        if self.is_blocked:
+            return self.design.adjoint(columns)
         return self._sparse(self.design.T, columns)
 
     def push(self, params, vector):
@@ -155,7 +166,7 @@ class LabelledRows:
         largest = scores.amax(-2, keepdim=True)
         if self.has_reference:
             largest = largest.clamp_min(0)
-        probabilities = (scores - largest).exp()
+        probabilities = (scores - largest).exp_()
         total = probabilities.sum(-2, keepdim=True)
         if self.has_reference:
             total = total + (-largest).exp()
@@ -185,6 +196,8 @@ class LabelledRows:
 
     def column_squares(self, weight):
         """Weighted sum of squares of each column, for weights of shape (..., n_rows)."""
+        if self.is_blocked:
+            return self.design.column_squares(weight)
         if not self.is_dense:
             return self._sparse(self.design.multiply(self.design).T, weight)
         squares = weight.new_zeros(*weight.shape[:-1], self.n_columns)
@@ -256,6 +269,8 @@ def weighted_squares(rows, curvature):
         if rows.is_dense:
             half = rows.design * curvature[index].clamp_min(0).sqrt()[:, None]
             blocks[index] = half.T @ half
+        elif rows.is_blocked:
+            blocks[index] = rows.design.weighted_square(curvature[index])
         else:
             weight = curvature[index].cpu().numpy()[:, None]
             product = rows.design.T @ rows.design.multiply(weight)
@@ -370,6 +385,7 @@ def _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric):
         bend = bend + sum_params(penalty * direction.square())
         bend = bend + _falling(losses.bend(loss), residual, ahead, bend)
         step = (slope / bend.clamp_min(1e-300)).where(moving, bend * 0)[..., None, None]
+        residual = probabilities = loss = None  # as large as all rows; others are made
         for _ in range(20):
             tried, tried_scores = params - step * direction, scores - step * ahead
             loss, probabilities = rows.cross_entropy(tried_scores)

@@ -139,6 +139,54 @@ def test_predictions_are_lazy(client):
         np.testing.assert_array_equal(getattr(found, name)(DATA[0]), lazy.compute())
 
 
+def fitted(client):
+    return fit(DaskHyperCleaningClassifier(client=client), *arrays())
+
+
+def test_labels_of_other_rows_are_weighed_lazily(client):
+    found = fitted(client)
+    expected = found.to_local().weigh(DATA[0], DATA[1])
+    X, y, *_ = arrays(CHUNKS["empty"])
+    lazy = found.weigh(X, y)
+    assert isinstance(lazy, da.Array) and lazy.chunks == (CHUNKS["empty"],)
+    np.testing.assert_allclose(lazy.compute(), expected, rtol=1e-10)
+    np.testing.assert_allclose(found.weigh(X, y.rechunk(700)).compute(), expected, rtol=1e-10)
+    np.testing.assert_allclose(found.weigh(DATA[0], DATA[1]), expected, rtol=1e-10)
+
+
+def test_labels_of_dataframes_are_weighed(client):
+    columns = [f"x{j}" for j in range(N_FEATURES)]
+    frame = dd.from_pandas(pandas.DataFrame(DATA[0], columns=columns), npartitions=3)
+    y = dd.from_pandas(pandas.Series(DATA[1], name="label"), npartitions=3)
+    found = DaskHyperCleaningClassifier(client=client, max_iter=0).fit(frame, y)
+    expected = found.to_local().weigh(frame.compute(), DATA[1])
+    np.testing.assert_allclose(found.weigh(frame, y).compute(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["predict", "predict_proba", "decision_function", "weigh"])
+def test_only_the_partition_that_is_asked_for_is_loaded(name, client):
+    found = fitted(client)
+    parts = [dask.delayed(_loaded)(DATA[0][:1000], number) for number in range(3)]
+    X = da.concatenate([da.from_delayed(part, (1000, N_FEATURES), float) for part in parts])
+    y = da.from_array(DATA[1], chunks=1000)
+    lazy = getattr(found, name)(X, *([y] if name == "weigh" else []))
+    expected = getattr(found.to_local(), name)
+    given = [DATA[0][:1000], DATA[1][:1000]][: 1 + (name == "weigh")]
+    np.testing.assert_array_equal(lazy.blocks[0].compute(), expected(*given))
+    with pytest.raises(RuntimeError, match="partition 2 was loaded"):
+        lazy.blocks[2].compute()
+
+
+def _loaded(rows, number):
+    if number:
+        raise RuntimeError(f"partition {number} was loaded")
+    return rows
+
+
+def test_weigh_is_for_weights_that_are_a_function(client):
+    assert not hasattr(DaskHyperCleaningClassifier("sample", client=client), "weigh")
+
+
 def test_what_is_known_of_rows_comes_with_the_local_model(client):
     found = fit(DaskHyperCleaningClassifier(client=client), *arrays(CHUNKS["uneven"]))
     expected = local_fit()

@@ -43,6 +43,17 @@ def test_products_of_features_are_near_a_gaussian_kernel():
     assert np.abs(features @ features.T - kernel).mean() < 0.04
 
 
+@pytest.mark.parametrize(
+    "kind", [np.asarray, np.float32, sparse.csr_array], ids=lambda kind: kind.__name__
+)
+def test_products_of_features_are_made_in_pieces(kind, monkeypatch):
+    monkeypatch.setattr(_kernel_evidence, "PRODUCT_ROWS", 7)
+    features, rows = kernel_rows().map, kind(X)
+    coef = np.random.default_rng(1).normal(size=(N_FEATURES + 1, 3))
+    np.testing.assert_allclose(features.product(rows, coef), features(rows) @ coef, rtol=1e-10)
+    assert features.product(rows[:0], coef).shape == (0, 3)
+
+
 def test_fits_are_ridge_regressions_of_every_fold():
     rows = kernel_rows()
     coef = rows.fit(WEIGHTS, TARGETS)
