@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -102,13 +103,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     hidden_layer_sizes : array-like of int or int, default=()
         Units (tanh) of hidden layers between columns and scores, as in `MLPClassifier`: for
-        classes that are not linear in the columns. Evidence comes from the same models as
-        without. A fit takes seconds to minutes instead of fractions of a second.
+        classes that are not linear in the columns. Networks of the folds judge labels too, where
+        they predict held-out rows better than linear and kernel models do. A fit takes seconds to
+        minutes instead of fractions of a second. None is the same as ().
 
     final_estimator : classifier or None, default=None
         Any classifier that takes `sample_weight`, or a Pipeline that ends in one. It is
         fitted to the rows of the last fit with their weights (see `relabel`) and answers
-        `predict`.
+        `predict`. Where it has `predict_proba`, clones of it judge labels as the networks of
+        `hidden_layer_sizes` do, in their place: up to ``2 * cv`` fits more.
 
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights by class.
@@ -253,7 +256,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         "weighting": [StrOptions({"adaptive", "loss", "sample"})],
         "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
         "relabel": ["boolean"],
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like", None, Interval(Integral, 1, None, closed="left")],
         "final_estimator": [HasMethods(["fit", "predict"]), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
@@ -534,7 +537,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         For models that are to be fitted on all rows instead of on fewer. Clean rows keep their
         label, and so do rows that are no issue in `label_report` or whose weight is 1/2 or more.
         Without any clean row the suggested label must also be the better bet, given how often
-        labels are wrong; still look at the report first, where classes are hard to tell.
+        labels are wrong; still look at the report first, where classes are hard to tell. It warns
+        where more than half of the labels seem to be wrong to models that saw no clean row.
 
         Returns
         -------
@@ -543,6 +547,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             index and the dtype of y), else an ndarray.
         """
         check_is_fitted(self)
+        if self.noise_rate_ > 0.5 and self.label_record_.is_noisy.all():
+            warnings.warn(
+                f"noise_rate_ is {self.noise_rate_:.2f}, estimated without any clean row. "
+                "More likely the models cannot tell the classes, and suggested labels are worse "
+                "than given ones: look at label_report(), mark some rows as clean, or let "
+                "another model judge them (hidden_layer_sizes, final_estimator).",
+                UserWarning,
+                stacklevel=2,
+            )
         return self.label_record_.fixed(self.classes_, self.sample_weight_, self.noise_rate_)
 
     def _validated_features(self, X):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import numpy as np
@@ -22,6 +23,11 @@ from ._validation import (
 
 def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
     """Validated rows of X and of X_val, stacked; sets what the estimator knows of its features."""
+    if isinstance(X, (str, os.PathLike)):
+        raise TypeError(
+            f"X must be an array or a table: got the path {os.fspath(X)!r}. Read it first, or save "
+            "it as a .npy file and pass numpy.load(path, mmap_mode='r')."
+        )
     X, y = validate_data(
         estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
     )
@@ -126,7 +132,7 @@ def _validated_mask(is_clean, n_samples):
 
 def hidden_sizes(sizes):
     """Units of hidden layers as a tuple of positive ints."""
-    given = np.atleast_1d(np.asarray(sizes))
+    given = np.atleast_1d(np.asarray(() if sizes is None else sizes))
     are_ints = given.size == 0 or np.issubdtype(given.dtype, np.integer)
     if given.ndim > 1 or not are_ints or (given < 1).any():
         raise ValueError(

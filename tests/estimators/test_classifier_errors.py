@@ -267,3 +267,8 @@ def test_a_class_that_only_y_val_has_is_told():
         HyperCleaningClassifier(max_iter=0).fit(
             X, names, X_val=X, y_val=np.where(X[:, 0] > 0, "Yes", "no")
         )
+
+
+def test_the_path_of_a_file_is_no_table():
+    with pytest.raises(TypeError, match=r"got the path 'rows.parquet'\. Read it first"):
+        HyperCleaningClassifier().fit("rows.parquet", "label")

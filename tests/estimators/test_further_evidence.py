@@ -133,3 +133,12 @@ def test_a_pipeline_judges_sparse_rows_under_metadata_routing(data):
     with config_context(enable_metadata_routing=True):
         routed = model.fit(sparse.csr_matrix(X), y, is_clean=is_clean).predict(X)
     np.testing.assert_array_equal(plain, routed)
+
+
+def test_fixing_labels_that_no_model_understands_is_warned_of():
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(200, 3)), random.integers(0, 4, 200)
+    model = HyperCleaningClassifier(max_iter=0).fit(X, y)
+    assert model.noise_rate_ > 0.5
+    with pytest.warns(UserWarning, match="More likely the models cannot tell the classes"):
+        model.fix_labels()
