@@ -20,7 +20,7 @@ from ._final_estimator import (
     fit_final_estimator,
     weighted_labels,
 )
-from ._label_input import hidden_sizes, label_positions, label_rows
+from ._label_input import label_positions, label_rows
 from ._label_report import LabelRecord, noise_rates, rather_wrong, row_index
 from ._moments import row_blocks
 from ._progress import Progress, attributes_after
@@ -350,7 +350,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             For NaN or infinite entries, wrong lengths, fewer than two classes, weights that
             are all zero, and both `is_clean` and `X_val`.
         """
-        hidden_sizes(self.hidden_layer_sizes)
         if self.final_estimator is not None:
             check_final_estimator(self.final_estimator)
         split_params = self._split_params(params)

@@ -36,8 +36,7 @@ class LinearScores:
     intercept: np.ndarray
 
     def __call__(self, X):
-        scores = safe_sparse_dot(X, self.coef.T, dense_output=True) + self.intercept
-        return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+        return _of_all_classes(safe_sparse_dot(X, self.coef.T, dense_output=True) + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,13 @@ class NetworkScores:
     factor: float = 1.0
 
     def __call__(self, X):
-        scores = self.factor * np.mean([network_scores(X, one) for one in self.networks], axis=0)
-        return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+        parts = [network_scores(X, one) for one in self.networks]
+        return _of_all_classes(self.factor * np.mean(parts, axis=0))
+
+
+def _of_all_classes(scores):
+    """With two classes there is one score, that of the first being zero."""
+    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
 
 def network_scores(X, layers):

@@ -94,6 +94,30 @@ def make_judge(search):
     return NetworkJudge(search) if search.network.hidden_sizes else None
 
 
+def further_rounds(search, scores, weights):
+    """What scores become with a further judge, fitted to all labels as given, then by trust.
+
+    Labels as given come first: linear models may be wrong about them. Nothing comes where there is
+    no judge, and no more where it does not help.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows, n_classes)
+    weights : callable
+        ``weights(is_trusted)`` are those of the rows of each fold, by the trust of the moment.
+
+    Yields
+    ------
+    further : Further
+    """
+    judge = make_judge(search)
+    for is_trusted in () if judge is None else (False, True):
+        further = with_further(search, judge, scores, weights(is_trusted))
+        if further is None:
+            return
+        yield further
+
+
 def with_further(search, judge, scores, weights):
     """Scores pooled with those of a judge by how well they predict held-out judging rows.
 
@@ -109,8 +133,8 @@ def with_further(search, judge, scores, weights):
 
     def pooled(scores, start):
         factors, _ = calibrate(scores, labels, weight * len(weight), start=start, pull=PULL)
-        pooled = log_softmax(np.tensordot(factors, scores, 1))
-        return factors, -pooled[np.arange(len(labels)), labels]
+        chances = log_softmax(np.tensordot(factors, scores, 1))
+        return factors, -chances[np.arange(len(labels)), labels]
 
     _, alone = pooled(scores[None, row], np.ones(1))
     factors, both = pooled(np.stack([scores[row], own[row]]), np.full(2, 0.5))

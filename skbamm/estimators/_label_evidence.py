@@ -18,7 +18,7 @@ from ._evidence import (
     plain_log_odds,
 )
 from ._evidence_model import EvidenceModel, KernelScores, LinearScores
-from ._further_evidence import make_judge, with_further
+from ._further_evidence import further_rounds
 from ._kernel_evidence import STRENGTHS
 from ._network_search import PREFERENCE, network_path
 from ._network_search import ROUGH as NETWORK_ROUGH
@@ -121,33 +121,30 @@ def clean_evidence(search):
     kernel = search.kernel_rows()
     # Few rows, poor predictions: one overall noise rate at first, class pairs later.
     posterior = _noise(rows, predictions, log_given, 1e4)[1]
-    for _ in range(N_ROUNDS):
+    labels, further = rows.labels[noisy], None
+
+    def round_weights(is_trusted=True):
         trust = np.where(rows.is_clean, ROUND_CLEAN, 1.0)
-        trust[noisy] = posterior[np.arange(len(noisy)), rows.labels[noisy]]
-        weights = search.folds.unseen * rows.weight * trust
+        if is_trusted:
+            trust[noisy] = posterior[np.arange(len(noisy)), labels]
+        return search.folds.unseen * rows.weight * trust
+
+    for _ in range(N_ROUNDS):
+        weights = round_weights()
         params = search.fit_folds(search.tensor(weights), ROUND_RIDGE, params, tol=EXACT)
         linear = _Opinion.of(search, params, search.full_scores(params))
         pooled = _pool(search, pilot, sharpness, linear, kernel, weights)
         predictions = np.exp(log_softmax(pooled.own))
         noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
-    labels, further, judge = rows.labels[noisy], None, make_judge(search)
-    # All labels as given first: linear models may be wrong about them.
-    for is_trusted in () if judge is None else (False, True):
-        trust = np.where(rows.is_clean, ROUND_CLEAN, 1.0)
-        if is_trusted:
-            trust[noisy] = posterior[np.arange(len(noisy)), labels]
-        weights = search.folds.unseen * rows.weight * trust
-        found = with_further(search, judge, pooled.own, weights)
-        if found is None:
-            break
-        further, predictions = found, np.exp(log_softmax(found.scores))
+    for further in further_rounds(search, pooled.own, round_weights):
+        predictions = np.exp(log_softmax(further.scores))
         noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
     model = EvidenceModel(
         pooled.linear,
         pooled.kernel,
         noise.transition,
         None if noise.tilt is None else search.raw_scores(given),
-        *_shares(further),
+        **_shares(further),
     )
     return Evidence(
         log_odds(posterior, labels), predictions, params, model, other_labels(posterior, labels)
@@ -269,22 +266,21 @@ def noisy_evidence(search):
     odds = plain_log_odds(predictions, rows.labels)
     weights = base * search.tensor(1 / (1 + np.exp(-odds)))
     params = search.fit_folds(weights, ridge, params, tol=EXACT)
-    scores, further, judge = search.cross_fitted(params), None, make_judge(search)
+    scores, further = search.cross_fitted(params), None
     predictions = np.exp(log_softmax(scores))
     odds = plain_log_odds(predictions, rows.labels)
-    for is_trusted in () if judge is None else (False, True):
+
+    def round_weights(is_trusted):
         weights = search.folds.unseen * rows.weight
-        if is_trusted:
-            weights = weights / (1 + np.exp(-odds))
-        found = with_further(search, judge, scores, weights)
-        if found is None:
-            break
-        further, predictions = found, np.exp(log_softmax(found.scores))
+        return weights / (1 + np.exp(-odds)) if is_trusted else weights
+
+    for further in further_rounds(search, scores, round_weights):
+        predictions = np.exp(log_softmax(further.scores))
         odds = plain_log_odds(predictions, rows.labels)
-    model = EvidenceModel(search.raw_scores(params), None, None, None, *_shares(further))
+    model = EvidenceModel(search.raw_scores(params), **_shares(further))
     return Evidence(odds, predictions, params, model, ridge=ridge)
 
 
 def _shares(further):
-    """The last fields of an `EvidenceModel`."""
-    return () if further is None else (further.model, further.share)
+    """Fields of an `EvidenceModel`."""
+    return {} if further is None else {"further": further.model, "share": further.share}

@@ -57,8 +57,7 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
     def finish(learned):
         labelled = search.softmax
         if sample is not None:
-            bounded = not network.hidden_sizes
-            labelled = standardizer.labelled(rows, device, bounded=bounded)
+            labelled = standardizer.labelled(rows, device, bounded=True)
             learned = extend(learned, sample, rows, labelled, alpha=estimator.alpha)
         labelled = network(labelled, standardizer)
         return learned, standardizer.raw_layers(labelled, fit_all(rows, labelled, learned))
@@ -66,16 +65,19 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
     with progress.stage("learn weights", estimator.max_iter) as stage:
         learned = LEARN[estimator.weighting](
             search,
-            estimator.solver,
-            alpha=estimator.alpha,
-            max_iter=estimator.max_iter,
-            tol=estimator.tol,
-            relabel=estimator.relabel,
             watch=stage.watch(lambda learned: attributes(*finish(learned))),
-            initial_hyper=getattr(estimator, "hyper_", None) if estimator.warm_start else None,
+            **search_options(estimator),
         )
     with progress.stage("last fit"):
         return finish(learned)
+
+
+def search_options(estimator):
+    """What a search for learned numbers takes from an estimator."""
+    names = ("solver", "alpha", "max_iter", "tol", "relabel")
+    options = {name: getattr(estimator, name) for name in names}
+    is_warm = estimator.warm_start and hasattr(estimator, "hyper_")
+    return options | {"initial_hyper": estimator.hyper_ if is_warm else None}
 
 
 def fit_all(rows, labelled, learned):

@@ -15,7 +15,7 @@ import torch
 from .._collective import from_first
 from ._fold_sums import FoldSums
 from ._folds import position_folds
-from ._label_fit import extend, fit_all
+from ._label_fit import extend, fit_all, search_options
 from ._label_report import noise_rates, rather_wrong
 from ._label_rows import MAX_ROTATED, LabelFolds, Standardizer
 from ._label_search import TrustSearch, learn_adaptive
@@ -145,15 +145,7 @@ def _learn(estimator, sampled, places, standardizer, device, seed):
     """What the sample teaches; in one process."""
     folds = _folds(sampled, places, estimator.cv, seed)
     search = TrustSearch(sampled, folds, standardizer, device)
-    return learn_adaptive(
-        search,
-        estimator.solver,
-        alpha=estimator.alpha,
-        max_iter=estimator.max_iter,
-        tol=estimator.tol,
-        relabel=estimator.relabel,
-        initial_hyper=getattr(estimator, "hyper_", None) if estimator.warm_start else None,
-    )
+    return learn_adaptive(search, **search_options(estimator))
 
 
 def _folds(sampled, places, cv, seed):

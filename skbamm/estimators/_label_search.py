@@ -194,11 +194,10 @@ def learn_adaptive(
         problem = make(search, start)
         params = problem.solve_lower(search.tensor(start)[None], evidence.params, tol=EXACT)
     else:
-        search, params, start = hold_hidden_layers(search, make, start, alpha)
+        search, problem, params, start = hold_hidden_layers(search, make, start, alpha)
         # The last layer alone would do with another ridge than all layers.
         ridge = EvidenceWeighting.LOG_RIDGE
         lower[ridge] = upper[ridge] = start[ridge]
-        problem = make(search, start)
     loss, centre = problem.upper, search.tensor(start)
     unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
     if has_clean:

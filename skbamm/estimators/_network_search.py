@@ -56,6 +56,8 @@ def hold_hidden_layers(search, make, start, alpha):
     -------
     search : TrustSearch
         Its rows are a `LastLayer`.
+    problem : CleaningProblem
+        Of these rows.
     params : Tensor
         Solutions of its lower level at the start.
     start : ndarray of shape (n_hyper,)
@@ -76,5 +78,6 @@ def hold_hidden_layers(search, make, start, alpha):
     else:
         _, params, start = fitted(max(alpha, LEAST_RIDGE), params)
     search = search.with_scores(LastLayer(search.softmax, params))
-    params = search.softmax.last(params)
-    return search, make(search, start).solve_lower(search.tensor(start)[None], params), start
+    problem = make(search, start)
+    params = problem.solve_lower(search.tensor(start)[None], search.softmax.last(params))
+    return search, problem, params, start

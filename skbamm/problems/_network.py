@@ -88,7 +88,7 @@ class NetworkRows(LabelledRows):
 
     def input_moments(self, weights):
         """Eigenvalues and eigenvectors (None for the columns themselves) of weighted moments."""
-        if self.is_dense or self.design.shape[1] > MAX_BLOCK:
+        if self.is_dense or self.is_blocked or self.design.shape[1] > MAX_BLOCK:
             return self.column_squares(weights), None
         return torch.linalg.eigh(weighted_squares(self, weights))
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbamm import HyperCleaningClassifier
-from skbamm.estimators import _final_estimator, _label_evidence
+from skbamm.estimators import _final_estimator, _further_evidence
 from skbamm.solvers import SlBamm
 from tests.estimators.label_data import make_labels
 
@@ -524,7 +524,7 @@ def test_without_relabelling_a_final_estimator_is_fitted_with_the_learned_weight
 
 def test_a_final_estimator_sees_relabelled_rows_as_the_last_fit_does(data, monkeypatch):
     monkeypatch.setattr(_final_estimator, "LEAST_SHARE", 1e-6)
-    monkeypatch.setattr(_label_evidence, "make_judge", lambda search: None)
+    monkeypatch.setattr(_further_evidence, "make_judge", lambda search: None)
     options = {"standardize": False, "max_iter": 3}
     own = fit(data, **options)
     # The last fit is logistic regression on rows whose noisy ones weigh 1, whatever their label.

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbamm import HyperCleaningClassifier
-from skbamm.estimators import _label_evidence, _label_sample
+from skbamm.estimators import _further_evidence, _label_sample
 from skbamm.estimators._evidence_model import FinalScores, NetworkScores, log_chances
 
 TREES = HistGradientBoostingClassifier(max_iter=40, random_state=0)
@@ -56,7 +56,7 @@ def data():
 )
 def test_a_model_that_sees_the_classes_judges_their_labels(data, options, monkeypatch):
     model = fit(data, **options)
-    monkeypatch.setattr(_label_evidence, "make_judge", lambda search: None)
+    monkeypatch.setattr(_further_evidence, "make_judge", lambda search: None)
     unasked = fit(data, **options)
     assert wrong_ranked(model, data) > wrong_ranked(unasked, data) + 0.05
     X, _, truth, _ = boxes(seed=1)
