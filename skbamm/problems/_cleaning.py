@@ -82,8 +82,11 @@ class WeightedCrossEntropy(Objective):
 
     def _hessian(self, hyper, params, probabilities, vector, ahead):
         weights, ridge = self.weights(hyper)
-        slope = weights[:, :, None] * (probabilities - self.targets(hyper))
         bend = weights[:, :, None] * self.rows.curvature(probabilities, ahead)
+
+        def slope():
+            return weights[:, :, None] * (probabilities - self.targets(hyper))
+
         along = self.rows.pull_along(params, vector, slope, bend)
         return along + self.rows.penalty(ridge) * vector
 
@@ -202,8 +205,9 @@ class TrustedLoss(Objective):
         if self.sharpness is not None:
             along = self.weight[:, None] * (slope * ahead + bend * scores)
             mixed[:, self.sharpness] = along.sum((1, 2, 3))
-        slope, bend = (factor * self.weight[:, None] * part for part in (slope, bend))
-        return CurvatureProducts(self.rows.pull_along(params, vector, slope, bend), mixed)
+        weight = factor * self.weight[:, None]
+        along = self.rows.pull_along(params, vector, lambda: weight * slope, weight * bend)
+        return CurvatureProducts(along, mixed)
 
 
 class CleaningProblem:

@@ -106,8 +106,9 @@ class LearnedLoss(Objective):
         bend = trust[:, :, None] * self.rows.curvature(probabilities, ahead)
         bend = bend + (falling * along)[:, :, None] * residual
         base = self.base(hyper)[:, :, None]
-        slope = base * trust[:, :, None] * residual
-        hessian = self.rows.pull_along(params, vector, slope, base * bend)
+        hessian = self.rows.pull_along(
+            params, vector, lambda: base * trust[:, :, None] * residual, base * bend
+        )
         with torch.enable_grad():
             leaf = hyper.detach().clone().requires_grad_()
             total = (self.base(leaf) * self.trust(leaf, loss) * along).sum()

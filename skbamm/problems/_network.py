@@ -164,6 +164,7 @@ class NetworkRows(LabelledRows):
     def pull_along(self, params, vector, slope, bend):
         hidden, _ = self.state(params)
         ahead, _ = self._ahead(params, vector)
+        slope = slope()
         layers, along = self.layers(params), self.layers(vector)
         parts = []
         for layer, change, output, moved in zip(

@@ -188,5 +188,6 @@ def _hessian(rows, losses, params, loss, probabilities):
         if bend is not None:
             turn = turn + bend[c, :, None] * (left * ahead).sum(-2, keepdim=True) * left
         slope = (weight * left).expand_as(turn)
-        found.append(rows.pull_along(point, units, slope, turn)[:, :, 0].transpose(0, 1))
+        product = rows.pull_along(point, units, lambda slope=slope: slope, turn)
+        found.append(product[:, :, 0].transpose(0, 1))
     return torch.stack(found)

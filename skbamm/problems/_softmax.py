@@ -128,7 +128,10 @@ class LabelledRows:
         return self.adjoint(slope)
 
     def pull_along(self, params, vector, slope, bend):
-        """Derivative of `pull` along a vector, along which the slope changes by `bend`."""
+        """Derivative of `pull` along a vector, along which the slope changes by `bend`.
+
+        ``slope()`` gives the slope itself, for which linear scores do not ask.
+        """
         return self.adjoint(bend)
 
     def initial(self, n_candidates, n_folds):

@@ -66,7 +66,7 @@ def test_products_are_those_of_autograd(rows):
     torch.testing.assert_close(rows.push(params, vector), ahead)
     torch.testing.assert_close(rows.pull(params, slope), pulled(params, slope))
     _, along = jvp(pulled, (params, slope), (vector, bend))
-    torch.testing.assert_close(rows.pull_along(params, vector, slope, bend), along)
+    torch.testing.assert_close(rows.pull_along(params, vector, lambda: slope, bend), along)
 
 
 def test_sparse_rows_have_the_same_products():
@@ -77,7 +77,7 @@ def test_sparse_rows_have_the_same_products():
         lambda rows: rows.scores(params),
         lambda rows: rows.push(params, vector),
         lambda rows: rows.pull(params, slope),
-        lambda rows: rows.pull_along(params, vector, slope, rows_slope),
+        lambda rows: rows.pull_along(params, vector, lambda: slope, rows_slope),
     ):
         torch.testing.assert_close(of(thin), of(dense))
 
