@@ -8,7 +8,7 @@ NEEDS = {
     "skbamm/datasets": ("pandas",),
     "skbamm/inspection": ("matplotlib", "pandas"),
     "skbamm/onnx.py": ("onnxruntime", "skl2onnx"),
-    "tests/estimators/test_html.py": ("numpydoc",),
+    "tests/test_html.py": ("numpydoc",),
     "tests/inspection": ("matplotlib", "pandas", "polars"),
     "tests/test_docstrings.py": ("numpydoc",),
 }

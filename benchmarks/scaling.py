@@ -33,8 +33,8 @@ import numpy as np
 from machine import description
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
-from skbamm.estimators._fold_sums import FoldSums
-from skbamm.estimators._folds import position_folds
+from skbamm.data._folds import position_folds
+from skbamm.linalg._fold_cross_products import FoldSums
 
 OUT = Path("bench_out")
 # Rows that are made at a time.

@@ -3,13 +3,8 @@
 Importing the package does not import torch; the first `fit` does.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
-from .estimators import BilevelRegularizedRegressor, HyperCleaningClassifier
-
-try:
-    __version__ = version("skbamm")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0+unknown"
+from ._metadata import __version__
+from .cleaning import HyperCleaningClassifier
+from .regularization import BilevelRegularizedRegressor
 
 __all__ = ["BilevelRegularizedRegressor", "HyperCleaningClassifier", "__version__"]

@@ -6,9 +6,10 @@ process group of `torch.distributed`. For Dask there is `skbamm.dask`.
 
 from __future__ import annotations
 
+from ._base import fit_atomically
 from ._collective import Collective, LocalCollective, TorchCollective
-from .estimators import BilevelRegularizedRegressor, HyperCleaningClassifier
-from .estimators._base import fit_atomically
+from .cleaning import HyperCleaningClassifier
+from .regularization import BilevelRegularizedRegressor
 
 __all__ = ["Collective", "LocalCollective", "TorchCollective", "fit_together"]
 
@@ -66,13 +67,13 @@ def fit_together(estimator, X, y, sample_weight=None, *, is_clean=None, collecti
 
 @fit_atomically
 def _fit_regressor(estimator, *args):
-    from .estimators._shared_fit import fit_regressor
+    from .dask._shared_fit import fit_regressor
 
     return fit_regressor(estimator, *args)
 
 
 @fit_atomically
 def _fit_classifier(estimator, *args):
-    from .estimators._shared_fit import fit_classifier
+    from .dask._shared_fit import fit_classifier
 
     return fit_classifier(estimator, *args)

@@ -9,7 +9,8 @@ from numbers import Real
 
 import numpy as np
 
-from .estimators import BilevelRegularizedRegressor, HyperCleaningClassifier
+from .cleaning import HyperCleaningClassifier
+from .regularization import BilevelRegularizedRegressor
 
 __all__ = ["register"]
 

@@ -8,9 +8,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
+from skbamm.cleaning import _rows, _sample
 from skbamm.distributed import LocalCollective, TorchCollective, fit_together
-from skbamm.estimators import _label_rows, _label_sample
-from tests.estimators.regression_data import make_regression
+from tests.regularization.regression_data import make_regression
 
 N_ROWS, N_FEATURES = 1500, 6
 DATA = make_regression(N_ROWS, N_FEATURES)
@@ -124,9 +124,9 @@ def labelled(n_rows=3000, n_classes=3):
 @pytest.mark.parametrize("working_memory", [1024, 0.01])
 def test_the_classifier_of_all_processes_is_that_of_all_rows(enough, working_memory, monkeypatch):
     # The threads that play processes do not share a context's configuration.
-    monkeypatch.setattr(_label_rows, "get_config", lambda: {"working_memory": working_memory})
+    monkeypatch.setattr(_rows, "get_config", lambda: {"working_memory": working_memory})
     for name, value in {"ENOUGH": enough, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
-        monkeypatch.setattr(_label_sample, name, value)
+        monkeypatch.setattr(_sample, name, value)
     X, y, clean = labelled()
     rows = shares(1000, 1000)
 

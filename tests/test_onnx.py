@@ -19,9 +19,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.onnx import register
-from tests.estimators.label_data import make_labels
-from tests.estimators.regression_data import make_regression
-from tests.estimators.tools import run_python
+from tests.cleaning.label_data import make_labels
+from tests.regularization.regression_data import make_regression
+from tests.tools import run_python
 
 skl2onnx = pytest.importorskip("skl2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

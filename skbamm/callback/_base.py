@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..estimators._base import BilevelEstimator
+from .._base import BilevelEstimator
 
 
 class BilevelCallback:

@@ -13,14 +13,14 @@ from distributed import get_worker
 from distributed.comm import get_address_host
 from sklearn.utils.metaestimators import available_if
 
-from ..estimators import HyperCleaningClassifier
-from ..estimators._base import fit_atomically
-from ..estimators._classifier import _weighs_others
-from ..estimators._label_report import LabelRecord, RowIndex
-from ..estimators._part_input import checked_labels
-from ..estimators._validation import _fit_context, check_is_fitted, validate_data
+from .._base import fit_atomically
+from ..cleaning import HyperCleaningClassifier
+from ..cleaning._classifier import _weighs_others
+from ..cleaning._report import LabelRecord, RowIndex
+from ..data._validation import _fit_context, check_is_fitted, validate_data
 from ._client import alone_on, finished, results
 from ._estimator import DaskEstimator, with_client
+from ._part_input import checked_labels
 from ._parts import by_labelled_partition, by_partition, is_collection, naming, parts_of
 
 # Meeting points of running fits on this worker, by the name of the fit.
@@ -273,7 +273,7 @@ RECORD = [field.name for field in fields(LabelRecord) if field.name != "index"]
 
 def _part(number, X, y, weight=None, is_clean=None):
     """A validated partition."""
-    from ..estimators._shared_rows import RowsPart
+    from ._shared_rows import RowsPart
 
     with naming(number):
         return RowsPart(number, *checked_labels(X, y, weight, is_clean))
@@ -327,10 +327,10 @@ def _fit(estimator, parts, place, seed):
 
     from torch.distributed import TCPStore
 
+    from .._base import torch_session
     from .._collective import GlooCollective
-    from ..estimators._base import torch_session
-    from ..estimators._label_parts import fit_parts
-    from ..estimators._shared_rows import TooFewRows
+    from ._label_parts import fit_parts
+    from ._shared_rows import TooFewRows
 
     name, host, port, rank, size = place
     try:

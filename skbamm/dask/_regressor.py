@@ -8,21 +8,21 @@ from operator import add
 import dask
 import numpy as np
 
-from ..estimators import BilevelRegularizedRegressor
-from ..estimators._base import fit_atomically
-from ..estimators._fold_sums import FoldSums
-from ..estimators._moments import SHIFT_ROWS, column_shift
-from ..estimators._part_input import checked_rows
-from ..estimators._regression_data import (
+from .._base import fit_atomically
+from ..data._validation import _fit_context, check_is_fitted, validate_data
+from ..linalg._cross_products import SHIFT_ROWS, column_shift
+from ..linalg._fold_cross_products import FoldSums
+from ..regularization import BilevelRegularizedRegressor
+from ..regularization._rows import (
     is_few,
     n_repeats,
     needs_rows,
     position_labels,
     summed_rows,
 )
-from ..estimators._validation import _fit_context, check_is_fitted, validate_data
 from ._client import results
 from ._estimator import DaskEstimator, with_client
+from ._part_input import checked_rows
 from ._parts import by_partition, is_collection, naming, parts_of
 
 # So many sums are added by one task.

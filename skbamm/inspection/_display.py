@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._tables import as_table
+from ..data._tables import as_table
 
 # Okabe and Ito's palette, which colour-blind people tell apart; without its yellow, too pale for
 # lines on white.

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
-from tests.estimators.label_data import make_labels
-from tests.estimators.regression_data import make_regression
+from tests.cleaning.label_data import make_labels
+from tests.regularization.regression_data import make_regression
 
 REGRESSION = make_regression(60)
 LABELS = make_labels()

@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.callback import EarlyStopping, TimeLimit
 from skbamm.solvers import History
-from tests.estimators.label_data import make_labels
-from tests.estimators.regression_data import make_regression
+from tests.cleaning.label_data import make_labels
+from tests.regularization.regression_data import make_regression
 
 DATA = make_regression(60)
 

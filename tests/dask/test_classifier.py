@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from skbamm import HyperCleaningClassifier
-from skbamm.estimators import _label_sample
+from skbamm.cleaning import _sample
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -40,10 +40,10 @@ def few_are_enough(client):
     """Samples of few rows, here and on the workers."""
 
     def change(name, value):
-        setattr(_label_sample, name, value)
+        setattr(_sample, name, value)
 
     changed = {"ENOUGH": ENOUGH, "PER_COLUMN": 1, "PER_CLASS": 1}
-    before = {name: getattr(_label_sample, name) for name in changed}
+    before = {name: getattr(_sample, name) for name in changed}
     for values in (changed, before):
         for name, value in values.items():
             change(name, value)
@@ -53,7 +53,7 @@ def few_are_enough(client):
 
 
 def _change(name, value):
-    from skbamm.estimators import _label_sample as module
+    from skbamm.cleaning import _sample as module
 
     setattr(module, name, value)
 
@@ -93,7 +93,7 @@ def test_partitions_of_any_size_give_the_local_fit(chunks, client):
 
 def test_the_fit_is_from_a_sample():
     # Otherwise these tests would compare local fits.
-    sizes, _ = _label_sample.sample_sizes(np.array([[900, 900, 1000], [66, 67, 67]]), N_FEATURES)
+    sizes, _ = _sample.sample_sizes(np.array([[900, 900, 1000], [66, 67, 67]]), N_FEATURES)
     assert sizes[0].sum() < 700
 
 

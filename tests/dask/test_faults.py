@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from skbamm import BilevelRegularizedRegressor
-from tests.estimators.regression_data import make_regression
+from tests.regularization.regression_data import make_regression
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -159,7 +159,7 @@ class TestFullDisk:
 
 def limit_files():
     """As on a full disk, writing fails; what a fit imports is there already."""
-    import skbamm.estimators._label_parts  # noqa: F401
+    import skbamm.dask._label_parts  # noqa: F401
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 
@@ -169,14 +169,14 @@ def wide(block):
 
 
 def few_are_enough():
-    from skbamm.estimators import _label_sample
+    from skbamm.cleaning import _sample
 
     for name, value in {"ENOUGH": 600, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
-        setattr(_label_sample, name, value)
+        setattr(_sample, name, value)
 
 
 def break_last_fit(fault):
-    from skbamm.estimators import _label_parts
+    from skbamm.dask import _label_parts
 
     def fit_all(*args):
         if fault == "kill":

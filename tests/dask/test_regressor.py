@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skbamm import BilevelRegularizedRegressor
-from tests.estimators.regression_data import make_regression
+from tests.regularization.regression_data import make_regression
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")

@@ -12,16 +12,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
-from skbamm.estimators import _label_search
+from skbamm.cleaning import _search
 from skbamm.inspection import (
     ConvergenceDisplay,
     HyperparameterPathDisplay,
     SampleWeightDisplay,
 )
 from skbamm.solvers import solve
+from tests.cleaning.label_data import make_labels
 from tests.conftest import EXAMPLE_PROBLEMS
-from tests.estimators.label_data import make_labels
-from tests.estimators.tools import run_python
+from tests.tools import run_python
 
 X, Y = load_diabetes(return_X_y=True, as_frame=True)
 LABELS = make_labels()
@@ -250,8 +250,8 @@ def test_its_evidence_is_what_the_fit_learned_from(monkeypatch):
         found.append(clean_evidence(search))
         return found[-1]
 
-    clean_evidence = _label_search.clean_evidence
-    monkeypatch.setattr(_label_search, "clean_evidence", listening)
+    clean_evidence = _search.clean_evidence
+    monkeypatch.setattr(_search, "clean_evidence", listening)
     model = HyperCleaningClassifier(cv=3)
     model.fit(LABELS.X, LABELS.y, is_clean=LABELS.is_clean)
     display = SampleWeightDisplay.from_estimator(model)

@@ -13,9 +13,9 @@ from scipy import sparse
 from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from skbamm.problems._cleaning import CleaningProblem, TrustedLoss
-from skbamm.problems._row_weights import EvidenceWeighting, FreeWeighting
-from skbamm.problems._softmax import LabelledRows
+from skbamm.cleaning._problem import CleaningProblem, TrustedLoss
+from skbamm.cleaning._weighting import EvidenceWeighting, FreeWeighting
+from skbamm.linalg._softmax import LabelledRows
 
 # Examples of problems
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skbamm.problems._penalties import AdaptivePenalty, LinearPenalty
-from skbamm.problems._quadratic import GramLoss, RowLoss, Rows
-from skbamm.problems._regression import HeldOutError, PenalizedError, PenaltyProblem
-from skbamm.problems._ridge_path import GramPath, RowPath
+from skbamm.regularization.losses._problem import HeldOutError, PenalizedError, PenaltyProblem
+from skbamm.regularization.losses._quadratic import GramLoss, RowLoss, Rows
+from skbamm.regularization.losses._ridge_path import GramPath, RowPath
+from skbamm.regularization.penalties._weights import AdaptivePenalty, LinearPenalty
 
 # Groups of the five features; the fourth feature's penalty is fixed.
 GROUPS = np.array([0, 0, 1, 1, 2])

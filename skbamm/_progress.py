@@ -1,0 +1,188 @@
+"""How a fit tells callbacks, and readers of its lines, how far it is, and hears who stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+
+import numpy as np
+
+from .solvers import Watch
+from .solvers._watch import as_watch
+
+
+class Progress:
+    """The tasks of a fit: its stages, and the steps of each.
+
+    A callback's True at the end of a task stops, as scikit-learn has it, the tasks of that
+    level: at the end of an iteration this run, at the end of a stage all further learning.
+    Without callbacks nothing of this costs anything.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X, y, sample_weight
+        As the user gave them, for callbacks that score.
+    n_stages : int
+        So many at most.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether no further stage shall learn.
+    left_out : list of str
+        What was not done on request.
+    """
+
+    def __init__(self, estimator, X, y, sample_weight, n_stages):
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self.task = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self.context = estimator._init_callback_context(max_subtasks=n_stages)
+        self.has_callbacks = hasattr(estimator, "_skl_callbacks")
+        self.verbose = int(estimator.verbose)
+        self.name = type(estimator).__name__
+        self.stopped = False
+        self.left_out: list[str] = []
+
+    def __enter__(self):
+        self.context.call_on_fit_task_begin(**self.task)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            if self.verbose:
+                fitted = self.task["estimator"]
+                first, last = np.mean(fitted.initial_criterion_), np.mean(fitted.criterion_)
+                self.say(f"{fitted.status_}; criterion {last:.6g}, at the start {first:.6g}")
+            self.context.call_on_fit_task_end(**self.task, reconstruction_attributes={})
+
+    @contextlib.contextmanager
+    def stage(self, name, n_steps=0):
+        """A part of the fit.
+
+        Parameters
+        ----------
+        name : str
+        n_steps : int
+            So many at most.
+
+        Yields
+        ------
+        stage : Stage
+        """
+        if not self.has_callbacks:
+            yield Stage(self, name, None)
+            return
+        context = self.context.subcontext(task_name=name, max_subtasks=n_steps)
+        stage = Stage(self, name, context)
+        context.call_on_fit_task_begin(**self.task)
+        yield stage
+        stage.close()
+        self.stopped |= context.call_on_fit_task_end(**self.task)
+
+    def describe(self, sentence):
+        """A `status_` that also says what was left out."""
+        if not self.left_out:
+            return sentence
+        return f"{sentence}; on request without {', '.join(self.left_out)}"
+
+    def leave_out(self, what):
+        """Note it for `status_`, once."""
+        if what not in self.left_out:
+            self.left_out.append(what)
+
+    def say(self, line):
+        print(f"[{self.name}] {line}")
+
+
+class Stage:
+    """One stage: a run of iterations, a loop, or a single step."""
+
+    def __init__(self, progress, name, context):
+        self.progress = progress
+        self.name = name
+        self.context = context
+        self._open = None
+
+    def each(self, items, *, what):
+        """The items, a step for each; fewer where a callback stops."""
+        for number, item in enumerate(items):
+            if self.progress.verbose:
+                self.progress.say(f"{self.name}: {what} {number + 1} of {len(items)}")
+            self._begin(what)
+            yield item
+            if self._end() and number + 1 < len(items):
+                left = len(items) - number - 1
+                self.progress.leave_out(f"{left} of {len(items)} {what}s ({self.name})")
+                return
+
+    def watch(self, attributes=None, *, verbose=True):
+        """What `solve` shall call.
+
+        Parameters
+        ----------
+        attributes : callable, default=None
+            ``attributes(learned)`` returns the fitted attributes as if the fit had ended with
+            what was learned so far. It is called for callbacks that ask for a fitted estimator.
+        verbose : bool, default=True
+            Whether to print lines where the user wants these.
+
+        Returns
+        -------
+        watch : Watch or None
+        """
+        report = self._report() if verbose and self.progress.verbose else None
+        if self.context is None:
+            return as_watch(report)
+        estimator = self.progress.task["estimator"]
+
+        def begin(iteration):
+            self._begin("iteration")
+
+        def end(state, row, history, so_far):
+            if report is not None:
+                report(state, row)
+            # Where callbacks find how the run goes on; it costs something only if it is read.
+            estimator.history_ = history
+            return self._end(None if attributes is None else lambda: attributes(so_far()))
+
+        return Watch(begin, end)
+
+    def close(self):
+        """End what a diverged run left open."""
+        if self._open is not None:
+            self._end()
+
+    def _begin(self, name):
+        if self.context is not None:
+            self._open = self.context.subcontext(task_name=name)
+            self._open.call_on_fit_task_begin(**self.progress.task)
+
+    def _end(self, attributes=None):
+        task, self._open = self._open, None
+        if task is None:
+            return False
+        return task.call_on_fit_task_end(**self.progress.task, reconstruction_attributes=attributes)
+
+    def _report(self):
+        """Progress lines: every 10th iteration where ``verbose`` is 1, every one above."""
+        every = 10 if self.progress.verbose == 1 else 1
+        best = np.inf
+
+        def report(state, row):
+            nonlocal best
+            best = min(best, float(row["criterion"].min()))
+            if state.iteration % every == 0 or state.iteration == 1:
+                residual = float(row["residual"].max())
+                known = f", residual {residual:.1e}" if np.isfinite(residual) else ""
+                self.progress.say(f"iteration {state.iteration}: best criterion {best:.6g}{known}")
+            return False
+
+        return report
+
+
+def attributes_after(estimator, store):
+    """The fitted attributes that ``store(estimator)`` would leave; the estimator stays as it is."""
+    fitted = copy.copy(estimator)
+    store(fitted)
+    return {name: value for name, value in vars(fitted).items() if name.endswith("_")}

@@ -1,0 +1,582 @@
+"""HyperCleaningClassifier: logistic regression that learns which labels to believe."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import FLOAT_DTYPES
+
+from .._base import BilevelEstimator, fit_atomically, torch_session
+from .._progress import Progress, attributes_after
+from ..data._validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+    check_is_fitted,
+    validate_data,
+)
+from ..linalg._cross_products import row_blocks
+from ._final_estimator import (
+    check_final_estimator,
+    final_estimator_has,
+    fit_final_estimator,
+    weighted_labels,
+)
+from ._input import label_positions, label_rows
+from ._report import LabelRecord, noise_rates, rather_wrong, row_index
+from .label_quality._scorer import network_scores
+
+# What is learned where weights are a function: of evidence with "adaptive", or of a row's loss.
+SLOPES = {"adaptive": "slope", "loss": "loss slope", "sample": "slope"}
+
+
+def _weighs_others(estimator):
+    """For `available_if`: a weight of its own for each row says nothing about others."""
+    if estimator.weighting != "adaptive":
+        raise AttributeError(
+            f"weigh needs weighting='adaptive': weighting={estimator.weighting!r} learns nothing "
+            "that judges other rows."
+        )
+    return True
+
+
+class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
+    r"""Logistic regression that learns which labels to believe.
+
+    Every row without a certificate of being clean gets a weight :math:`s_i` in [0, 1]; the
+    model minimises, with weights learned by bilevel optimization (sl-BAMM [1]_),
+
+    .. math:: \frac{\sum_i s_i \, \ell_i(W) + c \sum_{j\,\text{clean}} \ell_j(W)}
+              {\sum_i s_i + c \, n_{\text{clean}}} + \tfrac{\lambda}{2} \|W\|^2,
+
+    where the numbers behind the weights minimise the loss of held-out clean rows. With
+    `relabel`, what a label loses in weight goes to the labels that the row probably has.
+    Without clean rows, the numbers minimise a loss of held-out noisy rows that tolerates wrong
+    labels.
+
+    Parameters
+    ----------
+    weighting : {"adaptive", "loss", "sample"}, default="adaptive"
+        How weights come about.
+
+        - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the evidence :math:`e_i` is the
+          log odds that the label of row i is right, by models that have not seen it. With
+          clean rows these are fitted to the clean rows first, then, linear and kernel models,
+          to all rows, and Bayes' rule adds the estimated noise. Learned are a, b, the ridge
+          strength, the weight c of a clean row and the sharpness of predictions.
+        - "loss": :math:`s_i = \sigma(a - b \, \ell_i) / \sigma(a)` with the row's loss
+          :math:`\ell_i` under the fit itself. That is a learned loss which grows ever more
+          slowly, and not convex: runs start at fits that are followed from logistic regression
+          on. Learned are a, b, the ridge strength, c and the sharpness.
+        - "sample": one free weight for each row, which is the papers' setting. Thousands of
+          free numbers overfit the clean rows; on tables prefer "adaptive".
+
+    alpha : "learn" or float, default="learn"
+        Ridge strength :math:`\lambda` on standardized columns, for a mean loss:
+        `LogisticRegression`'s `C` is ``1 / (alpha * n_samples)``.
+
+    cv : int, splitter or list of splits, default=5
+        Splits the clean rows; without any, all rows. An int splits by class, a row's fold
+        being a pseudo-random function of its position among the rows of its class. A splitter
+        runs over the rows of X (of which only clean ones are scored), or over X_val where
+        that is given; it may need ``groups`` in `fit`.
+
+    solver : str or Solver, default="sl-bamm"
+        A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
+
+    standardize : bool, default=True
+        Whether the ridge acts on coefficients times their column's standard deviation.
+        `coef_` is in original units either way.
+
+    relabel : bool, default=True
+        Whether a noisy row trains with the labels that it probably has as far as its given one
+        is not believed, instead of training less. Needs clean rows and
+        ``weighting="adaptive"``. A `final_estimator` gets such a row once for each label with a
+        share of 30 % or more, and the weight of that share.
+
+    hidden_layer_sizes : array-like of int or int, default=()
+        Units (tanh) of hidden layers between columns and scores, as in `MLPClassifier`: for
+        classes that are not linear in the columns. Networks of the folds judge labels too, where
+        they predict held-out rows better than linear and kernel models do. A fit takes seconds to
+        minutes instead of fractions of a second. None is the same as ().
+
+    final_estimator : classifier or None, default=None
+        Any classifier that takes `sample_weight`, or a Pipeline that ends in one. It is
+        fitted to the rows of the last fit with their weights (see `relabel`) and answers
+        `predict`. Where it has `predict_proba`, clones of it judge labels as the networks of
+        `hidden_layer_sizes` do, in their place: up to ``2 * cv`` fits more.
+
+    class_weight : dict, "balanced" or None, default=None
+        Factors of the sample weights by class.
+
+    max_iter : int, default=100
+        Largest number of sl-BAMM iterations. 0 fits with the numbers that the search starts
+        from: Bayes' rule as it is.
+
+    tol : float, default=1e-2
+        The run has converged when its stationarity residual is below: the norm of the
+        gradient of the held-out loss in the learned numbers (times the square root of n for
+        n free weights, times 3 for the flatter loss without clean rows).
+
+    warm_start : bool, default=False
+        Whether a further `fit` starts from the numbers learned before.
+
+    random_state : int, RandomState instance or None, default=0
+        Seed of the folds where `cv` is an int.
+
+    device : str or None, default=None
+        Where torch computes: None for the CPU, "cuda", or "auto" (a GPU if there is one). In double
+        precision, which "mps" does not have.
+
+    verbose : int, default=0
+        1 prints a line every ten iterations and one at the end, 2 one for each iteration.
+
+    Attributes
+    ----------
+    sample_weight_ : ndarray of shape (n_samples,)
+        How far the label of each row of X is believed: learned in [0, 1] for noisy rows, 1 for
+        clean ones.
+
+    noise_rate_ : float
+        Estimated share of wrong labels among the noisy rows.
+
+    class_noise_rate_ : ndarray of shape (n_classes,)
+        The same among the noisy rows of each given label.
+
+    clean_weight_ : float
+        Learned weight c of a clean row, beside 1 for a noisy row that is fully believed.
+
+    classes_ : ndarray of shape (n_classes,)
+        Class labels in `y` and `y_val`.
+
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Coefficients in original units.
+
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts.
+
+    coefs_ : list of ndarray of shape (n_inputs, n_outputs)
+        With hidden layers, in the place of `coef_`: of each layer, the first in original units.
+
+    intercepts_ : list of ndarray of shape (n_outputs,)
+        With hidden layers, in the place of `intercept_`.
+
+    alpha_ : float
+        Ridge strength of the last fit.
+
+    final_estimator_ : classifier
+        The fitted `final_estimator`, where one was given.
+
+    hyper_ : ndarray of shape (n_hyper,)
+        The learned numbers: a, b and the logarithms of ridge strength, clean weight and
+        sharpness; the free logits with ``weighting="sample"``.
+
+    hyper_names_ : list of str
+        What each entry of `hyper_` is.
+
+    criterion_ : float
+        Held-out loss that the numbers were learned by, at the end. A little optimistic: models
+        behind the evidence share clean rows with the folds.
+
+    initial_criterion_ : float
+        The same at the start.
+
+    hypergradient_norm_ : float
+        Certificate: norm of the gradient of the criterion in the learned numbers when the run
+        ended.
+
+    residual_ : float
+        `hypergradient_norm_` with the error of that gradient added.
+
+    label_record_ : LabelRecord
+        What `label_report` is made from.
+
+    evidence_model_ : EvidenceModel or None
+        What `weigh` asks for evidence; None unless ``weighting="adaptive"``.
+
+    n_iter_ : int
+        Number of evaluations: the start's, and one for each iteration.
+
+    history_ : History
+        Records of the run; residuals in the unit of `tol`.
+
+    status_ : str
+        Why the run ended, in a sentence.
+
+    n_features_in_ : int
+        Number of features seen during `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of features seen during `fit`, if all of them are strings.
+
+    Notes
+    -----
+    Cost: some hundred products with X for each fold, on at most about 10,000 noisy and as many
+    clean rows (more with over 200 columns or 33 classes), then a pass and one fit over all rows.
+    Where there are more rows, folds and learned numbers are those of a sample; a row that is not
+    in it is judged by the mean of the folds' models.
+
+    Scoring a cleaner on noisy labels misleads. Give `cross_validate` a scorer that gets
+    ``sample_weight=is_clean``, so that only clean rows count.
+
+    Passing `X_val` through `cross_validate` is a trap: where it has as many rows as X it is
+    cut along with X. A mask `is_clean` is cut correctly.
+
+    References
+    ----------
+    .. [1] R. Liu, Y. Liu, W. Yao, S. Zeng, J. Zhang, "Averaged Method of Multipliers
+           for Bi-Level Optimization without Lower-Level Strong Convexity", ICML 2023,
+           arXiv:2302.03407.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skbamm import HyperCleaningClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> generator = np.random.default_rng(0)
+    >>> is_clean = generator.random(150) < 0.2
+    >>> is_wrong = ~is_clean & (generator.random(150) < 0.4)
+    >>> given = np.where(is_wrong, (y + 1) % 3, y)
+    >>> model = HyperCleaningClassifier().fit(X, given, is_clean=is_clean)
+    >>> weights = model.sample_weight_
+    >>> bool(weights[is_wrong].mean() < weights[~is_wrong].mean())
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BilevelEstimator._parameter_constraints,
+        "weighting": [StrOptions({"adaptive", "loss", "sample"})],
+        "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
+        "relabel": ["boolean"],
+        "hidden_layer_sizes": ["array-like", None, Interval(Integral, 1, None, closed="left")],
+        "final_estimator": [HasMethods(["fit", "predict"]), None],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        weighting="adaptive",
+        *,
+        alpha="learn",
+        cv=5,
+        solver="sl-bamm",
+        standardize=True,
+        relabel=True,
+        hidden_layer_sizes=(),
+        final_estimator=None,
+        class_weight=None,
+        max_iter=100,
+        tol=1e-2,
+        warm_start=False,
+        random_state=0,
+        device=None,
+        verbose=0,
+    ):
+        self.weighting = weighting
+        self.alpha = alpha
+        self.cv = cv
+        self.solver = solver
+        self.standardize = standardize
+        self.relabel = relabel
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.final_estimator = final_estimator
+        self.class_weight = class_weight
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @fit_atomically
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        is_clean=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        **params,
+    ):
+        """Learn which labels to believe, then fit on all rows with the learned weights.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
+
+        y : array-like of shape (n_samples,)
+            Given labels.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            On top of what is learned.
+
+        is_clean : array-like of bool of shape (n_samples,), default=None
+            Which rows of X have labels that are known to be right.
+
+        X_val : like X, of shape (n_val, n_features), default=None
+            Clean rows that are not in X; they are trained on as well.
+
+        y_val : array-like of shape (n_val,), default=None
+            Required with `X_val`.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of the rows of `X_val`.
+
+        **params : dict
+            For the splitter `cv`: ``groups``, one label for each row that it splits, for
+            `GroupKFold` and its like. With metadata routing enabled, what the splitter requests.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For NaN or infinite entries, wrong lengths, fewer than two classes, weights that
+            are all zero, and both `is_clean` and `X_val`.
+        """
+        if self.final_estimator is not None:
+            check_final_estimator(self.final_estimator)
+        split_params = self._split_params(params)
+        index = row_index(X, y)
+        rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
+
+        def attributes(learned, layers):
+            return attributes_after(
+                self, lambda fitted: fitted._store(rows, learned, layers, index)
+            )
+
+        with torch_session(), Progress(self, X, y, sample_weight, n_stages=2) as progress:
+            from ._fit import learn_and_fit
+
+            learned, layers = learn_and_fit(self, rows, split_params, progress, attributes)
+            self._store(rows, learned, layers, index)
+        return self
+
+    def _store(self, rows, learned, layers, index):
+        trust = np.ones(len(rows.labels))
+        trust[rows.noisy] = learned.trust
+        self._store_learned(rows.classes, learned, layers)
+        if self.weighting == "sample" and len(rows.noisy) > 0:
+            self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
+        self.sample_weight_ = trust[: rows.n_given]
+        self.class_noise_rate_, self.noise_rate_ = noise_rates(rows, trust, learned.predictions)
+        given = slice(rows.n_given)
+        self.label_record_ = LabelRecord(
+            index,
+            rows.labels[given].copy(),
+            learned.predictions[given].argmax(axis=1),
+            ~rows.is_clean[given],
+            rather_wrong(rows, trust, learned.predictions, self.noise_rate_)[given],
+        )
+        self._fit_final(rows, learned)
+        self.status_ = self._describe(learned.solution, self.residual_)
+
+    def _store_learned(self, classes, learned, layers):
+        """What there is not one of for each row."""
+        self.classes_ = classes
+        self.alpha_ = learned.ridge
+        self.clean_weight_ = learned.clean_weight
+        self.hyper_ = learned.hyper
+        logarithms = ["log alpha", "log clean weight", "log sharpness"]
+        self.hyper_names_ = ["threshold", SLOPES[self.weighting], *logarithms]
+        solution = learned.solution
+        self.criterion_ = float(solution.criterion[0])
+        self.initial_criterion_ = float(solution.initial_criterion[0])
+        self.residual_ = learned.unit * _scalar(solution.residual)
+        self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
+        self.n_iter_ = solution.n_iter + 1
+        self.history_ = learned.history
+        self._store_layers(layers)
+        self.evidence_model_ = learned.model
+
+    def _store_layers(self, layers):
+        for name in ("coef_", "intercept_", "coefs_", "intercepts_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        if len(layers) == 1:
+            self.coef_, self.intercept_ = layers[0]
+        else:
+            self.coefs_ = [np.ascontiguousarray(coef.T) for coef, _ in layers]
+            self.intercepts_ = [intercept for _, intercept in layers]
+
+    def _fit_final(self, rows, learned):
+        """The final estimator on all rows with the learned weights."""
+        if self.final_estimator is not None:
+            index, labels, weight = weighted_labels(rows, learned)
+            self.final_estimator_ = fit_final_estimator(
+                self.final_estimator, rows.X[index], rows.classes[labels], weight
+            )
+        elif hasattr(self, "final_estimator_"):
+            del self.final_estimator_
+
+    @available_if(final_estimator_has("decision_function"))
+    def decision_function(self, X):
+        """Confidence scores for each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Of the second class where there are two.
+        """
+        check_is_fitted(self)
+        if hasattr(self, "final_estimator_"):
+            return self.final_estimator_.decision_function(self._validated_features(X))
+        return self._scores(X)
+
+    def predict(self, X):
+        """Predict classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels in `classes_`.
+        """
+        check_is_fitted(self)
+        if hasattr(self, "final_estimator_"):
+            return self.final_estimator_.predict(self._validated_features(X))
+        scores = self._scores(X)
+        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
+
+    @available_if(final_estimator_has("predict_proba"))
+    def predict_proba(self, X):
+        """Predict probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of numbers, without gaps.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        if hasattr(self, "final_estimator_"):
+            return self.final_estimator_.predict_proba(self._validated_features(X))
+        scores = self._scores(X)
+        if scores.ndim == 1:
+            scores = np.column_stack([np.zeros_like(scores), scores])
+        return softmax(scores, axis=1)
+
+    @available_if(_weighs_others)
+    def weigh(self, X, y):
+        """How far labels are believed of rows that were not in `fit`.
+
+        Evidence and learned numbers are those of `fit`: nothing is learned from these rows, so
+        that a table can be weighed in blocks. For rows that were in `fit` it is optimistic.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,)
+            Given labels, all of them in `classes_`.
+
+        Returns
+        -------
+        sample_weight : ndarray of shape (n_samples,)
+            In [0, 1], as `sample_weight_`.
+
+        Raises
+        ------
+        ValueError
+            For labels that were not in `fit`.
+        """
+        check_is_fitted(self)
+        X = self._validated_features(X)
+        odds, _, _ = self.evidence_model_.judge(X, label_positions(y, X, self.classes_))
+        return expit(self.hyper_[0] + self.hyper_[1] * odds)
+
+    def label_report(self):
+        """What the fit thinks of the labels that it was given.
+
+        Returns
+        -------
+        report : dataframe
+            One row for each row of X in `fit`, in the kind of dataframe that X was (else
+            pandas if it is installed, else a dict of arrays): "index" (a pandas X's own, else
+            positions), "given_label", "suggested_label" (the most probable one by models that
+            had not seen it), "weight" (`sample_weight_`) and "is_issue". As many rows are
+            issues as the estimated noise rate says, lowest weights first, if another label is
+            suggested.
+        """
+        check_is_fitted(self)
+        return self.label_record_.report(self.classes_, self.sample_weight_, self.noise_rate_)
+
+    def fix_labels(self):
+        """The labels given in `fit`, those of issues replaced by the suggested ones.
+
+        For models that are to be fitted on all rows instead of on fewer. Clean rows keep their
+        label, and so do rows that are no issue in `label_report` or whose weight is 1/2 or more.
+        Without any clean row the suggested label must also be the better bet, given how often
+        labels are wrong; still look at the report first, where classes are hard to tell. It warns
+        where more than half of the labels seem to be wrong to models that saw no clean row.
+
+        Returns
+        -------
+        labels : array of shape (n_samples,)
+            In the order of y in `fit`: a Series if y was one (with the name and, in pandas, the
+            index and the dtype of y), else an ndarray.
+        """
+        check_is_fitted(self)
+        if self.noise_rate_ > 0.5 and self.label_record_.is_noisy.all():
+            warnings.warn(
+                f"noise_rate_ is {self.noise_rate_:.2f}, estimated without any clean row. "
+                "More likely the models cannot tell the classes, and suggested labels are worse "
+                "than given ones: look at label_report(), mark some rows as clean, or let "
+                "another model judge them (hidden_layer_sizes, final_estimator).",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self.label_record_.fixed(self.classes_, self.sample_weight_, self.noise_rate_)
+
+    def _validated_features(self, X):
+        return validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
+
+    def _scores(self, X):
+        X = self._validated_features(X)
+        # Products of other precision than the coefficients' would copy all of X.
+        scores = np.concatenate([self._scores_of(X[rows]) for rows in row_blocks(*X.shape)])
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def _scores_of(self, X):
+        if hasattr(self, "coefs_"):
+            coefs = [coef.T for coef in self.coefs_]
+            return network_scores(X, zip(coefs, self.intercepts_, strict=True))
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _scalar(values):
+    return 0.0 if values is None else float(values[0])

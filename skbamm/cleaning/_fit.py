@@ -1,0 +1,146 @@
+"""A search for learned numbers, and from what it found to a fit of all rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from ..data._tensors import resolve_device, to_numpy, to_tensor
+from ..linalg._softmax import minimize_cross_entropy
+from ._free_search import learn_free
+from ._input import hidden_sizes
+from ._loss_search import learn_loss
+from ._network import NetworkShape
+from ._rows import Standardizer, make_label_folds
+from ._sample import search_sample
+from ._search import TrustSearch, learn_adaptive
+from .label_quality._out_of_fold import EXACT
+
+# Rows that are copied to be judged at a time.
+JUDGED_ROWS = 4096
+LEARN = {"adaptive": learn_adaptive, "loss": learn_loss, "sample": learn_free}
+
+
+def learn_and_fit(estimator, rows, split_params, progress, attributes):
+    """What an estimator learns of rows, and the last fit.
+
+    Parameters
+    ----------
+    estimator : HyperCleaningClassifier
+    rows : LabelRows
+    split_params : dict
+        For the splitter.
+    progress : Progress
+    attributes : callable
+        ``attributes(learned, layers)`` are those of the estimator if the run ended there.
+
+    Returns
+    -------
+    learned : LearnedTrust
+    layers : list of tuple of ndarray
+        Coefficients and intercepts of each layer, in raw units.
+    """
+    device, seed = resolve_device(estimator.device), estimator._seed()
+    network = NetworkShape(hidden_sizes(estimator.hidden_layer_sizes), seed)
+    folds = make_label_folds(rows, estimator.cv, seed, split_params)
+    standardizer = Standardizer(rows, estimator.standardize)
+    # Only evidence judges rows that no model has seen.
+    sample = search_sample(rows, seed) if estimator.weighting == "adaptive" else None
+    some = rows
+    if sample is not None:  # the folds of all rows are not kept
+        some, folds = rows.take(sample), folds.take(sample)
+    search = TrustSearch(some, folds, standardizer, device, network, estimator.final_estimator)
+
+    def finish(learned):
+        labelled = search.softmax
+        if sample is not None:
+            labelled = standardizer.labelled(rows, device, bounded=True)
+            learned = extend(learned, sample, rows, labelled, alpha=estimator.alpha)
+        labelled = network(labelled, standardizer)
+        return learned, standardizer.raw_layers(labelled, fit_all(rows, labelled, learned))
+
+    with progress.stage("learn weights", estimator.max_iter) as stage:
+        learned = LEARN[estimator.weighting](
+            search,
+            watch=stage.watch(lambda learned: attributes(*finish(learned))),
+            **search_options(estimator),
+        )
+    with progress.stage("last fit"):
+        return finish(learned)
+
+
+def search_options(estimator):
+    """What a search for learned numbers takes from an estimator."""
+    names = ("solver", "alpha", "max_iter", "tol", "relabel")
+    options = {name: getattr(estimator, name) for name in names}
+    is_warm = estimator.warm_start and hasattr(estimator, "hyper_")
+    return options | {"initial_hyper": estimator.hyper_ if is_warm else None}
+
+
+def fit_all(rows, labelled, learned):
+    """One fit on all rows with what was learned, started from the mean of the folds' fits.
+
+    `LogisticRegression` minimises the same, but its tolerance cannot keep the promise that a weight
+    of 2 equals the row twice to 1e-7; and it would start from zero.
+
+    Parameters
+    ----------
+    rows : LabelRows
+    labelled : LabelledRows
+        The same rows as tensors. Where several processes share the fit, each has its own rows.
+
+    Returns
+    -------
+    params : ndarray of shape (n_scores, n_columns)
+    """
+    start = labelled.merged(learned.params)
+    weight = to_tensor(rows.weight * learned.training, start.device)
+    ridge = start.new_full((1,), learned.ridge)
+    if learned.targets is not None:
+        labelled = labelled.with_targets(learned.targets)
+    weights = (weight / labelled.total(weight.sum()))[None, None]
+    return to_numpy(minimize_cross_entropy(labelled, weights, ridge, start, tol=EXACT)[0, 0])
+
+
+def extend(learned, sample, rows, labelled, *, alpha):
+    """What was learned on a sample of rows, for all rows.
+
+    A ridge that was learned shrinks as rows grow in number.
+    """
+    left = np.ones(len(rows.labels), dtype=bool)
+    left[sample.positions] = False
+    share = np.ones(len(rows.labels))
+    share[sample.positions[~rows.is_clean[sample.positions]]] = learned.trust
+    predictions = np.empty((len(rows.labels), rows.n_classes))
+    predictions[sample.positions] = learned.predictions
+    targets = None
+    if learned.targets is not None:
+        targets = labelled.indicator.clone()
+        targets[:, torch.from_numpy(sample.positions)] = learned.targets
+    for index in _blocks_of(np.flatnonzero(left)):
+        labels, noisy = rows.labels[index], ~rows.is_clean[index]
+        odds, others, predictions[index] = learned.model.judge(rows.X[index], labels)
+        trust = expit(learned.hyper[0] + learned.hyper[1] * odds)
+        share[index] = np.where(noisy, trust, 1.0)
+        if targets is not None:
+            mixed = (1 - trust[:, None]) * others
+            mixed[np.arange(len(mixed)), labels] += trust
+            mixed = mixed[noisy, 1 if labelled.has_reference else 0 :]
+            targets[:, torch.from_numpy(index[noisy])] = to_tensor(mixed.T, targets.device)
+    training = np.where(rows.is_clean, learned.clean_weight, 1.0 if targets is not None else share)
+    return replace(
+        learned,
+        trust=share[rows.noisy],
+        ridge=learned.ridge * (len(sample.positions) / len(share) if alpha == "learn" else 1.0),
+        predictions=predictions,
+        training=training,
+        targets=targets,
+    )
+
+
+def _blocks_of(index):
+    """Some rows' positions, so many at a time as are judged at once."""
+    return np.split(index, range(JUDGED_ROWS, len(index), JUDGED_ROWS))

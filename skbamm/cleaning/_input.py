@@ -1,0 +1,141 @@
+"""The rows of a cleaning fit, validated and stacked."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import FLOAT_DTYPES, check_consistent_length, column_or_1d
+
+from ..data._validation import (
+    has_validation_rows,
+    level_of_caller,
+    validate_data,
+    validate_weight,
+    warn_if_unlike,
+)
+from ._rows import LabelRows
+
+
+def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
+    """Validated rows of X and of X_val, stacked; sets what the estimator knows of its features."""
+    if isinstance(X, (str, os.PathLike)):
+        raise TypeError(
+            f"X must be an array or a table: got the path {os.fspath(X)!r}. Read it first, or save "
+            "it as a .npy file and pass numpy.load(path, mmap_mode='r')."
+        )
+    X, y = validate_data(
+        estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
+    )
+    y = _validated_labels(y, "y")
+    weight = validate_weight(sample_weight, X, "sample_weight")
+    clean = _validated_mask(is_clean, len(y))
+    n_given = len(y)
+    if np.asarray(sample_weight).dtype == bool:
+        raise ValueError(
+            "sample_weight is boolean: to mark rows whose labels are right, pass is_clean=."
+        )
+    if has_validation_rows(X_val, y_val, sample_weight_val):
+        if is_clean is not None:
+            raise ValueError(
+                "is_clean and X_val were both given: mark clean rows in X, or pass them apart."
+            )
+        X_val, y_val = validate_data(
+            estimator,
+            X_val,
+            y_val,
+            accept_sparse="csr",
+            dtype=FLOAT_DTYPES,
+            reset=False,
+            name="X_val",
+        )
+        warn_if_unlike(X, X_val)
+        weight_val = validate_weight(sample_weight_val, X_val, "sample_weight_val")
+        stack = sparse.vstack if sparse.issparse(X) else np.vstack
+        if sparse.issparse(X) != sparse.issparse(X_val):
+            X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()
+        X = stack([X, X_val])
+        y = np.concatenate([y, _checked_against(y, _validated_labels(y_val, "y_val"))])
+        weight = np.concatenate([weight, weight_val])
+        clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
+    if clean.sum() == 1:
+        raise ValueError(
+            "A single clean row cannot be split into folds: mark two or more clean rows, or none."
+        )
+    classes, labels = np.unique(y, return_inverse=True)
+    if np.count_nonzero(np.bincount(labels, weight)) < 2:
+        raise ValueError(
+            "The number of classes has to be greater than one; all rows with positive weight "
+            "are of one class."
+        )
+    if estimator.class_weight is not None:
+        by_class = compute_class_weight(
+            estimator.class_weight, classes=classes, y=y, sample_weight=weight
+        )
+        weight = weight * by_class[labels]
+    return LabelRows(X, labels, weight, clean, n_given, classes)
+
+
+def label_positions(y, X, classes):
+    """Positions among the classes of the labels of other rows."""
+    y = _validated_labels(y, "y")
+    check_consistent_length(X, y)
+    known = np.isin(y, classes)
+    if not known.all():
+        raise ValueError(
+            f"y has labels that were not in fit: got {np.unique(y[~known])[:5].tolist()}, and "
+            f"classes_ is {classes.tolist()}."
+        )
+    return np.searchsorted(classes, y)
+
+
+def _validated_labels(y, name):
+    y = column_or_1d(y, warn=True)
+    check_classification_targets(y)
+    return np.asarray(y)
+
+
+def _checked_against(y, y_val):
+    """Labels of validation rows; warns of classes that y does not have."""
+    kinds = ["text" if labels.dtype.kind in "OUST" else "numbers" for labels in (y, y_val)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"y and y_val must be labels of one kind: got {kinds[0]} in y and {kinds[1]} in y_val."
+        )
+    new = np.setdiff1d(y_val, y)
+    if len(new):
+        warnings.warn(
+            f"y_val has classes that y does not have: {new[:5].tolist()}. They are learned from "
+            "y_val alone; if that is not meant, look at how they are spelled.",
+            UserWarning,
+            stacklevel=level_of_caller(),
+        )
+    return y_val
+
+
+def _validated_mask(is_clean, n_samples):
+    if is_clean is None:
+        return np.zeros(n_samples, dtype=bool)
+    mask = column_or_1d(is_clean)
+    if len(mask) != n_samples:
+        raise ValueError(
+            f"is_clean must have one entry per row of X: got {len(mask)} for {n_samples} rows."
+        )
+    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        raise ValueError("is_clean must be a boolean mask: got other values than True and False.")
+    return mask.astype(bool)
+
+
+def hidden_sizes(sizes):
+    """Units of hidden layers as a tuple of positive ints."""
+    given = np.atleast_1d(np.asarray(() if sizes is None else sizes))
+    are_ints = given.size == 0 or np.issubdtype(given.dtype, np.integer)
+    if given.ndim > 1 or not are_ints or (given < 1).any():
+        raise ValueError(
+            f"hidden_layer_sizes must be positive ints, one for each layer: got {sizes!r}."
+        )
+    return tuple(given.tolist())

@@ -1,0 +1,320 @@
+"""Learning which labels to believe: pilots, evidence, run, refit."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from ..data._tensors import to_numpy, to_tensor
+from ..linalg._softmax import minimize_cross_entropy
+from ..solvers import Solution, solve
+from ._network import NetworkShape
+from ._network_search import LEAST_RIDGE, hold_hidden_layers
+from ._problem import CleaningProblem, TrustedLoss
+from ._weighting import EvidenceWeighting
+from .label_quality._kernel import N_FEATURES, KernelRows, random_directions
+from .label_quality._out_of_fold import EXACT, clean_evidence, noisy_evidence
+from .label_quality._scorer import EvidenceModel, LinearScores
+from .label_quality._scores import calibrate, log_softmax
+
+# Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
+RIDGE_START, RIDGE_PER_COLUMN = 5e-3, 0.1
+CLEAN_START = 4.0
+# Distance to the lower level's solution at which the criterion is taken.
+SOLVED = 1e-4
+# Boxes of threshold, slope, log ridge, log weight of clean rows, log sharpness. A slope of 0
+# would trust all rows alike, and a clean row is worth at least a trusted noisy one: evidence
+# is cross-fitted, but its models share rows, and held-out loss would push further.
+LOWER = np.array([-8.0, 0.1, np.log(1e-4), 0.0, -2.0])
+UPPER = np.array([8.0, 4.0, np.log(10.0), 5.0, 3.0])
+# Units of the pull to the start: off by one of them costs half a standard error of the
+# criterion, so that few clean rows move them little.
+SCALES = np.array([0.5, 0.25, 1.0, 0.25, np.inf])
+# The same without clean rows: nothing that the criterion sees has helped to judge labels.
+NOISY_SCALES = np.array([2.0, 1.0, 2.0, 2.0, np.inf])
+# The bounded loss is flatter than the cross-entropy by about so much.
+FLATTER = 3.0
+
+
+@dataclass(frozen=True)
+class LearnedTrust:
+    """What a search found.
+
+    Attributes
+    ----------
+    trust : ndarray of shape (n_noisy,)
+        How far each noisy row's label is believed.
+    ridge, clean_weight : float
+    hyper : ndarray of shape (n_hyper,)
+    predictions : ndarray of shape (n_rows, n_classes)
+        Cross-fitted probabilities of all rows.
+    solution : Solution
+    params : Tensor of shape (1, n_folds, n_scores, n_columns)
+        Fits of the folds.
+    training : ndarray of shape (n_rows,)
+        Weights of the last fit, by which the user's are multiplied.
+    model : EvidenceModel or None
+        Evidence for other rows; None where each row has a weight of its own.
+    targets : Tensor of shape (n_scores, n_rows) or None
+        What rows are trained to be in the last fit; None for their given labels.
+    unit : float
+        By which gradients are multiplied, so that `tol` means the same for any number of
+        learned weights.
+    """
+
+    trust: np.ndarray
+    ridge: float
+    clean_weight: float
+    hyper: np.ndarray
+    predictions: np.ndarray
+    solution: Solution
+    params: torch.Tensor
+    training: np.ndarray
+    model: EvidenceModel | None = None
+    targets: torch.Tensor | None = None
+    unit: float = 1.0
+
+    @property
+    def history(self):
+        return reported(self.solution.history, self.unit)
+
+
+class TrustSearch:
+    """What all weightings share: rows as tensors, folds, batched softmax fits."""
+
+    def __init__(self, rows, folds, standardizer, device, network=None, final_estimator=None):
+        self.rows = rows
+        self.folds = folds
+        self.standardizer = standardizer
+        self.device = device
+        self.network = network or NetworkShape()
+        self.final_estimator = final_estimator
+        self.softmax = standardizer.labelled(rows, device)
+        self.in_training = self.tensor(folds.in_training)
+        self.row_weight = self.tensor(rows.weight)
+
+    def with_network(self):
+        """The same search with the hidden layers, where there are any."""
+        return self.with_scores(self.network(self.softmax, self.standardizer))
+
+    def with_scores(self, softmax):
+        """The same search with other rows of `LabelledRows`."""
+        other = copy.copy(self)
+        other.softmax = softmax
+        return other
+
+    def tensor(self, array):
+        return to_tensor(array, self.device)
+
+    def positions(self, array):
+        return torch.from_numpy(np.asarray(array)).to(self.device)
+
+    def fit_folds(self, weights, ridge, start=None, *, tol=1e-3, smoothing=0.0):
+        """Softmax fits of every fold, (1, n_folds, n_scores, n_columns).
+
+        Rows without weight in any fold cost nothing.
+        """
+        weights = weights / weights.sum(-1, keepdim=True)
+        used = weights.any(0)
+        if start is None:
+            start = self.softmax.initial(1, len(weights))
+        ridge = weights.new_full((1,), ridge)
+        rows = self.softmax.smoothed(smoothing) if smoothing else self.softmax
+        if float(used.double().mean()) < 0.8:
+            rows, weights = rows.subset(used), weights[:, used]
+        return minimize_cross_entropy(rows, weights[None], ridge, start, tol=tol)
+
+    def shares(self, probabilities):
+        """Chances of classes of the noisy rows as targets of all rows, (n_scores, n_rows)."""
+        targets = self.softmax.indicator.clone()
+        first = 1 if self.softmax.has_reference else 0
+        targets[:, self.positions(self.rows.noisy)] = self.tensor(probabilities.T[first:])
+        return targets
+
+    def full_scores(self, params):
+        """Scores of all classes from every fold's fit, (n_folds, n_rows, n_classes)."""
+        scores = to_numpy(self.softmax.scores(params)[0]).transpose(0, 2, 1)
+        if self.softmax.has_reference:
+            scores = np.concatenate([np.zeros_like(scores), scores], axis=2)
+        return scores
+
+    def raw_scores(self, params):
+        """The mean of the folds' models, for other rows."""
+        return LinearScores(*self.standardizer.raw(to_numpy(params[0].mean(0))))
+
+    def raw_layers(self, params):
+        """Layers of the folds' networks, for other rows."""
+        params = to_numpy(params[0, :, 0])
+        return [self.standardizer.raw_layers(self.softmax, fold[None]) for fold in params]
+
+    def cross_fitted(self, params):
+        """Scores of each row from the fit of its own part, (n_rows, n_classes)."""
+        return self.full_scores(params)[self.folds.part, np.arange(len(self.rows.labels))]
+
+    def judged(self, scores):
+        """Scores, labels and weights of all held-out judging rows, fold by fold."""
+        fold, row = np.nonzero(self.folds.judging)
+        return scores[fold, row], self.rows.labels[row], self.folds.judging[fold, row]
+
+    def judges(self, judging):
+        """Rows that judge in some fold, and their weights."""
+        used = judging.any(0)
+        if bool(used.all()):
+            return self.softmax, judging
+        return self.softmax.subset(used), judging[:, used]
+
+    def judging_labels(self):
+        """Labels and weights of all held-out judging rows, fold by fold."""
+        fold, row = np.nonzero(self.folds.judging)
+        return self.rows.labels[row], self.folds.judging[fold, row]
+
+    def kernel_rows(self):
+        """Features for kernel models of all rows."""
+        directions = random_directions(self.rows.X.shape[1], N_FEATURES // 2)
+        columns = self.softmax.design[:, :-1]
+        columns = to_numpy(columns) if self.softmax.is_dense else columns
+        return KernelRows(columns, self.standardizer.project(directions), self.rows.weight)
+
+
+def learn_adaptive(
+    search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
+):
+    """Trust as a learned function of evidence."""
+    has_clean = bool(search.rows.is_clean.any())
+    evidence = clean_evidence(search) if has_clean else noisy_evidence(search)
+    weighting = _weighting(search, evidence, relabel)
+    start, lower, upper = _box(search, evidence, alpha)
+    make = partial(_problem, weighting=weighting, others=evidence.others)
+    search = search.with_network()
+    if search.softmax.is_linear:
+        problem = make(search, start)
+        params = problem.solve_lower(search.tensor(start)[None], evidence.params, tol=EXACT)
+    else:
+        search, problem, params, start = hold_hidden_layers(search, make, start, alpha)
+        # The last layer alone would do with another ridge than all layers.
+        ridge = EvidenceWeighting.LOG_RIDGE
+        lower[ridge] = upper[ridge] = start[ridge]
+    loss, centre = problem.upper, search.tensor(start)
+    unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
+    if has_clean:
+        start[4], error = _sharpness_and_error(search, params)
+    else:
+        error = _error_over_folds(to_numpy(loss.fold_losses(centre[None], params)[0]))
+    problem.upper = replace(
+        loss, pull=search.tensor(error / scales**2), centre=search.tensor(start)
+    )
+    # Another start of the run is not another criterion: the pull stays where it is.
+    if initial_hyper is not None and len(initial_hyper) == len(start):
+        start = initial_hyper
+    bilevel = problem.problem(
+        search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
+    )
+
+    def conclude(solution):
+        return _concluded(search, problem, evidence, solution, unit)
+
+    watch = watch and watch.through(conclude, partial(reported, unit=unit))
+    return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
+
+
+def _weighting(search, evidence, relabel):
+    rows = search.rows
+    return EvidenceWeighting(
+        search.tensor(evidence.odds),
+        search.positions(rows.noisy),
+        search.positions(rows.clean),
+        search.row_weight,
+        search.in_training,
+        relabel=1.0 if relabel and evidence.others is not None else 0.0,
+    )
+
+
+def _box(search, evidence, alpha):
+    """Start and bounds of threshold, slope, log ridge, log clean weight, log sharpness."""
+    ridge = evidence.ridge or usual_ridge(search.rows)
+    start = np.array([0.0, 1.0, np.log(ridge), np.log(CLEAN_START), 0.0])
+    lower, upper = LOWER.copy(), UPPER.copy()
+    if not search.rows.is_clean.any():
+        start[3:] = lower[3:] = upper[3:] = 0.0
+    if alpha != "learn":
+        start[2] = lower[2] = upper[2] = np.log(max(alpha, LEAST_RIDGE))
+    return start, lower, upper
+
+
+def _problem(search, start, weighting, others):
+    """A `CleaningProblem` whose upper level does not pull to the start yet."""
+    centre = search.tensor(start)
+    has_clean = bool(search.rows.is_clean.any())
+    judging = search.tensor(search.folds.judging)
+    judges, judges_weight = search.judges(judging)
+    loss = TrustedLoss(
+        judges,
+        judges_weight,
+        torch.zeros_like(centre),
+        centre,
+        bounded=not has_clean,
+        sharpness=EvidenceWeighting.LOG_SHARPNESS if has_clean else None,
+    )
+    return CleaningProblem(
+        search.softmax,
+        weighting,
+        loss,
+        judging,
+        strongly_convex=True,
+        suggested=search.shares(others) if weighting.relabel else None,
+        tol=SOLVED,
+    )
+
+
+def _concluded(search, problem, evidence, solution, unit):
+    """What a run of `learn_adaptive` found."""
+    rows, weighting = search.rows, problem.lower.weighting
+    hyper = to_numpy(solution.hyper[0])
+    trust = to_numpy(weighting.trust(solution.hyper)[0])
+    clean_weight = float(np.exp(hyper[EvidenceWeighting.LOG_CLEAN]))
+    training = np.full(len(rows.labels), clean_weight)
+    training[rows.noisy] = trust + weighting.relabel * (1 - trust)
+    return LearnedTrust(
+        trust=trust,
+        ridge=float(np.exp(hyper[EvidenceWeighting.LOG_RIDGE])),
+        clean_weight=clean_weight,
+        hyper=hyper,
+        predictions=evidence.predictions,
+        solution=solution,
+        params=search.softmax.whole(solution.params),
+        training=training,
+        model=evidence.model,
+        targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
+        unit=unit,
+    )
+
+
+def reported(history, unit):
+    """A run's history in the unit of `tol`."""
+    return history.candidate(0).in_units(unit)
+
+
+def usual_ridge(rows):
+    """Where a ridge strength is looked for first: the fewer columns for each row, the weaker."""
+    per_row = rows.X.shape[1] / np.count_nonzero(rows.weight)
+    return min(RIDGE_START, RIDGE_PER_COLUMN * per_row)
+
+
+def _error_over_folds(losses):
+    """Standard error of the mean of the folds' losses; does not change as rows are repeated."""
+    return losses.std(ddof=1) / np.sqrt(len(losses)) if len(losses) > 1 else 0.0
+
+
+def _sharpness_and_error(search, params):
+    """Calibration of the start's held-out scores, and the standard error of their loss."""
+    scores, labels, weight = search.judged(search.full_scores(params))
+    factor, _ = calibrate(scores[None], labels, weight * len(weight), start=np.ones(1), pull=1.0)
+    factor = max(float(factor[0]), np.exp(LOWER[4]))
+    loss = -log_softmax(factor * scores)[np.arange(len(labels)), labels]
+    spread = weight @ np.square(loss - weight @ loss)
+    error = np.sqrt(spread * (weight @ weight))  # weights sum to 1: 1 / rows where all equal
+    return np.log(factor), error

@@ -1,0 +1,1 @@
+"""Label quality: how probable it is that a given label is right."""

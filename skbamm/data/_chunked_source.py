@@ -1,0 +1,243 @@
+"""Rows that are read block by block: memory-mapped arrays, parquet files and Arrow tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import FLOAT_DTYPES
+
+from ..linalg._cross_products import row_blocks
+from ._validation import validate_data
+
+# Rows of Arrow data come in batches no longer than that.
+BATCH_ROWS = 2**15
+# So many rows at a time are put from columns into rows.
+TURNED_ROWS = 4096
+
+
+class MappedRows:
+    """Rows of a memory-mapped array.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    names : None
+        Arrays name no columns.
+    """
+
+    names = None
+
+    def __init__(self, X, **_):
+        self._X = X
+        self.shape = X.shape
+
+    def __len__(self):
+        return self.shape[0]
+
+    def describe(self, estimator, *, reset):
+        """Tell the estimator what its features are, or check that these are the same."""
+        validate_data(estimator, self._X, reset=reset, skip_check_array=True)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Floats without NaN and infinity, and no further columns."""
+        for rows in row_blocks(*self.shape):
+            yield check_array(self._X[rows], dtype=FLOAT_DTYPES, input_name="X"), {}
+
+    def whole(self):
+        return self._X, {}
+
+
+class ArrowRows:
+    """Rows of a parquet file, a folder of them, a pyarrow table or a pyarrow dataset.
+
+    Parameters
+    ----------
+    data : str, path, pyarrow.Table or pyarrow.dataset.Dataset
+    features : sequence of str or None
+        Columns to read as features; None for all that are not `others`.
+    others : sequence of str
+        Columns to read beside these.
+    """
+
+    def __init__(self, data, *, features=None, others=()):
+        self._dataset = _dataset(data)
+        known = self._dataset.schema.names
+        if features is None:
+            features = [name for name in known if name not in others]
+        self.names: Sequence[str] = list(features)
+        self._others = list(others)
+        missing = [name for name in [*self.names, *self._others] if name not in known]
+        if missing:
+            raise ValueError(f"X has no column named {missing[0]!r}; its columns are {known[:20]}.")
+        self.shape = (self._dataset.count_rows(), len(self.names))
+
+    def __len__(self):
+        return self.shape[0]
+
+    def describe(self, estimator, *, reset):
+        """Tell the estimator what its features are, or check that these are the same."""
+        import pyarrow
+
+        schema = pyarrow.schema([self._dataset.schema.field(name) for name in self.names])
+        validate_data(estimator, schema.empty_table(), reset=reset, skip_check_array=True)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Floats without NaN and infinity, and the other columns by name.
+
+        A thread reads the next block while one is in use, in turns into the same memory: new
+        memory for each would cost more than the reading. So a block is good until the next one.
+        """
+        n_columns = len({*self.names, *self._others})
+        # Not in the thread, where scikit-learn's configuration is another.
+        size = next(row_blocks(max(len(self), 1), n_columns)).stop
+        return _one_ahead(self._blocks(min(size, BATCH_ROWS)))
+
+    def _blocks(self, size):
+        names = [*self.names, *dict.fromkeys(self._others)]
+        batches = self._dataset.to_batches(
+            columns=names, batch_size=size, **_little_ahead(self._dataset)
+        )
+        memory = other = np.empty((0, len(self.names)), self._dtype())
+        for batch in batches:
+            if len(batch):
+                if len(memory) < len(batch):
+                    memory = np.empty((len(batch), len(self.names)), memory.dtype)
+                yield (
+                    _floats(batch, self.names, memory),
+                    {name: _floats(batch, [name])[:, 0] for name in self._others},
+                )
+                memory, other = other, memory
+
+    def _dtype(self):
+        """float32 where all columns are."""
+        from pyarrow import types
+
+        fields = [self._dataset.schema.field(name) for name in self.names]
+        return np.float32 if all(types.is_float32(field.type) for field in fields) else np.float64
+
+    def whole(self):
+        parts = [(X.copy(), columns) for X, columns in self.blocks()]
+        if not parts:
+            return np.empty(self.shape), {name: np.empty(0) for name in self._others}
+        X = np.concatenate([X for X, _ in parts])
+        others = {
+            name: np.concatenate([columns[name] for _, columns in parts]) for name in self._others
+        }
+        return X, others
+
+
+def is_row_source(X):
+    """Whether X is read block by block."""
+    if isinstance(X, np.memmap):
+        return X.ndim == 2 and X.dtype.kind in "fiu" and X.shape[1] > 0
+    if isinstance(X, (str, os.PathLike)):
+        return True
+    if "pyarrow" not in sys.modules or not type(X).__module__.startswith("pyarrow"):
+        return False
+    import pyarrow.dataset
+
+    return isinstance(X, (pyarrow.Table, pyarrow.dataset.Dataset))
+
+
+def row_source(X, **columns) -> Any:
+    """`MappedRows` or `ArrowRows` of what `is_row_source`."""
+    return (MappedRows if isinstance(X, np.memmap) else ArrowRows)(X, **columns)
+
+
+def column_names(columns):
+    """Names of columns where `columns` is a name or a list of them, else None."""
+    if isinstance(columns, str):
+        return [columns]
+    if isinstance(columns, (list, tuple)) and all(isinstance(name, str) for name in columns):
+        return list(columns) or None
+    return None
+
+
+def predicted(estimator, X, function):
+    """`function` of the blocks of a source, one after the other, as one array.
+
+    From files and tables the columns that the estimator was fitted with are taken by name.
+    """
+    names = getattr(estimator, "feature_names_in_", None)
+    source = row_source(X, features=names)
+    source.describe(estimator, reset=False)
+    parts = [function(block) for block, _ in source.blocks()]
+    if not parts:
+        raise ValueError("Found array with 0 sample(s), but a minimum of 1 is required.")
+    return np.concatenate(parts)
+
+
+def _one_ahead(blocks):
+    """The blocks, each being made while the one before is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block
+
+
+def _dataset(data):
+    try:
+        import pyarrow.dataset
+    except ImportError as error:
+        raise ImportError(
+            "Reading X from a file needs pyarrow: pip install pyarrow, or pass an array."
+        ) from error
+    if isinstance(data, pyarrow.dataset.Dataset):
+        return data
+    if isinstance(data, (str, os.PathLike)):
+        if not os.path.exists(data):
+            raise ValueError(f"X must be an array, a table or the path of a file: got {data!r}.")
+        return pyarrow.dataset.dataset(os.fspath(data))
+    return pyarrow.dataset.dataset(data)
+
+
+def _little_ahead(dataset):
+    """Options with which only few batches are in memory."""
+    import pyarrow.dataset
+
+    options: dict[str, Any] = {"batch_readahead": 1, "fragment_readahead": 1}
+    if getattr(getattr(dataset, "format", None), "default_extname", "") == "parquet":
+        # Otherwise whole row groups are.
+        options["fragment_scan_options"] = pyarrow.dataset.ParquetFragmentScanOptions(
+            use_buffered_stream=True, pre_buffer=False
+        )
+    return options
+
+
+def _floats(batch, names, memory=None):
+    """Columns of a batch side by side, in given memory of shape (n_rows or more, n_columns)."""
+    columns = [_numbers(batch, name) for name in names]
+    if memory is None:
+        memory = np.empty((len(batch), len(names)))
+    X = memory[: len(batch)]
+    # So many rows stay in the processor's cache until their last column is in place.
+    for start in range(0, len(X), TURNED_ROWS):
+        rows = slice(start, start + TURNED_ROWS)
+        np.stack([column[rows] for column in columns], axis=1, out=X[rows])
+    if not np.isfinite(X.sum()):
+        for name, column in zip(names, columns, strict=True):
+            if not np.isfinite(column).all():
+                what = "NaN" if np.isnan(column).any() else "infinity"
+                raise ValueError(f"Input X contains {what}, in column {name!r}.")
+    return X
+
+
+def _numbers(batch, name):
+    """A column of a batch, not copied where it is of floats without gaps."""
+    import pyarrow
+    from pyarrow import types
+
+    column = batch.column(name)
+    if not types.is_floating(column.type):
+        numeric = types.is_integer, types.is_boolean, types.is_decimal
+        if not any(is_kind(column.type) for is_kind in numeric):
+            raise ValueError(f"Column {name!r} of X is not numeric: its type is {column.type}.")
+        column = column.cast(pyarrow.float64())
+    return column.to_numpy(zero_copy_only=False)

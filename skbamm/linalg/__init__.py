@@ -1,0 +1,1 @@
+"""Numerics without a word of learning: designs, cross-products, factors, softmax fits."""

@@ -1,0 +1,259 @@
+"""Learning from rows that come block by block: what is remembered, and `partial_fit`."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.metaestimators import available_if
+
+from .._base import fit_atomically
+from ..data._folds import Folds, position_folds
+from ..data._validation import _fit_context, level_of_caller
+from ..linalg._cross_products import column_shift
+from ..linalg._fold_cross_products import FoldSums
+from ._input import RegressionRows, regression_rows
+from ._rows import is_few, make_repeats, n_repeats, summed_rows
+
+
+@dataclass(frozen=True)
+class SeenRows:
+    """What is remembered of the rows of all blocks.
+
+    Few rows are kept as they are; of more, only sums by fold: ``n_folds`` matrices of
+    ``n_features ** 2`` numbers each, however many rows they are.
+
+    Attributes
+    ----------
+    options : tuple
+        ``cv``, ``n_repeats`` and ``fit_intercept``, which must stay the same.
+    seed : int
+        Of the folds that follow from positions.
+    given : bool
+        Whether folds are given with the rows.
+    n_samples : int
+    rows : RegressionRows or None
+        All of them, while they are few.
+    fold : ndarray of shape (n_samples,) or None
+        Their given folds.
+    sums : tuple of FoldSums
+        One for each assignment of rows to folds; empty while the rows are few.
+    stand_in : FoldSums or None
+        By position, as long as all given folds are the same: nothing is held out then.
+    """
+
+    options: tuple
+    seed: int
+    given: bool
+    n_samples: int = 0
+    rows: Any = None
+    fold: Any = None
+    sums: tuple = ()
+    stand_in: Any = None
+    single_target: bool = True
+
+    def extended(self, estimator, block, fold):
+        """With the rows of one more block."""
+        start, n_samples = self.n_samples, self.n_samples + len(block)
+        new = replace(self, n_samples=n_samples, single_target=block.single_target)
+        if not self.sums:
+            rows = block if self.rows is None else _stacked(self.rows, block)
+            if fold is not None and self.fold is not None:
+                fold = np.concatenate([self.fold, fold])
+            if is_few(estimator, n_samples, rows.n_features):
+                return replace(new, rows=rows, fold=fold)
+            start, block = 0, rows
+        return new._added(estimator, block, fold, start)
+
+    def _added(self, estimator, block, fold, start):
+        if self.sums:
+            shift = self.sums[0].shift
+        else:
+            shift = column_shift(block.X, block.y, estimator.fit_intercept)
+        n_folds, positions = int(estimator.cv), range(start, start + len(block))
+
+        def sums_by(labels):
+            sums = FoldSums(shift, block.n_targets, n_folds)
+            return sums.add(block.X, block.y, block.weight, labels)
+
+        def by_position(seed):
+            return sums_by(position_folds(len(positions), n_folds, seed, start))
+
+        if not self.given:
+            seeds = range(self.seed, self.seed + n_repeats(estimator, self.n_samples))
+            return self._with_sums([by_position(seed) for seed in seeds])
+        new = self._with_sums([sums_by(fold)])
+        if np.count_nonzero(new.sums[0].weight) > 1:
+            return replace(new, stand_in=None)
+        more = by_position(self.seed)
+        return replace(new, stand_in=more if self.stand_in is None else self.stand_in + more)
+
+    def _with_sums(self, more):
+        if self.sums:
+            more = [known + new for known, new in zip(self.sums, more, strict=True)]
+        return replace(self, rows=None, fold=None, sums=tuple(more))
+
+    def data(self, estimator):
+        """All rows so far, or their sums, and their folds."""
+        if self.sums:
+            sums = self.sums if self.stand_in is None else (self.stand_in,)
+            data = summed_rows(sums, self.n_samples, self.single_target)
+            return data, data.folds()
+        if self.rows.weight is not None and not self.rows.weight.any():
+            raise ValueError("sample_weight must not be all zero.")
+        if self.given:
+            labels, index = np.unique(self.fold, return_inverse=True)
+            if len(labels) > 1:
+                return self.rows, [Folds.from_labels(index, len(labels))]
+        return self.rows, make_repeats(estimator, self.rows, None, {}, self.seed)
+
+
+def _needs_only_sums(estimator):
+    if estimator.loss != "squared_error":
+        raise AttributeError(
+            f"loss={estimator.loss!r} needs all rows at once: use fit, or "
+            'loss="squared_error" with partial_fit.'
+        )
+    return True
+
+
+class PartialFitMixin:
+    """`partial_fit` for a regressor whose squared error needs only sums over the rows."""
+
+    cv: Any
+    _fit: Any
+
+    @available_if(_needs_only_sums)
+    @fit_atomically
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None, *, fold=None):
+        """Learn from all blocks of rows so far, of which only sums are kept.
+
+        The result is that of `fit` on all blocks, one below the other, to rounding. Every
+        call learns anew, so `predict` may follow any of them.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            The next rows; together with the former ones at least two.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of 2 equals the row twice.
+
+        fold : int or array-like of int of shape (n_samples,), default=None
+            The fold, from 0 to ``cv - 1``, in which each row is held out, given in all calls or
+            in none. The order of the blocks then makes no difference but for rounding, and the
+            result is that of `fit` with ``cv=PredefinedSplit(fold)``. By default a row's fold
+            follows from its position among all rows, as in `fit`.
+
+        Returns
+        -------
+        self : object
+            The estimator, fitted to all blocks so far.
+
+        Raises
+        ------
+        ValueError
+            For NaN or infinite entries, wrong lengths, other features than in former blocks, and
+            a `cv` that is not an int. Also where `cv`, `n_repeats` or
+            `fit_intercept` have changed since the first block. The estimator then stays as it was.
+        AttributeError
+            With ``loss="huber"``, which needs the rows themselves.
+
+        Warns
+        -----
+        UserWarning
+            After `fit`, which keeps no sums of its rows: learning begins anew.
+
+        Notes
+        -----
+        Cost: one pass over the block (``n_samples * n_features ** 2``) and one run of learning,
+        which does not depend on the number of rows. So choose large blocks: thousands of rows.
+        Up to 1000 rows, or as many as there are features, are kept as they are.
+        """
+        seen = _seen_rows(self)
+        single_target = seen.single_target if seen.n_samples else None
+        block = regression_rows(self, X, y, sample_weight, more=seen.n_samples > 0)
+        if single_target is not None and _shape_of_target(seen) != (
+            block.single_target,
+            block.n_targets,
+        ):
+            raise ValueError("y must have the same targets in all blocks.")
+        labels = _given_folds(fold, len(block), int(self.cv))
+        if seen.n_samples and seen.given != (labels is not None):
+            raise ValueError("fold must be given for all blocks of rows, or for none.")
+        seen = replace(seen, given=labels is not None).extended(self, block, labels)
+        data, repeats = seen.data(self)
+        self._fit(data, repeats, None, (X, y, sample_weight))
+        self.fold_statistics_ = seen
+        self.n_samples_seen_ = seen.n_samples
+        return self
+
+
+def _seen_rows(estimator):
+    """What the estimator remembers; raises where it cannot learn from blocks."""
+    if not isinstance(estimator.cv, Integral):
+        raise ValueError(
+            f"partial_fit needs an int as cv, the number of folds: got {estimator.cv!r}. Pass the "
+            "fold of each row as fold=."
+        )
+    options = (int(estimator.cv), estimator.n_repeats, estimator.fit_intercept)
+    seen = vars(estimator).get("fold_statistics_")
+    if seen is None:
+        if hasattr(estimator, "coef_"):
+            warnings.warn(
+                "partial_fit begins anew: fit keeps no sums of its rows. To go on from block to "
+                "block, use partial_fit from the first one on.",
+                UserWarning,
+                stacklevel=level_of_caller(),
+            )
+        return SeenRows(options, estimator._seed(), given=False)
+    if seen.options != options:
+        raise ValueError(
+            "cv, n_repeats and fit_intercept must not change from block to block: they were "
+            f"{seen.options}, now they are {options}."
+        )
+    return seen
+
+
+def _shape_of_target(seen):
+    n_targets = seen.sums[0].n_targets if seen.sums else seen.rows.n_targets
+    return seen.single_target, n_targets
+
+
+def _given_folds(fold, n_samples, n_folds):
+    """One label for each row, or None."""
+    if fold is None:
+        return None
+    labels = np.asarray(fold)
+    if labels.ndim == 0:
+        labels = np.full(n_samples, labels)
+    if labels.shape != (n_samples,):
+        raise ValueError(
+            f"fold must be an int or have one entry per row: got shape {labels.shape} for "
+            f"{n_samples} rows."
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= n_folds:
+        raise ValueError(f"fold must be whole numbers from 0 to cv - 1 = {n_folds - 1}.")
+    return labels.astype(np.intp)
+
+
+def _stacked(rows, block):
+    """The rows of both."""
+    is_sparse = sparse.issparse(rows.X) or sparse.issparse(block.X)
+    X = (
+        sparse.vstack([rows.X, block.X], format="csr")
+        if is_sparse
+        else np.vstack([rows.X, block.X])
+    )
+    weight = None
+    if rows.weight is not None or block.weight is not None:
+        weight = np.concatenate([rows.weights(), block.weights()])
+    return RegressionRows(X, np.vstack([rows.y, block.y]), weight, rows.single_target)

@@ -1,0 +1,509 @@
+"""BilevelRegularizedRegressor: linear regression that learns its penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from operator import attrgetter
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils.extmath import safe_sparse_dot
+
+from .._base import BilevelEstimator, fit_atomically
+from .._progress import Progress, attributes_after
+from ..data._chunked_source import is_row_source, predicted
+from ..data._tables import dataframe_kind
+from ..data._validation import (
+    Interval,
+    StrOptions,
+    _fit_context,
+    check_is_fitted,
+    validate_data,
+)
+from ._partial_fit import PartialFitMixin
+from ._rows import regression_data
+
+
+class BilevelRegularizedRegressor(
+    MultiOutputMixin, RegressorMixin, PartialFitMixin, BilevelEstimator
+):
+    r"""Linear regression that learns how strongly each feature is penalized.
+
+    The coefficients minimise, on the training rows of each fold,
+
+    .. math:: \tfrac12 \, \mathrm{mean}_i (y_i - x_i^T w - c)^2
+              + \tfrac12 \sum_j \alpha_j (s_j w_j)^2
+
+    (or another `penalty`), and the penalty weights :math:`\alpha_j` minimise the squared error on
+    the held-out rows of all folds: a bilevel problem, solved by sl-BAMM [1]_ within `fit`. A final
+    fit on all rows uses what was learned.
+
+    Parameters
+    ----------
+    penalty : {"adaptive", "l2", "l1", "bridge"}, default="adaptive"
+        How few learned numbers generate the penalties of all features.
+
+        - "adaptive": :math:`\alpha_j = e^a (m_j / m)^{-e}`, where :math:`m_j` is the size of the
+          feature's coefficient in a pilot ridge fit and :math:`m` the root mean square of all.
+          With groups :math:`m_j^2` is partly its mean over the feature's group
+          (`group_share_`). Learned are the strength a, the exponent e and the pilot's
+          strength. Exponent 0 gives ridge, larger ones come close to selecting features.
+        - "l2": ridge with one strength for each group, and no pilot.
+        - "l1": the lasso with one strength for each group: coefficients that are exactly zero.
+        - "bridge": the penalty :math:`\alpha_j |w_j|^q / q`, strength and power q learned for
+          each group; q = 2 is ridge, 1 the lasso, less is sparser. Far slower than the others.
+
+    groups : None, "feature", "prefix", array-like, mapping or callable, default=None
+        Which features belong together: None (all of them), "feature" (each on its own),
+        "prefix" (the part of a column name before the first ``"__"``, which is how
+        `ColumnTransformer` names its blocks), one label for each feature (a pandas Series is
+        matched by name if its index holds names), a mapping from names to columns (positions,
+        names, slices or masks) or a callable of a name.
+
+    alpha : "learn", float or mapping, default="learn"
+        A number fixes the strength of every feature; a mapping fixes it for the groups
+        that it names, and may say "learn". 0 leaves features unpenalized, exactly. On the
+        scale of `ElasticNet`: `Ridge`'s `alpha` is ``sum(sample_weight)`` times larger,
+        `Lasso`'s the same.
+
+    alpha_features : array-like of shape (n_features, n_descriptions) or None, default=None
+        What is known of each feature beforehand (its origin, missing rate, a screening score):
+        the log strength is also linear in these, with a learned slope for each. Rows of a pandas
+        table are matched by name if its index holds names.
+
+    shrinkage : "auto" or float, default="auto"
+        How strongly what is learned of single groups and descriptions is pulled to what is
+        common to all, in units of the best global fit's error. "auto" chooses by nested
+        cross-validation, and prefers no difference at all; 0 leaves them free (with
+        ``groups="feature"``: the papers' free weights); `numpy.inf`, like any number from 100
+        on, allows no difference. With "adaptive", a number also gives each group a strength of
+        its own.
+
+    loss : {"squared_error", "huber"}, default="squared_error"
+        Error on the held-out rows. "huber" counts errors beyond 1.345 robust standard
+        deviations linearly, so that few outlying rows cannot rule the penalty; each evaluation
+        then costs a pass over the rows. The coefficients minimise squares either way.
+
+    cv : int, splitter or list of splits, default=5
+        Folds whose held-out error is minimised. With an int the fold of a row is a
+        pseudo-random function of its position (and of `random_state`), so sorted rows do
+        no harm. A splitter may need ``groups`` in `fit`. Every fold costs a Gram matrix, also
+        each of leave-one-out's. Ignored when `X_val` is given.
+
+    n_repeats : "auto" or int, default="auto"
+        Where `cv` is an int, learn on so many assignments of rows to folds and take the mean of
+        the log strengths. "auto" is 3 with "adaptive" or "l2" and up to 1000 rows, else 1.
+
+    solver : str or Solver, default="sl-bamm"
+        A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
+
+    alpha_bounds : tuple of two floats, default=(1e-9, 1e6)
+        Smallest and largest learned strength: of each group with "l2"; with "adaptive" of the
+        pilot and of the common strength :math:`e^a`, around which those of features spread.
+        With ``standardize=False`` in units of the mean variance of the columns.
+
+    standard_errors : float, default=0.5
+        How many standard errors of the held-out error (over folds) ``penalty="adaptive"``
+        gives up for a stronger penalty, as in the one-standard-error rule: numbers learned on
+        few folds fit these folds too well. 0 takes the best strength itself.
+
+    standardize : bool, default=True
+        Whether the penalty acts on coefficients times the standard deviation
+        :math:`s_j` of their column, so that its unit does not matter. `coef_` is in
+        original units either way.
+
+    fit_intercept : bool, default=True
+        Whether to fit an unpenalized intercept.
+
+    positive : bool, default=False
+        Whether coefficients must not be negative, while learning and in the last fit.
+        Unpenalized ones are free.
+
+    exact_zeros : bool, default=False
+        Whether features that do not matter get a coefficient of exactly zero: the last fit is
+        then a lasso on columns divided by the roots of their learned strengths, its own
+        strength chosen on the same folds. Finds the columns that matter far better than
+        `LassoCV`. "l1" has zeros without it.
+
+    alpha_per_target : bool, default=False
+        Whether each target learns a penalty of its own; otherwise they share one.
+
+    max_iter : int, default=200
+        Largest number of sl-BAMM iterations. 0 evaluates the starts, chooses the best and
+        refits: what the estimator does before it learns.
+
+    tol : float, default=1e-2
+        The run has converged when its stationarity residual is below: the norm of the
+        gradient of the held-out error in the learned numbers, beside the best ridge fit's error.
+
+    warm_start : bool, default=False
+        Whether a further `fit` also starts from the numbers learned before.
+
+    random_state : int, RandomState instance or None, default=0
+        Seed of the folds where `cv` is an int.
+
+    device : str or None, default=None
+        Where torch computes: None for the CPU, "cuda", or "auto" (a GPU if there is one). In double
+        precision, which "mps" does not have.
+
+    verbose : int, default=0
+        1 prints a line every ten iterations and one at the end, 2 one for each iteration.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients in original units.
+
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercept; 0.0 where none was fitted.
+
+    alpha_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Learned or fixed strength of each feature, 0 where unpenalized; 2-D with
+        ``alpha_per_target=True``.
+
+    group_alpha_ : dict of name to float, or list of dict
+        Geometric mean of `alpha_` over each group; one dict for each target with
+        ``alpha_per_target=True``.
+
+    power_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Power of each feature's penalty: 2 for ridge and "adaptive", 1 for "l1".
+
+    groups_ : dict of name to ndarray of int
+        Columns of each group; all of them in "all" where none were given.
+
+    support_ : ndarray of bool of shape (n_features,)
+        Features with a coefficient that is not zero, for any target.
+
+    exponents_ : ndarray of shape (n_exponents,) or (n_targets, n_exponents)
+        The exponent of ``penalty="adaptive"``; empty with others.
+
+    group_share_ : float or ndarray of shape (n_targets,)
+        With "adaptive" and groups, how far a group's mean takes the place of the feature's own
+        magnitude: 0 is as without groups, 1 one strength for each group.
+
+    shrinkage_ : float or ndarray of shape (n_targets,)
+        The `shrinkage` that was used; infinite where no differences were learned.
+
+    hyper_ : ndarray of shape (n_hyper,) or (n_targets, n_hyper)
+        The learned numbers themselves, mean over the repeats: with "adaptive" the pilot's log
+        strength, log strength, exponent and (with groups) share; else the groups' log
+        strengths; then slopes of descriptions and deviations of groups, or powers.
+
+    hyper_names_ : list of str
+        What each entry of `hyper_` is.
+
+    criterion_ : float or ndarray of shape (n_targets,)
+        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty.
+
+    initial_criterion_ : float or ndarray of shape (n_targets,)
+        The same of the best fit with one strength for all features (ridge, or the lasso with
+        "l1" and "bridge"), above which the search never ends.
+
+    hypergradient_norm_ : float or ndarray of shape (n_targets,)
+        Certificate of the chosen run: norm of the gradient of the criterion in the learned
+        numbers.
+
+    residual_ : float or ndarray of shape (n_targets,)
+        `hypergradient_norm_` with the error of that gradient added.
+
+    n_iter_ : int
+        Number of evaluations: the start's, and one for each iteration.
+
+    history_ : History or list of History
+        Records of the chosen run; residuals in the unit of `tol`.
+
+    dataframe_ : str
+        Kind of dataframe that X was in `fit` ("pandas", "polars", ...), "" for none. Tables that
+        tell of the fit are of that kind.
+
+    status_ : str
+        Why the run ended, in a sentence.
+
+    n_features_in_ : int
+        Number of features seen during `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of features seen during `fit`, if all of them are strings.
+
+    n_samples_seen_ : int
+        Number of rows of all blocks, after `partial_fit` only.
+
+    fold_statistics_ : object
+        What is remembered of them: sums of products by fold, after `partial_fit` only.
+
+    Notes
+    -----
+    Rows beyond memory: `fit` reads memory-mapped arrays and parquet files block by block, and
+    `partial_fit` learns from blocks as they come.
+
+    Cost: one pass over X to form Gram matrices (``n_samples * n_features ** 2``), then a
+    Cholesky factor for each fold, start and move of the learned numbers, independent of
+    `n_samples`. With more penalized features than rows, kernels of rows take their place
+    and no ``n_features ** 2`` matrix is formed.
+
+    Passing `X_val` through a Pipeline needs metadata routing and
+    ``Pipeline(transform_input=["X_val"])``; otherwise it arrives untransformed.
+
+    References
+    ----------
+    .. [1] R. Liu, Y. Liu, W. Yao, S. Zeng, J. Zhang, "Averaged Method of Multipliers
+           for Bi-Level Optimization without Lower-Level Strong Convexity", ICML 2023,
+           arXiv:2302.03407.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skbamm import BilevelRegularizedRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = BilevelRegularizedRegressor().fit(X, y)
+    >>> bool(model.criterion_ <= model.initial_criterion_)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BilevelEstimator._parameter_constraints,
+        "penalty": [StrOptions({"adaptive", "l2", "l1", "bridge"})],
+        "groups": ["array-like", dict, Mapping, callable, str, None],
+        "alpha": [Real, Mapping, dict, StrOptions({"learn"})],
+        "alpha_bounds": [tuple, list],
+        "standard_errors": [Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "positive": ["boolean"],
+        "exact_zeros": ["boolean"],
+        "alpha_features": ["array-like", None],
+        "shrinkage": [Real, str],
+        "loss": [StrOptions({"squared_error", "huber"})],
+        "n_repeats": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "alpha_per_target": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        penalty="adaptive",
+        *,
+        groups=None,
+        alpha="learn",
+        alpha_features=None,
+        shrinkage="auto",
+        loss="squared_error",
+        cv=5,
+        n_repeats="auto",
+        solver="sl-bamm",
+        alpha_bounds=(1e-9, 1e6),
+        standard_errors=0.5,
+        standardize=True,
+        fit_intercept=True,
+        positive=False,
+        exact_zeros=False,
+        alpha_per_target=False,
+        max_iter=200,
+        tol=1e-2,
+        warm_start=False,
+        random_state=0,
+        device=None,
+        verbose=0,
+    ):
+        self.penalty = penalty
+        self.groups = groups
+        self.alpha = alpha
+        self.alpha_features = alpha_features
+        self.shrinkage = shrinkage
+        self.loss = loss
+        self.cv = cv
+        self.n_repeats = n_repeats
+        self.solver = solver
+        self.alpha_bounds = alpha_bounds
+        self.standard_errors = standard_errors
+        self.standardize = standardize
+        self.fit_intercept = fit_intercept
+        self.positive = positive
+        self.exact_zeros = exact_zeros
+        self.alpha_per_target = alpha_per_target
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @fit_atomically
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        **params,
+    ):
+        """Learn the penalty, then fit the coefficients on all rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe, path} of shape (n_samples, n_features)
+            A `numpy.memmap`, the path of a parquet file (or of a folder of them), a pyarrow table
+            or dataset are read block by block, each no larger than scikit-learn's
+            ``working_memory`` allows; never all at once, where they have more than 1000 rows
+            and more rows than columns.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Or the name, or a list of names, of columns of a file or Arrow table X.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of 2 equals the row twice, in training and held-out errors. Or the name of
+            a column of a file or Arrow table X.
+
+        X_val : like X, of shape (n_val, n_features), default=None
+            Rows whose error the penalty minimises, in place of `cv`. The coefficients are
+            fitted on X alone.
+
+        y_val : array-like of shape (n_val,) or (n_val, n_targets), default=None
+            Required with `X_val`.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of the rows of `X_val`.
+
+        **params : dict
+            For the splitter `cv`: ``groups``, one label for each row, for `GroupKFold` and its
+            like. With metadata routing enabled, what the splitter requests.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For NaN or infinite entries, wrong lengths, groups that do not partition the
+            features, and weights that are all zero. For a file or Arrow table that is read block
+            by block, where an option needs all rows at once: `X_val`, ``loss="huber"``, and a
+            splitter whose test rows do not make up all rows.
+        """
+        given = (X, y, sample_weight)
+        held_out = (X_val, y_val, sample_weight_val)
+        data, repeats, validation = regression_data(
+            self, *given, held_out, self._split_params(params)
+        )
+        self._fit(data, repeats, validation, given)
+        for name in ("fold_statistics_", "n_samples_seen_"):  # of partial_fit
+            self.__dict__.pop(name, None)
+        return self
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe, path} of shape (n_samples, n_features)
+            Rows of numbers, without gaps. From a file or Arrow table, the columns are taken by
+            name.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            One row for each row of X.
+        """
+        check_is_fitted(self)
+        if is_row_source(X):
+            return predicted(self, X, self._linear)
+        return self._linear(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+
+    def _linear(self, X):
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+
+    def _fit(self, data, repeats, validation, given):
+        """Learn on validated rows, or on their sums; callbacks see what the user has `given`."""
+        from ._options import penalty_options
+
+        self.dataframe_ = dataframe_kind(given[0])
+        options = penalty_options(self, data.n_features)
+        targets = range(data.n_targets) if self.alpha_per_target else [slice(None)]
+        # At most the choice of a shrinkage, a run for each repeat, and the last fit.
+        n_stages = len(targets) * (len(repeats) + 2)
+
+        def store(estimator, learned):
+            estimator._store(learned, options.groups, progress, single_target=data.single_target)
+
+        def attributes(learned):
+            return attributes_after(self, lambda fitted: store(fitted, [learned]))
+
+        X, y, sample_weight = given
+        with Progress(self, X, y, sample_weight, n_stages) as progress:
+            learned = [
+                self._learn(
+                    data.target(t),
+                    repeats,
+                    validation and validation.target(t),
+                    options,
+                    number,
+                    progress=progress,
+                    # There is no model before every target has its penalty.
+                    attributes=attributes if len(targets) == 1 else None,
+                )
+                for number, t in enumerate(targets)
+            ]
+            store(self, learned)
+
+    def _learn(self, data, repeats, validation, options, number, **following):
+        from ._fit import learn_penalty
+
+        return learn_penalty(
+            data,
+            repeats,
+            validation,
+            options,
+            self.solver,
+            start=self._previous_hyper(number),
+            standard_errors=self.standard_errors,
+            exact_zeros=self.exact_zeros,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            **following,
+        )
+
+    def _previous_hyper(self, number):
+        if not (self.warm_start and hasattr(self, "hyper_")):
+            return None
+        known = np.atleast_2d(self.hyper_)
+        return known[min(number, len(known) - 1)]
+
+    def _store(self, learned, groups, progress, *, single_target):
+        def stacked(name):
+            values = [attrgetter(name)(one) for one in learned]
+            return np.stack(values) if self.alpha_per_target and not single_target else values[0]
+
+        coef = np.concatenate([one.coef for one in learned])
+        intercept = np.concatenate([one.intercept for one in learned])
+        self.coef_ = coef[0] if single_target else coef
+        self.intercept_ = float(intercept[0]) if single_target else intercept
+        self.support_ = (coef != 0).any(axis=0)
+        self.alpha_ = stacked("alpha")
+        self.power_ = stacked("power")
+        self.exponents_ = stacked("exponents")
+        self.group_share_ = stacked("group_share")
+        self.hyper_ = stacked("hyper")
+        self.hyper_names_ = learned[0].hyper_names
+        self.groups_ = groups.columns()
+        self.shrinkage_ = stacked("shrinkage")
+        self.criterion_ = stacked("criterion")
+        self.initial_criterion_ = stacked("initial_criterion")
+        self.hypergradient_norm_ = stacked("first.hypergradient_norm")
+        self.residual_ = stacked("first.residual")
+        by_group = [groups.geometric_means(one.alpha) for one in learned]
+        histories = [one.history for one in learned]
+        several = self.alpha_per_target and not single_target
+        self.group_alpha_ = by_group if several else by_group[0]
+        self.history_ = histories if several else histories[0]
+        self.n_iter_ = max(one.first.solution.n_iter for one in learned) + 1
+        worst = max((one.first for one in learned), key=lambda first: first.residual)
+        self.status_ = progress.describe(self._describe(worst.solution, worst.residual))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,246 @@
+"""Learning a penalty that is not a square: of a learned power, or on positive coefficients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ...problems._base import CurvatureProducts, Gradients, Metric
+from ..penalties._functions import CURVATURE_FLOOR, Barrier, Bridge, Square
+from ..penalties._weights import LinearPenalty
+from ._problem import PenalizedError, PenaltyProblem
+
+ACCURACY = 1e-5
+MAX_SOLVE_ITER = 200
+ROUNDING = 1e-14
+# A gradient beside the moments from which Newton's method needs no way around.
+NEAR = 0.1
+# On the way from ridge: smoothing beside the final one, and the accuracy there.
+SOFTENING = (100.0, 10.0)
+ROUGH = 1e-3
+
+
+@dataclass
+class ShapedError(PenalizedError):
+    """Half the mean squared error plus ``sum_j alpha_j phi(w_j)``, and a barrier at zero.
+
+    Attributes
+    ----------
+    shape : Bridge or Square
+    barrier : Barrier
+    """
+
+    shape: Bridge | Square = field(default_factory=Square)
+    barrier: Barrier = field(default_factory=Barrier)
+
+    @property
+    def _power_basis(self):
+        return self.penalty.power_basis if isinstance(self.penalty, LinearPenalty) else None
+
+    def power(self, hyper):
+        if isinstance(self.penalty, LinearPenalty) and self.penalty.power_basis is not None:
+            return self.penalty.powers(hyper)
+        return hyper.new_full((len(hyper), 1, 1, 1), 2.0)
+
+    def _alpha(self, hyper):
+        return self.weights(hyper)[0][:, :, None]
+
+    def value(self, hyper, params):
+        return self.loss.value(params) + self._penalty(hyper, params).sum(1)
+
+    def by_fold(self, hyper, params):
+        """Value of each fold, but for a constant; shape (n_candidates, n_folds)."""
+        return self.loss.by_fold(params) + self._penalty(hyper, params)
+
+    def _penalty(self, hyper, params):
+        penalty = self._alpha(hyper) * self.shape.value(params, self.power(hyper))
+        return (penalty + self.barrier.value(params)).sum((2, 3))
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        power = self.power(hyper)
+        by_weight = self.shape.value(params, power)
+        by_power = self._by_power(lambda shape: shape.value_by_power(params, power))
+        return Gradients(
+            self._pull_back_both(hyper, by_weight, by_power), self.params_gradient(hyper, params)
+        )
+
+    def params_gradient(self, hyper, params):
+        slope = self._alpha(hyper) * self.shape.slope(params, self.power(hyper))
+        return self.loss.gradient(params) + slope + self.barrier.slope(params)
+
+    def curvature(self, hyper, params):
+        """Second derivative of the penalty, elementwise."""
+        bend = self._alpha(hyper) * self.shape.curvature(params, self.power(hyper))
+        return bend + self.barrier.curvature(params)
+
+    def slope(self, hyper, params):
+        """Of the shape alone, before its weight: the dual variable."""
+        return self.shape.slope(params, self.power(hyper))
+
+    def dual_curvature(self, hyper, params, dual):
+        """Curvature of the penalty where its slope is taken to be `dual`."""
+        power = self.power(hyper)
+        ratio = self.shape.majorizer(params, power)
+        bent = ratio * (1 - dual * self.shape.stretch(params, power))
+        bent = bent.maximum(CURVATURE_FLOOR * ratio)
+        return self._alpha(hyper) * bent + self.barrier.curvature(params)
+
+    def next_dual(self, hyper, params, dual, move, step):
+        """The dual variable after its own Newton step, within the slopes that there are."""
+        power = self.power(hyper)
+        ratio = self.shape.majorizer(params, power)
+        change = ratio * (move * (1 - dual * self.shape.stretch(params, power)) + params) - dual
+        bound = self.shape.largest_slope(params, power)
+        return (dual + step[..., None, None] * change).clamp(-bound, bound)
+
+    def majorizer(self, hyper, params):
+        """Weights of the quadratic penalty that touches this one from above at `params`."""
+        weight = self._alpha(hyper) * self.shape.majorizer(params, self.power(hyper))
+        return weight + self.barrier.curvature(params)
+
+    def hessian_product(self, hyper, params, vector):
+        return self.loss.product(vector) + self.curvature(hyper, params) * vector
+
+    def mixed_product(self, hyper, params, vector):
+        power = self.power(hyper)
+        by_weight = self.shape.slope(params, power) * vector
+        by_power = self._by_power(lambda shape: shape.slope_by_power(params, power) * vector)
+        return self._pull_back_both(hyper, by_weight, by_power)
+
+    def curvature_products(self, hyper, params, vector):
+        return CurvatureProducts(
+            self.hessian_product(hyper, params, vector),
+            self.mixed_product(hyper, params, vector),
+        )
+
+    def _by_power(self, derivative):
+        return None if self._power_basis is None else derivative(self.shape)
+
+    def _pull_back_both(self, hyper, by_weight, by_power):
+        """Gradient in `hyper` from the slopes in weights and powers, summed over targets."""
+        gradient = self._pull_back(hyper, by_weight.sum(2))
+        basis = self._power_basis
+        if basis is None:
+            return gradient
+        return gradient + (self._alpha(hyper) * by_power).sum((1, 2)) @ basis.mT
+
+
+class ShapedProblem(PenaltyProblem):
+    """Builds the `BilevelProblem` of a penalty that is not a square.
+
+    Parameters
+    ----------
+    lower : ShapedError
+    upper : Objective
+    accuracy : float
+        The lower level is solved when its gradient is this small beside the moments.
+    """
+
+    def __init__(self, lower, upper, accuracy=ACCURACY):
+        self.lower = lower
+        self.upper = upper
+        self.accuracy = accuracy
+
+    def metric(self, hyper, params, averaging):
+        return InexactMetric(self._metric(self.lower, hyper, params, averaging))
+
+    def _metric(self, lower, hyper, params, averaging=0.0):
+        loss = lower.loss
+        if averaging:
+            loss = loss.combine(1 - averaging, self.upper.loss, 2 * averaging)
+        floor = CURVATURE_FLOOR * lower.majorizer(hyper, params)
+        return loss.metric((1 - averaging) * lower.curvature(hyper, params).maximum(floor))
+
+    def solve_lower(self, hyper, params):
+        """The minimiser of the lower level that is reached from `params`.
+
+        From far away it starts at ridge and goes through penalties that are less sharp: where
+        a power is below 1 there are several minimisers, and a smooth problem has one.
+        """
+        size = self.lower.loss.gradient(torch.zeros_like(params)).square().sum((1, 2, 3))
+        gradient = self.lower.params_gradient(hyper, params).square().sum((1, 2, 3))
+        far = (gradient > NEAR**2 * size) | ~params.flatten(1).any(1)
+        if bool(far.any()):
+            start = self._continued(hyper, self._ridge(hyper, params))
+            params = start.where(far[:, None, None, None], params)
+        return self._descend(self.lower, hyper, params, self.accuracy)
+
+    def _continued(self, hyper, params):
+        lower, shape = self.lower, self.lower.shape
+        if isinstance(shape, Bridge):
+            for factor in SOFTENING:
+                rounder = Bridge(shape.smoothing * factor)
+                softer = ShapedError(lower.loss, lower.penalty, rounder, lower.barrier)
+                params = self._descend(softer, hyper, params, ROUGH)
+        return params
+
+    def _ridge(self, hyper, params):
+        """Ridge whose weights are the penalty's where coefficients are as large as usual."""
+        shape = self.lower.shape
+        typical = torch.ones_like(params[..., :1, :])
+        if isinstance(shape, Bridge):
+            typical = typical * (shape.smoothing * SOFTENING[0])
+        weights = self.lower.majorizer(hyper, typical)[:, :, 0]
+        return self.lower.loss.metric(weights).minimizer(self.lower.loss, params)
+
+    def _descend(self, lower, hyper, params, accuracy):
+        """Primal-dual Newton steps where they descend, else the majorizer's, which always do.
+
+        The slope of the penalty is a variable of its own, which tames the curvature near zero
+        (Chan, Golub, Mulet, "A nonlinear primal-dual method for total variation-based image
+        restoration", 1999).
+        """
+        size = lower.loss.gradient(torch.zeros_like(params)).square().sum((2, 3)).sqrt()
+        value = lower.by_fold(hyper, params)
+        dual = lower.slope(hyper, params)
+        for _ in range(MAX_SOLVE_ITER):
+            gradient = lower.params_gradient(hyper, params)
+            active = gradient.square().sum((2, 3)).sqrt() > accuracy * size
+            if not bool(active.any()):
+                break
+            curvature = lower.dual_curvature(hyper, params, dual)
+            curvature = curvature + lower.barrier.holding(params, gradient)
+            move = -lower.loss.metric(curvature).solve(gradient)
+            step, moved_value = _backtrack(lower, hyper, params, move, value, gradient)
+            failed = active & (step == 0)
+            dual = lower.next_dual(hyper, params, dual, move, step)
+            if bool(failed.any()):
+                weights = lower.majorizer(hyper, params) + lower.barrier.holding(params, gradient)
+                safe = -lower.loss.metric(weights).solve(gradient)
+                move = safe.where(failed[..., None, None], move)
+                again, again_value = _backtrack(lower, hyper, params, safe, value, gradient)
+                step = step.where(~failed, again)
+                moved_value = moved_value.where(~failed, again_value)
+                moved = lower.barrier.step(params, step[..., None, None] * move)
+                dual = dual.where(~failed[..., None, None], lower.slope(hyper, moved))
+            step = step * active
+            if not bool((step > 0).any()):
+                break
+            params = lower.barrier.step(params, step[..., None, None] * move)
+            value = moved_value.where(step > 0, value)
+        return params
+
+
+def _backtrack(lower, hyper, params, move, value, gradient):
+    """Largest of a few fractions of the move that decreases each fold's value; 0 if none."""
+    slope = (gradient * move).sum((2, 3))
+    step = torch.ones_like(value)
+    for _ in range(4):
+        moved = lower.by_fold(hyper, lower.barrier.step(params, step[..., None, None] * move))
+        good = moved <= value + 1e-4 * step * slope + ROUNDING * value.abs()
+        if bool(good.all()):
+            return step, moved
+        step = step.where(good, step / 4)
+    return step * good, moved
+
+
+@dataclass(frozen=True)
+class InexactMetric:
+    """An inverse of a Hessian that changes with params."""
+
+    inverse: Metric
+    exact = False
+
+    def solve(self, vector):
+        return self.inverse.solve(vector)

@@ -1,0 +1,1 @@
+"""Penalties: what is learned, how few numbers generate a weight for every feature."""

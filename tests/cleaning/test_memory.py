@@ -1,0 +1,181 @@
+"""Many rows: no second X in memory, whatever its precision and wherever it is kept."""
+
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from sklearn import config_context
+
+from skbamm import HyperCleaningClassifier
+from skbamm.cleaning import _rows, _sample
+from skbamm.dask._shared_rows import StackedRows
+from tests.tools import run_python
+
+N_ROWS, N_FEATURES = 900, 8
+
+
+def labelled(n_classes, n_rows=N_ROWS, n_features=N_FEATURES, seed=0):
+    """Rows in single precision, given labels, and which of these are clean."""
+    random = np.random.default_rng(seed)
+    X = random.standard_normal((n_rows, n_features)) * np.geomspace(0.5, 2, n_features) + 3
+    scores = 2 * (X - 3) @ random.standard_normal((n_features, n_classes))
+    y = (scores + random.gumbel(size=scores.shape)).argmax(axis=1)
+    clean = random.random(n_rows) < 0.2
+    wrong = ~clean & (random.random(n_rows) < 0.3)
+    return X.astype(np.float32), np.where(wrong, (y + 1) % n_classes, y), clean
+
+
+@pytest.fixture(autouse=True)
+def small_samples(monkeypatch):
+    monkeypatch.setattr(_sample, "ENOUGH", 100)
+    monkeypatch.setattr(_sample, "PER_COLUMN", 1)
+    monkeypatch.setattr(_sample, "PER_CLASS", 1)
+
+
+def assert_same_fit(found, expected):
+    for name in ("coef_", "intercept_", "sample_weight_", "noise_rate_"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"relabel": False}, {"standardize": False}, {"class_weight": "balanced"}],
+    ids=str,
+)
+def test_the_last_fit_in_blocks_is_the_one_of_the_whole_design(n_classes, options):
+    X, y, clean = labelled(n_classes)
+    expected = HyperCleaningClassifier(**options).fit(X, y, is_clean=clean)
+    with config_context(working_memory=0.02):
+        found = HyperCleaningClassifier(**options).fit(X, y, is_clean=clean)
+    assert_same_fit(found, expected)
+
+
+def test_the_last_fit_with_hidden_layers_in_blocks():
+    X, y, clean = labelled(2)
+    model = HyperCleaningClassifier(hidden_layer_sizes=2, max_iter=0)
+    expected = model.fit(X, y, is_clean=clean).predict_proba(X)
+    with config_context(working_memory=0.02):
+        found = model.fit(X, y, is_clean=clean).predict_proba(X)
+    # Ends at a tolerance; not convex.
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_blocks_are_for_designs_beyond_the_working_memory(monkeypatch):
+    made = []
+    design = _rows.Standardizer.design
+    monkeypatch.setattr(
+        _rows.Standardizer,
+        "design",
+        lambda self, X: made.append(len(X)) or design(self, X),
+    )
+    X, y, clean = labelled(2)
+    HyperCleaningClassifier(max_iter=0).fit(X, y, is_clean=clean)
+    assert max(made) == N_ROWS
+    made.clear()
+    with config_context(working_memory=8 * N_ROWS * (N_FEATURES + 1) / 2**20 - 1e-6):
+        HyperCleaningClassifier(max_iter=0).fit(X, y, is_clean=clean)
+    assert made and max(made) < N_ROWS / 2
+
+
+def test_predictions_do_not_depend_on_blocks():
+    X, y, clean = labelled(3)
+    model = HyperCleaningClassifier(max_iter=0).fit(X, y, is_clean=clean)
+    expected = model.decision_function(X), model.weigh(X, y)
+    with config_context(working_memory=0.01):
+        found = model.decision_function(X), model.weigh(X, y)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_predictions_of_single_precision_copy_no_table():
+    X, y, clean = labelled(2, 200_000)
+    model = HyperCleaningClassifier(max_iter=0).fit(X[:N_ROWS], y[:N_ROWS], is_clean=clean[:N_ROWS])
+    with config_context(working_memory=4):
+        tracemalloc.start()
+        try:
+            model.decision_function(X)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 0.8 * X.nbytes  # 8 bytes a row twice, and a block
+
+
+# Several arrays as one
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        slice(0, 9),
+        slice(3, 4),
+        slice(2, 8),
+        slice(4, 4),
+        slice(9, 20),
+        np.array([8, 0, 4, 4, 3]),
+        np.array([], dtype=int),
+    ],
+    ids=str,
+)
+def test_stacked_rows_are_those_of_the_arrays(index):
+    rows = np.arange(18.0).reshape(9, 2)
+    stacked = StackedRows([rows[:0], rows[:4], rows[4:4], rows[4:5], rows[5:]])
+    assert stacked.shape == rows.shape
+    np.testing.assert_array_equal(stacked[index], rows[index])
+
+
+# Beyond a limit
+
+LIMITED = """
+import sys
+from pathlib import Path
+from resource import RLIMIT_DATA, setrlimit
+import numpy as np
+from sklearn import config_context
+from skbamm import HyperCleaningClassifier
+from skbamm.cleaning import _rows, _sample
+
+# What the sample takes does not grow with the table; here that is small.
+_sample.ENOUGH, _sample.PER_COLUMN = 1000, 5
+folder = Path(sys.argv[1])
+y, clean = np.load(folder / "y.npy"), np.load(folder / "clean.npy")
+X = np.load(folder / "X.npy", mmap_mode="r")
+model = HyperCleaningClassifier(max_iter=0)
+model.fit(X[:2000], y[:2000], is_clean=clean[:2000])
+status = Path("/proc/self/status").read_text().split("VmData:")[1]
+limit = int(status.split()[0]) * 1024 + int(sys.argv[2])
+setrlimit(RLIMIT_DATA, (limit, limit))
+try:
+    np.load(folder / "X.npy")
+except MemoryError:
+    print("too large", end=" ")
+with config_context(working_memory=4):
+    model.fit(X, y, is_clean=clean)
+    right = (model.predict(X) == y).mean()
+    print(right, model.weigh(X, y).mean(), model.noise_rate_)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on private memory are Linux's")
+def test_a_table_four_times_as_large_as_memory_is_fitted(tmp_path):
+    n_rows, n_features = 150_000, 200
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float64, (n_rows, n_features))
+    random = np.random.default_rng(0)
+    causes = random.standard_normal((n_rows // 10, 3))
+    block = causes @ random.standard_normal((3, n_features))
+    block += random.standard_normal(block.shape)
+    for start in range(0, n_rows, len(block)):
+        X[start : start + len(block)] = block
+    truth = np.tile(causes[:, 0] > 0, 10)
+    clean = np.arange(n_rows) % 100 == 0
+    wrong = ~clean & (random.random(n_rows) < 0.2)
+    np.save(tmp_path / "y.npy", truth ^ wrong)
+    np.save(tmp_path / "clean.npy", clean)
+    found = run_python(LIMITED, tmp_path, X.nbytes // 4).split()
+    assert found[:2] == ["too", "large"]
+    right, weight, noise_rate = map(float, found[2:])
+    assert 0.75 < right < 0.85 and weight == pytest.approx(0.8, abs=0.05)
+    assert noise_rate == pytest.approx(0.2, abs=0.05)

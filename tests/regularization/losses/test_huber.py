@@ -1,0 +1,170 @@
+"""Huber's loss on held-out rows: formula, derivatives and threshold."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from scipy.special import huber
+
+from skbamm.problems import FunctionObjective
+from skbamm.regularization.losses._huber import HeldOutRows, HuberError, _weighted_median
+from skbamm.regularization.losses._problem import HeldOutError
+from tests.reference.regression import losses, make_data, regressed_out
+
+THRESHOLD = 0.8
+HYPER = torch.zeros(2, 1, dtype=torch.float64)
+
+
+def make_error(threshold=THRESHOLD, container=torch.tensor, data=None):
+    """The held-out rows of each fold, formed from the definition of `HeldOutRows`."""
+    data = make_data() if data is None else data
+    folds = []
+    for fold, weight in enumerate(data.test):
+        rows = np.flatnonzero(weight)
+        root = np.sqrt(data.train[fold])[:, None]
+        effect = np.linalg.lstsq(root * data.nuisance, root * data.X, rcond=None)[0]
+        targets = regressed_out(data, fold, data.y)[rows]
+        parts = (targets.T, data.nuisance[rows], effect, weight[rows])
+        folds.append(HeldOutRows(container(data.X[rows]), *(torch.tensor(part) for part in parts)))
+    return HuberError(tuple(folds), losses("rows", data)[1], threshold)
+
+
+def random_params(seed=2, n_candidates=2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n_candidates, 3, 2, 5, generator=generator, dtype=torch.float64)
+
+
+def residuals(params, data):
+    """Residuals of the held-out rows of one candidate, and their weights, in one row."""
+    parts = []
+    for fold, weight in enumerate(data.test):
+        rows = np.flatnonzero(weight)
+        X, y = (regressed_out(data, fold, columns)[rows] for columns in (data.X, data.y))
+        residual = y - X @ params[fold].numpy().T
+        parts.append((residual.ravel(), np.repeat(weight[rows], residual.shape[1])))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+@pytest.fixture(params=[THRESHOLD, np.inf], ids="threshold {}".format)
+def error(request):
+    return make_error(request.param)
+
+
+def test_value_is_twice_the_mean_of_scipys_huber_loss():
+    params, data = random_params(), make_data()
+    residual, weight = residuals(params[0], data)
+    expected = 2 * weight @ huber(THRESHOLD, residual)
+    np.testing.assert_allclose(make_error().value(HYPER, params)[0], expected)
+
+
+def test_an_infinite_threshold_is_the_squared_error():
+    params = random_params()
+    expected = HeldOutError(losses("gram", make_data())[1]).value(HYPER, params)
+    torch.testing.assert_close(make_error(np.inf).value(HYPER, params), expected)
+
+
+def test_parts_of_the_folds_sum_to_the_value(error):
+    params = random_params()
+    torch.testing.assert_close(error.by_fold(params).sum(1), error.value(HYPER, params))
+
+
+def test_fast_gradients_agree_with_autograd(error):
+    slow = FunctionObjective(error.value).gradients(HYPER, random_params())
+    torch.testing.assert_close(tuple(error.gradients(HYPER, random_params())), tuple(slow))
+
+
+def test_fast_curvature_products_agree_with_autograd(error):
+    params, vector = random_params(), random_params(3)
+    slow = FunctionObjective(error.value).curvature_products(HYPER, params, vector)
+    fast = error.curvature_products(HYPER, params, vector)
+    torch.testing.assert_close(tuple(fast), tuple(slow))
+
+
+def test_squares_bound_the_curvature():
+    error, params, vector = make_error(), random_params(), random_params(3)
+    bend = (error.curvature_products(HYPER, params, vector).hessian * vector).sum((1, 2, 3))
+    bound = (2 * error.loss.product(vector) * vector).sum((1, 2, 3))
+    assert (bend >= 0).all() and (bend < bound).all()
+
+
+@pytest.mark.parametrize("question", ["value", "gradients", "curvature_products"])
+def test_sparse_rows_answer_as_dense_ones(question):
+    params, more = random_params(), ()
+    if question == "curvature_products":
+        more = (random_params(3),)
+    dense = getattr(make_error(), question)(HYPER, params, *more)
+    other = getattr(make_error(container=sparse.csr_matrix), question)(HYPER, params, *more)
+    torch.testing.assert_close(other, dense)
+
+
+def test_a_gross_outlier_has_no_more_pull_than_the_threshold():
+    data = make_data()
+    gradients = []
+    for size in (1e3, 1e9):
+        y = data.y.copy()
+        row = np.flatnonzero(data.test[0])[0]
+        y[row] += size
+        error = make_error(data=replace(data, y=y))
+        # The first fold holds the row out; its training rows do not include it.
+        gradients.append(error.gradients(HYPER, random_params()).params[:, 0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+# The threshold
+
+
+def test_calibrated_threshold_is_that_of_normal_errors():
+    params, data = random_params(n_candidates=1), make_data()
+    size, weight = residuals(params[0], data)
+    size = np.abs(size)
+    order = size.argsort()
+    reached = weight[order].cumsum()
+    median = size[order][np.searchsorted(reached, reached[-1] / 2)]
+    found = make_error(np.inf).calibrated(params).threshold
+    np.testing.assert_allclose(found, 1.345 * 1.4826 * median)
+
+
+def test_threshold_is_that_of_the_candidate_with_the_least_mean_absolute_error():
+    candidates = random_params(n_candidates=4)
+    data = make_data()
+    means = [weight @ np.abs(size) for size, weight in (residuals(p, data) for p in candidates)]
+    best = candidates[[int(np.argmin(means))]]
+    error = make_error(np.inf)
+    assert error.calibrated(candidates).threshold == error.calibrated(best).threshold
+
+
+def test_threshold_of_a_perfect_fit_is_infinite():
+    data = make_data()
+    data = replace(data, y=np.zeros_like(data.y))
+    error = make_error(1.0, data=data)
+    assert error.calibrated(0 * random_params()).threshold == np.inf
+
+
+def test_calibration_leaves_the_error_itself_alone():
+    error = make_error()
+    error.calibrated(random_params())
+    assert error.threshold == THRESHOLD
+
+
+@pytest.mark.parametrize(
+    ("values", "weight", "expected"),
+    [
+        ([3.0, 1.0, 2.0], [1.0, 1.0, 1.0], 2.0),
+        ([4.0, 1.0, 3.0, 2.0], [1.0, 1.0, 1.0, 1.0], 2.0),
+        ([1.0, 2.0, 3.0], [1.0, 1.0, 5.0], 3.0),
+        ([1.0, 2.0, 3.0], [0.0, 0.0, 5.0], 3.0),
+    ],
+    ids=["odd", "even", "weighted", "zero weights"],
+)
+def test_weighted_median_is_the_first_value_with_half_of_the_weight(values, weight, expected):
+    assert _weighted_median(*(torch.tensor(part) for part in (values, weight))) == expected
+
+
+def test_integer_weights_of_the_median_are_repetitions():
+    values = torch.tensor([0.3, 2.0, 1.1, 0.7, 5.0], dtype=torch.float64)
+    weight = torch.tensor([2, 1, 3, 1, 4])
+    repeated = values.repeat_interleave(weight)
+    found = _weighted_median(values, weight.double() / 11)
+    assert found == _weighted_median(repeated, torch.ones_like(repeated))

@@ -1,0 +1,159 @@
+"""Large tables: the shared Gram matrices against those that are formed fold by fold."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from skbamm import BilevelRegularizedRegressor
+from skbamm.data._folds import make_folds
+from skbamm.regularization import _make_design
+from skbamm.regularization._design import GramDesign
+from skbamm.regularization._input import RegressionRows
+from skbamm.regularization._large_design import SharedGramDesign
+from skbamm.regularization._make_design import make_design
+from tests.regularization.regression_data import make_regression
+
+N_ROWS, N_FEATURES = 60, 8
+
+
+def designs(*, fit_intercept=True, n_unpenalized=0, weighted=True, standardize=True):
+    """A shared design and a plain one of the same data; new sums for each, they are overwritten."""
+    data = make_regression(N_ROWS, N_FEATURES, 2)
+    X = data.X.copy()
+    X[:, 3] = X[:, 1]  # duplicate
+    X[:, 4] = 2.5  # constant
+    rows = RegressionRows(X, data.y, data.weight if weighted else None)
+    folds = make_folds(4, X, data.y, seed=0)
+    penalized = np.arange(N_FEATURES) % 3 != 1 if n_unpenalized else np.ones(N_FEATURES, bool)
+    options = {"penalized": penalized, "fit_intercept": fit_intercept, "standardize": standardize}
+    return [
+        kind(rows, folds, device=torch.device("cpu"), **options)
+        for kind in (SharedGramDesign, GramDesign)
+    ]
+
+
+cases = pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"fit_intercept": False},
+        {"n_unpenalized": 3},
+        {"n_unpenalized": 3, "fit_intercept": False},
+        {"weighted": False},
+        {"standardize": False},
+    ],
+    ids=str,
+)
+
+
+@cases
+@pytest.mark.parametrize("part", ["train", "test", "all rows"])
+def test_shared_losses_are_those_of_separate_matrices(options, part):
+    found, expected = (
+        design.all_rows() if part == "all rows" else getattr(design, part)
+        for design in designs(**options)
+    )
+    for name in ("gram", "moment", "constant"):
+        # Differences of sums of size 1.
+        torch.testing.assert_close(
+            getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-13
+        )
+
+
+@cases
+def test_raw_coefficients_are_those_of_separate_matrices(options):
+    found, expected = designs(**options)
+    params = torch.linspace(-1, 1, 2 * len(expected.scale), dtype=torch.float64).reshape(2, -1)
+    for design in (found, expected):
+        design.all_rows()
+    for one, other in zip(
+        found.raw_coefficients(params), expected.raw_coefficients(params), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_folds_of_zero_weight_do_not_count():
+    data = make_regression(N_ROWS, N_FEATURES)
+    folds = make_folds(3, data.X, data.y, seed=0)
+    weight = data.weight * (folds.label != 1)
+    options = {"penalized": np.ones(N_FEATURES, bool), "fit_intercept": True}
+    found, expected = (
+        kind(
+            RegressionRows(data.X, data.y[:, None], weight),
+            folds,
+            standardize=True,
+            device=torch.device("cpu"),
+            **options,
+        )
+        for kind in (SharedGramDesign, GramDesign)
+    )
+    assert found.train.n_folds == 2
+    torch.testing.assert_close(found.test.gram, expected.test.gram)
+
+
+@pytest.fixture
+def small_is_large(monkeypatch):
+    monkeypatch.setattr(_make_design, "LARGE", 5)
+
+
+@pytest.mark.usefixtures("small_is_large")
+class TestLargeFit:
+    """With every table counted as a large one."""
+
+    def fit(self, X, y, weight=None, **options):
+        model = BilevelRegularizedRegressor(random_state=0, **options)
+        return model.fit(X, y, weight)
+
+    def test_tables_are_handled_by_shared_matrices(self):
+        data = make_regression(N_ROWS, N_FEATURES)
+        rows = RegressionRows(data.X, data.y[:, None], None)
+        design = make_design(
+            rows,
+            make_folds(3, data.X, data.y, seed=0),
+            penalized=np.ones(N_FEATURES, bool),
+            fit_intercept=True,
+            standardize=True,
+            device=torch.device("cpu"),
+        )
+        assert isinstance(design, SharedGramDesign) and design.n_more_starts == 1
+
+    @pytest.mark.parametrize("penalty", ["adaptive", "l2"])
+    @pytest.mark.parametrize("n_targets", [None, 2])
+    def test_criterion_is_near_that_of_small_tables(self, penalty, n_targets, monkeypatch):
+        data = make_regression(N_ROWS, N_FEATURES, n_targets)
+        large = self.fit(data.X, data.y, penalty=penalty)
+        monkeypatch.setattr(_make_design, "LARGE", 300)
+        small = self.fit(data.X, data.y, penalty=penalty)
+        np.testing.assert_allclose(large.initial_criterion_, small.initial_criterion_, rtol=1e-6)
+        # Another start may end in another valley; both give up half a standard error.
+        np.testing.assert_allclose(large.criterion_, small.criterion_, rtol=0.1)
+
+    def test_sparse_rows_are_dense_rows(self):
+        data = make_regression(N_ROWS, N_FEATURES)
+        dense, rows = (self.fit(kind(data.X), data.y) for kind in (np.asarray, sparse.csr_matrix))
+        np.testing.assert_allclose(rows.coef_, dense.coef_, rtol=1e-5)
+
+    def test_whole_weights_are_repeated_rows_in_given_folds(self):
+        data = make_regression(N_ROWS, N_FEATURES)
+        times = np.arange(N_ROWS) % 3 + 1
+        label, repeated = np.arange(N_ROWS) % 4, np.repeat(np.arange(N_ROWS), times)
+        fits = []
+        for rows, weight in ((np.arange(N_ROWS), times.astype(float)), (repeated, None)):
+            splits = [
+                (np.flatnonzero(label[rows] != k), np.flatnonzero(label[rows] == k))
+                for k in range(4)
+            ]
+            fits.append(self.fit(data.X[rows], data.y[rows], weight, cv=splits))
+        np.testing.assert_allclose(fits[0].coef_, fits[1].coef_, rtol=1e-5)
+
+    def test_warm_start_begins_where_it_ended(self):
+        data = make_regression(N_ROWS, N_FEATURES)
+        model = BilevelRegularizedRegressor(warm_start=True).fit(data.X, data.y)
+        first = model.n_iter_
+        assert model.fit(data.X, data.y).n_iter_ <= first
+
+    def test_fit_without_iterations_is_the_best_start(self):
+        data = make_regression(N_ROWS, N_FEATURES)
+        model = self.fit(data.X, data.y, max_iter=0)
+        assert model.criterion_ <= model.initial_criterion_ and np.isfinite(model.coef_).all()

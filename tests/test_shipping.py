@@ -1,0 +1,263 @@
+"""Fitted models on their way to other processes, machines and versions."""
+
+import io
+import json
+import pickle
+import pickletools
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier, _base
+from skbamm.solvers import Meha, SlBamm
+from tests.cleaning.label_data import make_labels
+from tests.regularization.regression_data import make_regression
+from tests.tools import leaves, run_python
+
+pytestmark = pytest.mark.filterwarnings(
+    # Runs are cut short.
+    "ignore::sklearn.exceptions.ConvergenceWarning"
+)
+
+ROOT = Path(__file__).parents[2]
+DATA = make_regression(n_targets=2)
+LABELS = make_labels(90)
+NAMES = np.array(["ant", "bee", "cow"])[LABELS.y]
+
+
+def regressor(penalty="adaptive", **options):
+    return BilevelRegularizedRegressor(penalty, max_iter=3, **options).fit(DATA.X, DATA.y)
+
+
+def cleaner(weighting="adaptive", **options):
+    model = HyperCleaningClassifier(weighting, max_iter=3, **options)
+    return model.fit(LABELS.X, NAMES, is_clean=LABELS.is_clean)
+
+
+def of_tables():
+    """Names of rows and columns, in the tables of a library."""
+    pandas = pytest.importorskip("pandas")
+    names = [f"row {i}" for i in range(90)]
+    X = pandas.DataFrame(LABELS.X, columns=list("abcd"), index=names)
+    y = pandas.Series(NAMES, index=names, name="animal", dtype="category")
+    return HyperCleaningClassifier(max_iter=0).fit(X, y)
+
+
+MODELS = {
+    "adaptive": regressor,
+    "l2": lambda: regressor("l2", groups=[0, 0, 0, 1, 1, 1], alpha_per_target=True),
+    "l1": lambda: regressor("l1", solver=Meha()),
+    "bridge": lambda: regressor("bridge", cv=DATA.splits),
+    "zeros": lambda: regressor(exact_zeros=True, groups={"u": [0, 1], "v": slice(2, 6)}),
+    "cleaner": lambda: cleaner(solver=SlBamm()),
+    "sample": lambda: cleaner("sample"),
+    "loss": lambda: cleaner("loss"),
+    "final": lambda: cleaner(final_estimator=HistGradientBoostingClassifier(max_iter=3)),
+    "piped": lambda: cleaner(
+        final_estimator=make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=3))
+    ),
+    "tables": of_tables,
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return MODELS[request.param]()
+
+
+def through_skops(model):
+    sio = pytest.importorskip("skops.io")
+    saved = sio.dumps(model)
+    unknown = sio.get_untrusted_types(data=saved)
+    # What docs/shipping.md tells users to look at.
+    assert all(name.startswith(("skbamm.", "sklearn.")) for name in unknown)
+    return sio.loads(saved, trusted=unknown)
+
+
+def through_joblib(model):
+    file = io.BytesIO()
+    joblib.dump(model, file, compress=3)
+    file.seek(0)
+    return joblib.load(file)
+
+
+WAYS = {
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "old pickle": lambda model: pickle.loads(pickle.dumps(model, protocol=2)),
+    "joblib": through_joblib,
+    "skops": through_skops,
+}
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_fitted_attribute_arrives(model, way):
+    arrived = WAYS[way](model)
+    assert vars(arrived).keys() == vars(model).keys()
+    for name, value in vars(model).items():
+        if not name.endswith("_") or name == "final_estimator_":
+            continue
+        other = getattr(arrived, name)
+        assert type(other) is type(value), name
+        for ours, theirs in zip(leaves(value), leaves(other), strict=True):
+            np.testing.assert_array_equal(theirs, ours, err_msg=name)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_history_arrives(model, way):
+    arrived = WAYS[way](model).history_
+    histories = model.history_ if isinstance(model.history_, list) else [model.history_]
+    others = arrived if isinstance(arrived, list) else [arrived]
+    for ours, theirs in zip(histories, others, strict=True):
+        assert theirs.keys() == ours.keys()
+        for name in ours:
+            np.testing.assert_array_equal(theirs[name], ours[name])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_predictions_are_the_same(model, way):
+    X = DATA.X if isinstance(model, BilevelRegularizedRegressor) else LABELS.X
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the table's names
+        for method in ("predict", "predict_proba", "decision_function"):
+            if hasattr(model, method):
+                found = getattr(WAYS[way](model), method)(X)
+                np.testing.assert_array_equal(found, getattr(model, method)(X))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_reports_are_the_same(way):
+    model = of_tables()
+    arrived = WAYS[way](model)
+    assert arrived.label_report().equals(model.label_report())
+    assert arrived.fix_labels().equals(model.fix_labels())
+
+
+# No torch
+
+
+def names_in(pickled):
+    """Every module and class that unpickling would import."""
+    return {
+        argument
+        for opcode, argument, _ in pickletools.genops(pickled)
+        if isinstance(argument, str) and ("STRING" in opcode.name or "UNICODE" in opcode.name)
+    }
+
+
+def test_no_torch_object_hides_in_a_pickle(model):
+    assert not [name for name in names_in(pickle.dumps(model)) if name.startswith("torch")]
+
+
+def test_the_search_for_torch_would_find_it():
+    found = names_in(pickle.dumps({"a": torch.ones(2)}))
+    assert [name for name in found if name.startswith("torch")]
+
+
+PREDICT = """
+import json, sys
+import numpy as np
+way, path, rows = sys.argv[1:]
+if way == "skops":
+    # skops walks through all of scikit-learn, which imports torch where there is one.
+    class NoTorch:
+        def find_spec(self, name, *rest):
+            if name == "torch":
+                raise ImportError(name)
+    sys.meta_path.insert(0, NoTorch())
+    import skops.io as sio
+    model = sio.load(path, trusted=sio.get_untrusted_types(file=path))
+else:
+    import joblib, pickle
+    with open(path, "rb") as file:
+        model = {"joblib": joblib, "pickle": pickle}[way].load(file)
+X = np.load(rows)
+answers = [np.asarray(model.predict(X)).tolist()]
+if hasattr(model, "predict_proba"):
+    answers.append(model.predict_proba(X).tolist())
+if hasattr(model, "label_report"):
+    model.label_report(), model.fix_labels()
+repr(model), model._repr_html_(), model.get_params()
+assert "torch" not in sys.modules
+print(json.dumps(answers))
+"""
+
+
+@pytest.mark.parametrize("way", ["pickle", "joblib", "skops"])
+@pytest.mark.parametrize("kind", ["l2", "final"])
+def test_a_saved_model_answers_in_a_process_without_torch(tmp_path, kind, way):
+    model = MODELS[kind]()
+    path, rows = tmp_path / "model", tmp_path / "rows.npy"
+    X = DATA.X if kind == "l2" else LABELS.X
+    np.save(rows, X)
+    if way == "skops":
+        pytest.importorskip("skops.io").dump(model, path)
+    elif way == "joblib":
+        joblib.dump(model, path)
+    else:
+        path.write_bytes(pickle.dumps(model))
+    answers = json.loads(run_python(PREDICT, way, path, rows))
+    assert answers[0] == model.predict(X).tolist()
+    if kind == "final":
+        assert answers[1] == model.predict_proba(X).tolist()
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "cleaner"])
+def test_a_model_of_another_device_predicts_where_there_is_none(kind):
+    """All that a fit on a GPU leaves of the GPU is the parameter."""
+    model = MODELS[kind]()
+    X = DATA.X if kind == "adaptive" else LABELS.X
+    arrived = pickle.loads(pickle.dumps(model.set_params(device="cuda:7")))
+    np.testing.assert_array_equal(arrived.predict(X), model.predict(X))
+
+
+def test_a_device_that_is_not_there_is_an_error_of_fit():
+    with pytest.raises(ValueError, match="device='cuda:7' cannot be used here"):
+        BilevelRegularizedRegressor(device="cuda:7").fit(DATA.X, DATA.y)
+
+
+def test_importing_the_package_is_silent():
+    command = [sys.executable, "-W", "error", "-c", "import skbamm"]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, timeout=120)
+    assert done.stdout + done.stderr == b""
+
+
+def test_importing_the_package_imports_no_optional_one():
+    code = """
+import sys, skbamm
+optional = ["torch", "pandas", "polars", "pyarrow", "matplotlib", "rich", "skl2onnx", "dask"]
+print([name for name in optional if name in sys.modules])
+"""
+    already = run_python(code.replace("skbamm", "sklearn.linear_model"))
+    assert run_python(code) == already
+
+
+# Versions
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "cleaner"])
+def test_another_version_is_warned_about(kind, monkeypatch):
+    saved = pickle.dumps(MODELS[kind]())
+    monkeypatch.setattr(_base, "__version__", "99.0")
+    with pytest.warns(UserWarning, match=r"was saved by skbamm .* and is loaded by 99\.0"):
+        model = pickle.loads(saved)
+    assert not [name for name in vars(model) if "version" in name]
+
+
+def test_a_state_without_version_is_warned_about():
+    model = MODELS["adaptive"]()
+    with pytest.warns(UserWarning, match="an unknown version"):
+        BilevelRegularizedRegressor().__setstate__(vars(model))
