@@ -257,7 +257,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
         "relabel": ["boolean"],
         "hidden_layer_sizes": ["array-like", None, Interval(Integral, 1, None, closed="left")],
-        "final_estimator": [HasMethods(["fit", "predict"]), None],
+        "final_estimator": [HasMethods("fit"), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
