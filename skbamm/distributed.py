@@ -48,7 +48,7 @@ def fit_together(estimator, X, y, sample_weight=None, *, is_clean=None, collecti
         For any other estimator.
     ValueError
         In all processes, where one has invalid rows or an option needs all rows at once: as
-        ``loss="huber"``, ``weighting="loss"``, `final_estimator` or a `cv` that is no int.
+        ``loss="huber"``, ``weighting="sample"``, `final_estimator` or a `cv` that is no int.
     RuntimeError
         When another process is gone, as the collective reports it. The estimator stays as it was.
     """

@@ -33,9 +33,8 @@ def register():
     one output, of shape (n_samples, n_targets), also for a single target, as scikit-learn's own
     linear models have in ONNX. The classifier has two: labels (int64 or strings; booleans become
     0 and 1) and probabilities, which skl2onnx makes a list of dictionaries unless
-    ``options={"zipmap": False}`` is given (needed for float64). Networks (`hidden_layer_sizes`) are
-    converted too; a `final_estimator` is converted by its own converter and must have
-    `predict_proba`.
+    ``options={"zipmap": False}`` is given (needed for float64). A `final_estimator` is
+    converted by its own converter and must have `predict_proba`.
 
     Products are taken in float64 whatever the input is, as in `predict`, and outputs are cast to
     float64 for float64 input and to float32 otherwise. So outputs differ from those of
@@ -127,17 +126,13 @@ def _convert_classifier(scope, operator, container):
         OnnxCast,
         OnnxReshape,
         OnnxSoftmax,
-        OnnxTanh,
     )
 
     version = {"op_version": container.target_opset}
-    *hidden, (coef, intercept) = _layers(model)
+    coef, intercept = model.coef_, model.intercept_
     if len(coef) == 1:  # the first of two classes has score 0
         coef, intercept = np.vstack([0 * coef, coef]), np.append(0.0, intercept)
-    scores = _inputs(operator, container)
-    for layer in hidden:
-        scores = OnnxTanh(_linear(scores, container, *layer), **version)
-    scores = _linear(scores, container, coef, intercept)
+    scores = _linear(_inputs(operator, container), container, coef, intercept)
     best = OnnxArgMax(scores, axis=1, keepdims=0, **version)
     labels = OnnxArrayFeatureExtractor(_onnx_labels(operator), best, **version)
     labels = OnnxReshape(
@@ -198,14 +193,6 @@ def _convert_final_estimator(scope, operator, container):
             name=scope.get_unique_operator_name("Cast"),
             to=guess_proto_type(outer.type),
         )
-
-
-def _layers(model):
-    """Coefficients, one output a row, and intercepts of the layers of a classifier."""
-    if hasattr(model, "coefs_"):
-        coefs = [coef.T for coef in model.coefs_]
-        return list(zip(coefs, model.intercepts_, strict=True))
-    return [(model.coef_, model.intercept_)]
 
 
 def _inputs(operator, container):

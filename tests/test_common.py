@@ -29,8 +29,6 @@ REGRESSORS = [
 CLASSIFIERS = [
     HyperCleaningClassifier(),
     HyperCleaningClassifier("sample", cv=2, max_iter=3),
-    HyperCleaningClassifier("loss", cv=2, max_iter=3),
-    HyperCleaningClassifier(alpha=0.05, hidden_layer_sizes=(4,), cv=2, max_iter=3),
     HyperCleaningClassifier(max_iter=0),
     HyperCleaningClassifier(alpha=0.1, cv=2, max_iter=3, solver=SlBamm(memory=3)),
     HyperCleaningClassifier(standardize=False, class_weight="balanced", cv=2, max_iter=3),

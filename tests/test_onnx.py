@@ -146,15 +146,6 @@ def test_a_classifier_predicts_the_same(scaled, n_classes, dtype):
     assert_same_classes(model.fit(data.X, data.y), data.X.astype(dtype), dtype)
 
 
-@FLOATS
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("hidden", [(3,), (4, 3)], ids=str)
-def test_a_network_predicts_the_same(hidden, n_classes, dtype):
-    data = make_labels(90, n_classes=n_classes)
-    model = cleaner(hidden_layer_sizes=hidden).fit(data.X, data.y)
-    assert_same_classes(model, data.X.astype(dtype), dtype)
-
-
 @pytest.mark.parametrize("kind", LABELS)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_labels_stay_what_they_are(kind, n_classes):

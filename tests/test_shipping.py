@@ -60,7 +60,6 @@ MODELS = {
     "zeros": lambda: regressor(exact_zeros=True, groups={"u": [0, 1], "v": slice(2, 6)}),
     "cleaner": lambda: cleaner(solver=SlBamm()),
     "sample": lambda: cleaner("sample"),
-    "loss": lambda: cleaner("loss"),
     "final": lambda: cleaner(final_estimator=HistGradientBoostingClassifier(max_iter=3)),
     "piped": lambda: cleaner(
         final_estimator=make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -31,10 +31,6 @@ from ._final_estimator import (
 )
 from ._input import label_positions, label_rows
 from ._report import LabelRecord, noise_rates, rather_wrong, row_index
-from .label_quality._scorer import network_scores
-
-# What is learned where weights are a function: of evidence with "adaptive", or of a row's loss.
-SLOPES = {"adaptive": "slope", "loss": "loss slope", "sample": "slope"}
 
 
 def _weighs_others(estimator):
@@ -63,7 +59,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     Parameters
     ----------
-    weighting : {"adaptive", "loss", "sample"}, default="adaptive"
+    weighting : {"adaptive", "sample"}, default="adaptive"
         How weights come about.
 
         - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the evidence :math:`e_i` is the
@@ -71,10 +67,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
           clean rows these are fitted to the clean rows first, then, linear and kernel models,
           to all rows, and Bayes' rule adds the estimated noise. Learned are a, b, the ridge
           strength, the weight c of a clean row and the sharpness of predictions.
-        - "loss": :math:`s_i = \sigma(a - b \, \ell_i) / \sigma(a)` with the row's loss
-          :math:`\ell_i` under the fit itself. That is a learned loss which grows ever more
-          slowly, and not convex: runs start at fits that are followed from logistic regression
-          on. Learned are a, b, the ridge strength, c and the sharpness.
         - "sample": one free weight for each row, which is the papers' setting. Thousands of
           free numbers overfit the clean rows; on tables prefer "adaptive".
 
@@ -101,17 +93,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         ``weighting="adaptive"``. A `final_estimator` gets such a row once for each label with a
         share of 30 % or more, and the weight of that share.
 
-    hidden_layer_sizes : array-like of int or int, default=()
-        Units (tanh) of hidden layers between columns and scores, as in `MLPClassifier`: for
-        classes that are not linear in the columns. Networks of the folds judge labels too, where
-        they predict held-out rows better than linear and kernel models do. A fit takes seconds to
-        minutes instead of fractions of a second. None is the same as ().
-
     final_estimator : classifier or None, default=None
-        Any classifier that takes `sample_weight`, or a Pipeline that ends in one. It is
-        fitted to the rows of the last fit with their weights (see `relabel`) and answers
-        `predict`. Where it has `predict_proba`, clones of it judge labels as the networks of
-        `hidden_layer_sizes` do, in their place: up to ``2 * cv`` fits more.
+        Any classifier that takes `sample_weight` in `fit`, or a Pipeline or a search
+        (`GridSearchCV`) of one, for classes that are not linear in the columns: trees, or
+        ``MLPClassifier(solver="lbfgs")``. It is fitted to the rows of the last fit with their
+        weights (see `relabel`) and answers `predict`. Where it has `predict_proba`, clones of it
+        are fitted without each fold and help to find wrong labels, if they predict held-out rows
+        better than linear and kernel models do: up to ``2 * cv`` fits more.
 
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights by class.
@@ -161,12 +149,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts.
-
-    coefs_ : list of ndarray of shape (n_inputs, n_outputs)
-        With hidden layers, in the place of `coef_`: of each layer, the first in original units.
-
-    intercepts_ : list of ndarray of shape (n_outputs,)
-        With hidden layers, in the place of `intercept_`.
 
     alpha_ : float
         Ridge strength of the last fit.
@@ -253,10 +235,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
-        "weighting": [StrOptions({"adaptive", "loss", "sample"})],
+        "weighting": [StrOptions({"adaptive", "sample"})],
         "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
         "relabel": ["boolean"],
-        "hidden_layer_sizes": ["array-like", None, Interval(Integral, 1, None, closed="left")],
         "final_estimator": [HasMethods("fit"), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
@@ -270,7 +251,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         solver="sl-bamm",
         standardize=True,
         relabel=True,
-        hidden_layer_sizes=(),
         final_estimator=None,
         class_weight=None,
         max_iter=100,
@@ -286,7 +266,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.solver = solver
         self.standardize = standardize
         self.relabel = relabel
-        self.hidden_layer_sizes = hidden_layer_sizes
         self.final_estimator = final_estimator
         self.class_weight = class_weight
         self.max_iter = max_iter
@@ -356,22 +335,19 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         index = row_index(X, y)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
 
-        def attributes(learned, layers):
-            return attributes_after(
-                self, lambda fitted: fitted._store(rows, learned, layers, index)
-            )
+        def attributes(*found):
+            return attributes_after(self, lambda fitted: fitted._store(rows, index, *found))
 
         with torch_session(), Progress(self, X, y, sample_weight, n_stages=2) as progress:
             from ._fit import learn_and_fit
 
-            learned, layers = learn_and_fit(self, rows, split_params, progress, attributes)
-            self._store(rows, learned, layers, index)
+            self._store(rows, index, *learn_and_fit(self, rows, split_params, progress, attributes))
         return self
 
-    def _store(self, rows, learned, layers, index):
+    def _store(self, rows, index, learned, coef, intercept):
         trust = np.ones(len(rows.labels))
         trust[rows.noisy] = learned.trust
-        self._store_learned(rows.classes, learned, layers)
+        self._store_learned(rows.classes, learned, coef, intercept)
         if self.weighting == "sample" and len(rows.noisy) > 0:
             self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = trust[: rows.n_given]
@@ -387,14 +363,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self._fit_final(rows, learned)
         self.status_ = self._describe(learned.solution, self.residual_)
 
-    def _store_learned(self, classes, learned, layers):
+    def _store_learned(self, classes, learned, coef, intercept):
         """What there is not one of for each row."""
         self.classes_ = classes
+        self.coef_, self.intercept_ = coef, intercept
         self.alpha_ = learned.ridge
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
         logarithms = ["log alpha", "log clean weight", "log sharpness"]
-        self.hyper_names_ = ["threshold", SLOPES[self.weighting], *logarithms]
+        self.hyper_names_ = ["threshold", "slope", *logarithms]
         solution = learned.solution
         self.criterion_ = float(solution.criterion[0])
         self.initial_criterion_ = float(solution.initial_criterion[0])
@@ -402,18 +379,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = learned.history
-        self._store_layers(layers)
         self.evidence_model_ = learned.model
-
-    def _store_layers(self, layers):
-        for name in ("coef_", "intercept_", "coefs_", "intercepts_"):
-            if hasattr(self, name):
-                delattr(self, name)
-        if len(layers) == 1:
-            self.coef_, self.intercept_ = layers[0]
-        else:
-            self.coefs_ = [np.ascontiguousarray(coef.T) for coef, _ in layers]
-            self.intercepts_ = [intercept for _, intercept in layers]
 
     def _fit_final(self, rows, learned):
         """The final estimator on all rows with the learned weights."""
@@ -550,8 +516,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             warnings.warn(
                 f"noise_rate_ is {self.noise_rate_:.2f}, estimated without any clean row. "
                 "More likely the models cannot tell the classes, and suggested labels are worse "
-                "than given ones: look at label_report(), mark some rows as clean, or let "
-                "another model judge them (hidden_layer_sizes, final_estimator).",
+                "than given ones: look at label_report(), mark some rows as clean, or give "
+                "a final_estimator that can.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -567,9 +533,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def _scores_of(self, X):
-        if hasattr(self, "coefs_"):
-            coefs = [coef.T for coef in self.coefs_]
-            return network_scores(X, zip(coefs, self.intercepts_, strict=True))
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
     def __sklearn_tags__(self):

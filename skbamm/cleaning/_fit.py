@@ -11,9 +11,6 @@ from scipy.special import expit
 from ..data._tensors import resolve_device, to_numpy, to_tensor
 from ..linalg._softmax import minimize_cross_entropy
 from ._free_search import learn_free
-from ._input import hidden_sizes
-from ._loss_search import learn_loss
-from ._network import NetworkShape
 from ._rows import Standardizer, make_label_folds
 from ._sample import search_sample
 from ._search import TrustSearch, learn_adaptive
@@ -21,7 +18,7 @@ from .label_quality._out_of_fold import EXACT
 
 # Rows that are copied to be judged at a time.
 JUDGED_ROWS = 4096
-LEARN = {"adaptive": learn_adaptive, "loss": learn_loss, "sample": learn_free}
+LEARN = {"adaptive": learn_adaptive, "sample": learn_free}
 
 
 def learn_and_fit(estimator, rows, split_params, progress, attributes):
@@ -35,16 +32,15 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
         For the splitter.
     progress : Progress
     attributes : callable
-        ``attributes(learned, layers)`` are those of the estimator if the run ended there.
+        ``attributes(learned, coef, intercept)`` are those of the estimator if the run ended there.
 
     Returns
     -------
     learned : LearnedTrust
-    layers : list of tuple of ndarray
-        Coefficients and intercepts of each layer, in raw units.
+    coef, intercept : ndarray
+        In raw units.
     """
     device, seed = resolve_device(estimator.device), estimator._seed()
-    network = NetworkShape(hidden_sizes(estimator.hidden_layer_sizes), seed)
     folds = make_label_folds(rows, estimator.cv, seed, split_params)
     standardizer = Standardizer(rows, estimator.standardize)
     # Only evidence judges rows that no model has seen.
@@ -52,15 +48,14 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
     some = rows
     if sample is not None:  # the folds of all rows are not kept
         some, folds = rows.take(sample), folds.take(sample)
-    search = TrustSearch(some, folds, standardizer, device, network, estimator.final_estimator)
+    search = TrustSearch(some, folds, standardizer, device, estimator.final_estimator)
 
     def finish(learned):
         labelled = search.softmax
         if sample is not None:
             labelled = standardizer.labelled(rows, device, bounded=True)
             learned = extend(learned, sample, rows, labelled, alpha=estimator.alpha)
-        labelled = network(labelled, standardizer)
-        return learned, standardizer.raw_layers(labelled, fit_all(rows, labelled, learned))
+        return learned, *standardizer.raw(fit_all(rows, labelled, learned))
 
     with progress.stage("learn weights", estimator.max_iter) as stage:
         learned = LEARN[estimator.weighting](
@@ -96,7 +91,7 @@ def fit_all(rows, labelled, learned):
     -------
     params : ndarray of shape (n_scores, n_columns)
     """
-    start = labelled.merged(learned.params)
+    start = learned.params.mean(1, keepdim=True)
     weight = to_tensor(rows.weight * learned.training, start.device)
     ridge = start.new_full((1,), learned.ridge)
     if learned.targets is not None:

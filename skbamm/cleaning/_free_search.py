@@ -8,9 +8,8 @@ import numpy as np
 
 from ..data._tensors import to_numpy
 from ..solvers import SlBamm, solve
-from ._network_search import LEAST_RIDGE
 from ._problem import CleaningProblem, TrustedLoss
-from ._search import LearnedTrust, learn_adaptive, reported
+from ._search import LEAST_RIDGE, LearnedTrust, learn_adaptive, reported
 from ._weighting import FreeWeighting
 from .label_quality._out_of_fold import NOISY_PATH, pilot_path
 from .label_quality._scores import log_softmax
@@ -26,7 +25,6 @@ def learn_free(
     if len(search.rows.noisy) == 0:
         # No weight to learn: a plain fit with a learned ridge.
         return learn_adaptive(search, solver, alpha=alpha, max_iter=max_iter, tol=tol, watch=watch)
-    search = search.with_network()
     rows, folds = search.rows, search.folds
     has_clean = bool(rows.is_clean.any())
     noisy = search.positions(rows.noisy)
@@ -43,7 +41,7 @@ def learn_free(
     judges, judges_weight = search.judges(judging)
     loss = TrustedLoss(judges, judges_weight, nothing, nothing, bounded=not has_clean)
     problem = CleaningProblem(search.softmax, weighting, loss, judging, strongly_convex=False)
-    params = search.softmax.initial(1, len(in_training))
+    params = search.softmax.zeros(1, len(in_training))
     start = nothing
     if initial_hyper is not None and len(initial_hyper) == len(noisy):
         start = search.tensor(initial_hyper)
@@ -51,10 +49,6 @@ def learn_free(
         # The lower level is all but merely convex. A constant averaging parameter biases params,
         # not so much weights, and the last fit does without it.
         solver = SlBamm(averaging=0.5)
-        if not search.softmax.is_linear:
-            # From the first weights on, params of a network would take long to settle.
-            params = problem.solve_lower(start[None], params)
-            solver.set_params(accuracy=0.5)
     bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
     # Each of n free weights has a gradient of the order 1 / n.
     unit = np.sqrt(len(noisy))

@@ -128,14 +128,3 @@ def _validated_mask(is_clean, n_samples):
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
         raise ValueError("is_clean must be a boolean mask: got other values than True and False.")
     return mask.astype(bool)
-
-
-def hidden_sizes(sizes):
-    """Units of hidden layers as a tuple of positive ints."""
-    given = np.atleast_1d(np.asarray(() if sizes is None else sizes))
-    are_ints = given.size == 0 or np.issubdtype(given.dtype, np.integer)
-    if given.ndim > 1 or not are_ints or (given < 1).any():
-        raise ValueError(
-            f"hidden_layer_sizes must be positive ints, one for each layer: got {sizes!r}."
-        )
-    return tuple(given.tolist())

@@ -71,8 +71,8 @@ class WeightedCrossEntropy(Objective):
         weights, ridge = self.weights(hyper)
         _, probabilities = self._losses(hyper, params)
         residual = probabilities - self.targets(hyper)
-        slope = weights[:, :, None] * residual
-        return self.rows.pull(params, slope) + self.rows.penalty(ridge) * params
+        gradient = self.rows.adjoint(weights[:, :, None] * residual)
+        return gradient + self.rows.penalty(ridge) * params
 
     def gradients(self, hyper, params, *, differentiable=False):
         loss, _ = self._losses(hyper, params)
@@ -80,19 +80,14 @@ class WeightedCrossEntropy(Objective):
         by_hyper = self._pull_back(hyper, loss, square, self.rows.forward(params))
         return Gradients(by_hyper, self.params_gradient(hyper, params))
 
-    def _hessian(self, hyper, params, probabilities, vector, ahead):
+    def _hessian(self, hyper, probabilities, vector, ahead):
         weights, ridge = self.weights(hyper)
-        bend = weights[:, :, None] * self.rows.curvature(probabilities, ahead)
-
-        def slope():
-            return weights[:, :, None] * (probabilities - self.targets(hyper))
-
-        along = self.rows.pull_along(params, vector, slope, bend)
-        return along + self.rows.penalty(ridge) * vector
+        curved = weights[:, :, None] * self.rows.curvature(probabilities, ahead)
+        return self.rows.adjoint(curved) + self.rows.penalty(ridge) * vector
 
     def hessian_product(self, hyper, params, vector):
         _, probabilities = self._losses(hyper, params)
-        return self._hessian(hyper, params, probabilities, vector, self.rows.push(params, vector))
+        return self._hessian(hyper, probabilities, vector, self.rows.scores(vector))
 
     def _mixed(self, hyper, params, probabilities, vector, ahead):
         by_weight = ((probabilities - self.targets(hyper)) * ahead).sum(-2)
@@ -101,13 +96,13 @@ class WeightedCrossEntropy(Objective):
 
     def mixed_product(self, hyper, params, vector):
         _, probabilities = self._losses(hyper, params)
-        return self._mixed(hyper, params, probabilities, vector, self.rows.push(params, vector))
+        return self._mixed(hyper, params, probabilities, vector, self.rows.scores(vector))
 
     def curvature_products(self, hyper, params, vector):
         _, probabilities = self._losses(hyper, params)
-        ahead = self.rows.push(params, vector)
+        ahead = self.rows.scores(vector)
         return CurvatureProducts(
-            self._hessian(hyper, params, probabilities, vector, ahead),
+            self._hessian(hyper, probabilities, vector, ahead),
             self._mixed(hyper, params, probabilities, vector, ahead),
         )
 
@@ -194,11 +189,11 @@ class TrustedLoss(Objective):
         if self.sharpness is not None:
             by_hyper = by_hyper.clone()
             by_hyper[:, self.sharpness] += (slope * scores).sum((1, 2, 3))
-        return Gradients(by_hyper, self.rows.pull(params, factor * slope))
+        return Gradients(by_hyper, self.rows.adjoint(factor * slope))
 
     def curvature_products(self, hyper, params, vector):
         scores, factor = self._scores(hyper, params)
-        ahead = factor * self.rows.push(params, vector)
+        ahead = factor * self.rows.scores(vector)
         _, slope, state = self._slope(scores)
         bend = self._bend(state, ahead)
         mixed = torch.zeros_like(hyper)
@@ -206,8 +201,7 @@ class TrustedLoss(Objective):
             along = self.weight[:, None] * (slope * ahead + bend * scores)
             mixed[:, self.sharpness] = along.sum((1, 2, 3))
         weight = factor * self.weight[:, None]
-        along = self.rows.pull_along(params, vector, lambda: weight * slope, weight * bend)
-        return CurvatureProducts(along, mixed)
+        return CurvatureProducts(self.rows.adjoint(weight * bend), mixed)
 
 
 class CleaningProblem:
@@ -251,9 +245,7 @@ class CleaningProblem:
         if averaging:
             weights = weights + averaging * self.judging
         _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
-        self._metric = make_metric(
-            self.rows, weights, probabilities, (1 - averaging) * ridge, params
-        )
+        self._metric = make_metric(self.rows, weights, probabilities, (1 - averaging) * ridge)
         return self._metric
 
     def solve_lower(self, hyper, params, tol=None):

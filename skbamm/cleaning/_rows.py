@@ -14,6 +14,9 @@ from ..data._folds import Folds, make_folds, stratified_position_folds
 from ..linalg._cross_products import row_blocks
 from .label_quality._kernel import FeatureMap
 
+# Beyond this many columns a rotation costs more than it saves.
+MAX_ROTATED = 1000
+
 
 @dataclass(frozen=True)
 class LabelRows:
@@ -267,19 +270,3 @@ class Standardizer:
         coef = params[:, :-1] if self.rotation is None else params[:, :-1] @ self.rotation.T
         coef = coef / self.scale
         return coef, params[:, -1] - coef @ self.mean
-
-    def raw_layers(self, labelled, params):
-        """Coefficients and intercepts of each layer in raw units.
-
-        Parameters
-        ----------
-        labelled : LabelledRows
-            Whose scores they are.
-        params : ndarray of shape (n_scores, n_columns), or (1, n_params) of a network
-        """
-        first, *others = labelled.split(params)
-        return [self.raw(first), *((layer[:, :-1], layer[:, -1]) for layer in others)]
-
-
-# Beyond this many columns a rotation costs more than it saves.
-MAX_ROTATED = 1000

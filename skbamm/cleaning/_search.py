@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,8 +11,6 @@ import torch
 from ..data._tensors import to_numpy, to_tensor
 from ..linalg._softmax import minimize_cross_entropy
 from ..solvers import Solution, solve
-from ._network import NetworkShape
-from ._network_search import LEAST_RIDGE, hold_hidden_layers
 from ._problem import CleaningProblem, TrustedLoss
 from ._weighting import EvidenceWeighting
 from .label_quality._kernel import N_FEATURES, KernelRows, random_directions
@@ -24,6 +21,8 @@ from .label_quality._scores import calibrate, log_softmax
 # Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
 RIDGE_START, RIDGE_PER_COLUMN = 5e-3, 0.1
 CLEAN_START = 4.0
+# Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
+LEAST_RIDGE = 1e-12
 # Distance to the lower level's solution at which the criterion is taken.
 SOLVED = 1e-4
 # Boxes of threshold, slope, log ridge, log weight of clean rows, log sharpness. A slope of 0
@@ -86,26 +85,15 @@ class LearnedTrust:
 class TrustSearch:
     """What all weightings share: rows as tensors, folds, batched softmax fits."""
 
-    def __init__(self, rows, folds, standardizer, device, network=None, final_estimator=None):
+    def __init__(self, rows, folds, standardizer, device, final_estimator=None):
         self.rows = rows
         self.folds = folds
         self.standardizer = standardizer
         self.device = device
-        self.network = network or NetworkShape()
         self.final_estimator = final_estimator
         self.softmax = standardizer.labelled(rows, device)
         self.in_training = self.tensor(folds.in_training)
         self.row_weight = self.tensor(rows.weight)
-
-    def with_network(self):
-        """The same search with the hidden layers, where there are any."""
-        return self.with_scores(self.network(self.softmax, self.standardizer))
-
-    def with_scores(self, softmax):
-        """The same search with other rows of `LabelledRows`."""
-        other = copy.copy(self)
-        other.softmax = softmax
-        return other
 
     def tensor(self, array):
         return to_tensor(array, self.device)
@@ -121,7 +109,7 @@ class TrustSearch:
         weights = weights / weights.sum(-1, keepdim=True)
         used = weights.any(0)
         if start is None:
-            start = self.softmax.initial(1, len(weights))
+            start = self.softmax.zeros(1, len(weights))
         ridge = weights.new_full((1,), ridge)
         rows = self.softmax.smoothed(smoothing) if smoothing else self.softmax
         if float(used.double().mean()) < 0.8:
@@ -145,11 +133,6 @@ class TrustSearch:
     def raw_scores(self, params):
         """The mean of the folds' models, for other rows."""
         return LinearScores(*self.standardizer.raw(to_numpy(params[0].mean(0))))
-
-    def raw_layers(self, params):
-        """Layers of the folds' networks, for other rows."""
-        params = to_numpy(params[0, :, 0])
-        return [self.standardizer.raw_layers(self.softmax, fold[None]) for fold in params]
 
     def cross_fitted(self, params):
         """Scores of each row from the fit of its own part, (n_rows, n_classes)."""
@@ -186,18 +169,9 @@ def learn_adaptive(
     """Trust as a learned function of evidence."""
     has_clean = bool(search.rows.is_clean.any())
     evidence = clean_evidence(search) if has_clean else noisy_evidence(search)
-    weighting = _weighting(search, evidence, relabel)
     start, lower, upper = _box(search, evidence, alpha)
-    make = partial(_problem, weighting=weighting, others=evidence.others)
-    search = search.with_network()
-    if search.softmax.is_linear:
-        problem = make(search, start)
-        params = problem.solve_lower(search.tensor(start)[None], evidence.params, tol=EXACT)
-    else:
-        search, problem, params, start = hold_hidden_layers(search, make, start, alpha)
-        # The last layer alone would do with another ridge than all layers.
-        ridge = EvidenceWeighting.LOG_RIDGE
-        lower[ridge] = upper[ridge] = start[ridge]
+    problem = _problem(search, start, _weighting(search, evidence, relabel), evidence.others)
+    params = problem.solve_lower(search.tensor(start)[None], evidence.params, tol=EXACT)
     loss, centre = problem.upper, search.tensor(start)
     unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
     if has_clean:
@@ -285,7 +259,7 @@ def _concluded(search, problem, evidence, solution, unit):
         hyper=hyper,
         predictions=evidence.predictions,
         solution=solution,
-        params=search.softmax.whole(solution.params),
+        params=solution.params,
         training=training,
         model=evidence.model,
         targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,

@@ -38,10 +38,10 @@ class DaskHyperCleaningClassifier(DaskEstimator, HyperCleaningClassifier):
 
     Parameters
     ----------
-    weighting, alpha, cv, solver, standardize, relabel, hidden_layer_sizes, final_estimator, \
-class_weight, max_iter, tol, warm_start, random_state, device, verbose : see there
+    weighting, alpha, cv, solver, standardize, relabel, final_estimator, class_weight, \
+max_iter, tol, warm_start, random_state, device, verbose : see there
         As in `HyperCleaningClassifier`. With more rows than are sampled, `weighting` must be
-        "adaptive", `cv` an int, `hidden_layer_sizes` empty and `final_estimator` None.
+        "adaptive", `cv` an int and `final_estimator` None.
 
     client : distributed.Client or None, default=None
         None for the default client. It is not pickled with the estimator.
@@ -123,7 +123,7 @@ class_weight, max_iter, tol, warm_start, random_state, device, verbose : see the
             whole |= {name: getattr(self.label_record_, name) for name in RECORD}
             columns = {name: da.from_array(whole[name], (tuple(lengths),)) for name in whole}
         else:
-            self._store_learned(first.classes, first.learned, first.layers)
+            self._store_learned(first.classes, first.learned, *first.layers[0])
             self.noise_rate_, self.class_noise_rate_ = first.noise_rate, first.class_noise_rate
             self.status_ = self._describe(first.learned.solution, self.residual_)
             columns = _columns(client, fits, owners, lengths)

@@ -67,7 +67,7 @@ def fit_classifier(estimator, collective, X, y, sample_weight, is_clean):
             fit = fit_parts(estimator, [part], collective, seed=seed)
     except TooFewRows:
         return _fit_few(estimator, collective, part)
-    estimator._store_learned(fit.classes, fit.learned, fit.layers)
+    estimator._store_learned(fit.classes, fit.learned, *fit.layers[0])
     estimator.noise_rate_, estimator.class_noise_rate_ = fit.noise_rate, fit.class_noise_rate
     estimator.status_ = estimator._describe(fit.learned.solution, estimator.residual_)
     own = fit.rows[part.number]

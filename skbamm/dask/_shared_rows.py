@@ -11,7 +11,6 @@ import torch
 from sklearn.utils import compute_class_weight
 
 from .._collective import gather
-from ..cleaning._input import hidden_sizes
 from ..cleaning._rows import LabelRows
 from ..cleaning._sample import RowSample, sample_sizes, taken
 from ..linalg._softmax import LabelledRows
@@ -192,10 +191,6 @@ def _require_adaptive(estimator):
     given = {
         "weighting": (estimator.weighting, estimator.weighting == "adaptive"),
         "cv": (estimator.cv, isinstance(estimator.cv, Integral)),
-        "hidden_layer_sizes": (
-            estimator.hidden_layer_sizes,
-            not hidden_sizes(estimator.hidden_layer_sizes),
-        ),
         "final_estimator": (estimator.final_estimator, estimator.final_estimator is None),
     }
     for name, (value, fits) in given.items():

@@ -17,10 +17,9 @@ class SampleWeightDisplay(Display):
     r"""Learned weights of the noisy rows by given class, and the function they come from.
 
     On the left a row of the picture for each given class: how many of its rows have which
-    weight. On the right the learned function over a histogram of what it is a function of: with
-    ``weighting="adaptive"`` the evidence :math:`e` (log odds that the label is right), the
-    weight being :math:`\sigma(a + b e)`; with "loss" the row's loss :math:`\ell` under the fit,
-    the weight being :math:`\sigma(a - b \ell) / \sigma(a)`.
+    weight. On the right, with ``weighting="adaptive"``, the learned function
+    :math:`\sigma(a + b e)` over a histogram of the evidence :math:`e` (log odds that the label is
+    right).
 
     Parameters
     ----------
@@ -38,8 +37,6 @@ class SampleWeightDisplay(Display):
         Estimated share of wrong labels among the noisy rows of each given class.
     function : tuple of two floats or None, default=None
         Threshold a and slope b of the learned function; None for free weights.
-    argument : {"evidence", "loss"}, default="evidence"
-        What it is a function of.
     dataframe : str, default=""
         Kind of dataframe of `frame`.
 
@@ -75,7 +72,6 @@ class SampleWeightDisplay(Display):
         is_issue,
         noise_rate,
         function=None,
-        argument="evidence",
         dataframe="",
     ):
         self.weight = weight
@@ -85,7 +81,6 @@ class SampleWeightDisplay(Display):
         self.is_issue = is_issue
         self.noise_rate = noise_rate
         self.function = function
-        self.argument = argument
         self.dataframe = dataframe
 
     @classmethod
@@ -125,29 +120,21 @@ class SampleWeightDisplay(Display):
             is_issue=is_issue[noisy],
             noise_rate=estimator.class_noise_rate_,
             function=tuple(map(float, estimator.hyper_[:2])) if "threshold" in names else None,
-            argument="loss" if "loss slope" in names else "evidence",
             dataframe=dataframe_of(estimator),
         )
         return display.plot(ax)
 
     @property
     def evidence(self):
-        """What the weights are a function of, recovered from them; NaN for free weights.
-
-        Log odds that the labels are right, or losses of the rows.
-        """
+        """Log odds that the labels are right, recovered from the weights; NaN for free ones."""
         if self.function is None:
             return np.full(len(self.weight), np.nan)
         threshold, slope = self.function
-        if self.argument == "loss":
-            return (threshold - _log_odds(self.weight * expit(threshold))) / slope
         return (_log_odds(self.weight) - threshold) / slope
 
     def _learned(self, points):
         """The learned function."""
         threshold, slope = self.function
-        if self.argument == "loss":
-            return expit(threshold - slope * points) / expit(threshold)
         return expit(threshold + slope * points)
 
     def _columns(self):
@@ -155,11 +142,11 @@ class SampleWeightDisplay(Display):
             "index": self.index,
             "given_label": self.classes[self.label],
             "weight": self.weight,
-            self.argument: self.evidence,
+            "evidence": self.evidence,
             "is_issue": self.is_issue,
         }
         if self.function is None:
-            del columns[self.argument]
+            del columns["evidence"]
         return columns
 
     def plot(self, ax=None):
@@ -232,14 +219,9 @@ class SampleWeightDisplay(Display):
         ax.set_zorder(rows.get_zorder() + 1)
         ax.patch.set_visible(False)
         ax.set_ylim(-0.02, 1.02)
-        names = {
-            "loss": "loss of the given label",
-            "evidence": "evidence for the given label (log odds)",
-        }
-        ax.set_xlabel(names[self.argument])
+        ax.set_xlabel("evidence for the given label (log odds)")
         ax.set_ylabel("learned weight")
-        side = "right" if self.argument == "loss" else "left"  # where the function is low
-        rows.legend(loc=f"upper {side}", frameon=False, fontsize="small")
+        rows.legend(loc="upper left", frameon=False, fontsize="small")
 
 
 def _log_odds(weight):

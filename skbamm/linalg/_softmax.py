@@ -41,8 +41,6 @@ class LabelledRows:
     device : torch.device
     """
 
-    is_linear = True
-
     def __init__(self, design, labels, n_classes, device):
         self.is_dense = isinstance(design, np.ndarray)
         self.is_blocked = isinstance(design, BlockedDesign)
@@ -119,37 +117,10 @@ class LabelledRows:
             return self.design.adjoint(columns)
         return self._sparse(self.design.T, columns)
 
-    def push(self, params, vector):
-        """Derivative of the scores at `params` along a vector."""
-        return self.scores(vector)
-
-    def pull(self, params, slope):
-        """Derivative in `params` of what has the given slope in the scores."""
-        return self.adjoint(slope)
-
-    def pull_along(self, params, vector, slope, bend):
-        """Derivative of `pull` along a vector, along which the slope changes by `bend`.
-
-        ``slope()`` gives the slope itself, for which linear scores do not ask.
-        """
-        return self.adjoint(bend)
-
-    def initial(self, n_candidates, n_folds):
-        """Where fits start without anything known."""
+    def zeros(self, n_candidates, n_folds):
+        """Params of fits without anything known."""
         shape = (n_candidates, n_folds, self.n_scores, self.n_columns)
         return self.indicator.new_zeros(shape)
-
-    def merged(self, params):
-        """One fit that is near those of all folds."""
-        return params.mean(1, keepdim=True)
-
-    def split(self, params):
-        """The layers of one fit's params, an ndarray."""
-        return [params]
-
-    def whole(self, params):
-        """All that was fitted, where some of it is held."""
-        return params
 
     def _sparse(self, matrix, tensor):
         """``tensor @ matrix.T`` through SciPy: several times faster than torch's sparse."""
@@ -281,46 +252,14 @@ def weighted_squares(rows, curvature):
     return rows.total(blocks)
 
 
-def make_metric(rows, weights, probabilities, ridge, params=None):
-    """The strongest metric that the number of columns allows; networks need `params`."""
-    if not rows.is_linear:
-        return rows.metric(weights, probabilities, ridge, params)
+def make_metric(rows, weights, probabilities, ridge):
+    """The strongest metric that the number of columns allows."""
     kind = BlockMetric if rows.n_columns <= MAX_BLOCK else DiagonalMetric
     return kind.build(rows, weights, probabilities, ridge)
 
 
-@dataclass(frozen=True)
-class WeightedLoss:
-    """Sum over rows of ``weights * CE``, a function of the cross-entropies of rows."""
-
-    weights: torch.Tensor  # (n_candidates, n_folds, n_rows)
-
-    def value(self, loss):
-        """Of each fit, (n_candidates, n_folds)."""
-        return (self.weights * loss).sum(2)
-
-    def slope(self, loss):
-        """Derivative in the cross-entropy of each row."""
-        return self.weights
-
-    def bend(self, loss):
-        """Second derivative in them, None where it is zero."""
-        return None
-
-
-def minimize_cross_entropy(rows, weights, ridge, start, **options):
-    """Minimiser of ``sum_i weights_i CE_i + ridge |W|^2 / 2``; see `minimize_loss`.
-
-    `weights`, of shape (n_candidates, n_folds, n_rows), sum to 1 over rows.
-    """
-    return minimize_loss(rows, WeightedLoss(weights), ridge, start, **options)
-
-
-def minimize_loss(rows, losses, ridge, start, *, tol=1e-6, max_iter=300, metric=None):
-    """Minimiser of a function of the rows' cross-entropies plus ``ridge |W|^2 / 2``.
-
-    One for each candidate and fold; of the valley that the start is in, where the function is
-    not convex.
+def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=300, metric=None):
+    """Minimiser of ``sum_i weights_i CE_i + ridge |W|^2 / 2``, for each candidate and fold.
 
     Conjugate gradients in coordinates in which a usual Hessian is near the identity come near.
     Where that is cheap, those of the blocks of the Hessian end it: with few iterations left
@@ -330,7 +269,8 @@ def minimize_loss(rows, losses, ridge, start, *, tol=1e-6, max_iter=300, metric=
     Parameters
     ----------
     rows : LabelledRows
-    losses : WeightedLoss or alike
+    weights : Tensor of shape (n_candidates, n_folds, n_rows)
+        Sum to 1 over rows.
     ridge : Tensor of shape (n_candidates,)
     start : Tensor of shape (n_candidates, n_folds, n_scores, n_columns)
     tol : float
@@ -342,27 +282,20 @@ def minimize_loss(rows, losses, ridge, start, *, tol=1e-6, max_iter=300, metric=
     -------
     params : Tensor of the shape of `start`
     """
-    if not rows.is_linear:
-        return rows.minimize(losses, ridge, start, tol=tol, max_iter=max_iter, metric=metric)
     if metric is not None:
-        return _conjugate_gradients(rows, losses, ridge, start, tol, max_iter, metric)
-
-    def weights(params):
-        loss, probabilities = rows.cross_entropy(rows.scores(params))
-        return losses.slope(loss), probabilities
-
-    usual = DiagonalMetric.usual(rows, weights(start)[0], ridge)
+        return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, metric)
+    usual = DiagonalMetric.usual(rows, weights, ridge)
     n_operations = rows.n_scores * rows.n_rows * rows.n_columns**2
     if tol >= NEAR or n_operations > MAX_BLOCKS:
         tol = max(tol, NEAR / 10)
-        return _conjugate_gradients(rows, losses, ridge, start, tol, max_iter, usual)
-    params = _conjugate_gradients(rows, losses, ridge, start, NEAR, max_iter, usual)
-    last, probabilities = weights(params)
-    metric = make_metric(rows, last, probabilities, ridge)
-    return _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric)
+        return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, usual)
+    params = _conjugate_gradients(rows, weights, ridge, start, NEAR, max_iter, usual)
+    _, probabilities = rows.cross_entropy(rows.scores(params))
+    metric = make_metric(rows, weights, probabilities, ridge)
+    return _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric)
 
 
-def _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric):
+def _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric):
     """Nonlinear conjugate gradients (Polak, Ribiere), with the exact step on the local parabola.
 
     Scores move along with params: two products with the design an iteration.
@@ -370,10 +303,9 @@ def _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric):
     penalty = rows.penalty(ridge)
     scores = rows.scores(params)
     loss, probabilities = rows.cross_entropy(scores)
-    value = rows.total(losses.value(loss)) + sum_params(penalty * params.square()) / 2
+    value = rows.total((weights * loss).sum(2)) + sum_params(penalty * params.square()) / 2
     direction = previous = None
     for _ in range(max_iter):
-        weights = losses.slope(loss)
         residual = probabilities - rows.indicator
         gradient = rows.total(rows.adjoint(weights[:, :, None] * residual)) + penalty * params
         steepest = metric.solve(gradient)
@@ -381,18 +313,18 @@ def _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric):
         moving = decrement > tol**2
         if not rows.any(moving):
             break
-        direction = conjugate(gradient, steepest, decrement, direction, previous)
+        direction = _conjugate(gradient, steepest, decrement, direction, previous)
         slope = sum_params(gradient * direction)
         ahead = rows.scores(direction)
         bend = rows.total((weights * rows.curvature_along(probabilities, ahead)).sum(2))
         bend = bend + sum_params(penalty * direction.square())
-        bend = bend + _falling(losses.bend(loss), residual, ahead, bend)
         step = (slope / bend.clamp_min(1e-300)).where(moving, bend * 0)[..., None, None]
         residual = probabilities = loss = None  # as large as all rows; others are made
         for _ in range(20):
             tried, tried_scores = params - step * direction, scores - step * ahead
             loss, probabilities = rows.cross_entropy(tried_scores)
-            found = rows.total(losses.value(loss)) + sum_params(penalty * tried.square()) / 2
+            found = rows.total((weights * loss).sum(2))
+            found = found + sum_params(penalty * tried.square()) / 2
             risen = found > value * (1 + 1e-12)
             if not rows.any(risen):
                 break
@@ -402,15 +334,7 @@ def _conjugate_gradients(rows, losses, ridge, params, tol, max_iter, metric):
     return params
 
 
-def _falling(bend, residual, ahead, convex):
-    """What the losses' own second derivative adds to a bend; nothing where little would be left."""
-    if bend is None:
-        return 0.0
-    added = (bend * (residual * ahead).sum(-2).square()).sum(2)
-    return added.where(convex + added > 0.1 * convex, added * 0)
-
-
-def conjugate(gradient, steepest, decrement, direction, previous):
+def _conjugate(gradient, steepest, decrement, direction, previous):
     """The next direction; the steepest one where that would not go down."""
     if direction is None:
         return steepest

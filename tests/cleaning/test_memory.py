@@ -54,16 +54,6 @@ def test_the_last_fit_in_blocks_is_the_one_of_the_whole_design(n_classes, option
     assert_same_fit(found, expected)
 
 
-def test_the_last_fit_with_hidden_layers_in_blocks():
-    X, y, clean = labelled(2)
-    model = HyperCleaningClassifier(hidden_layer_sizes=2, max_iter=0)
-    expected = model.fit(X, y, is_clean=clean).predict_proba(X)
-    with config_context(working_memory=0.02):
-        found = model.fit(X, y, is_clean=clean).predict_proba(X)
-    # Ends at a tolerance; not convex.
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
 def test_blocks_are_for_designs_beyond_the_working_memory(monkeypatch):
     made = []
     design = _rows.Standardizer.design

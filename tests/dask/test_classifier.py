@@ -238,12 +238,11 @@ def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
 @pytest.mark.parametrize(
     "options",
     [
-        {"weighting": "loss"},
+        {"weighting": "sample"},
         {"cv": [(range(9), range(9))]},
         {"final_estimator": LogisticRegression()},
-        {"hidden_layer_sizes": 4},
     ],
-    ids=["loss", "splits", "final estimator", "hidden layers"],
+    ids=["free weights", "splits", "final estimator"],
 )
 def test_options_that_need_all_rows_are_refused(options, client):
     with pytest.raises(ValueError, match="needs all rows at once"):

@@ -258,22 +258,6 @@ def test_its_evidence_is_what_the_fit_learned_from(monkeypatch):
     assert_allclose(display.evidence, found[0].odds, rtol=1e-6)
 
 
-def test_a_learned_loss_is_shown_as_a_function_of_losses():
-    model = HyperCleaningClassifier("loss", cv=2, max_iter=3, tol=100.0, relabel=False)
-    model.fit(LABELS.X, LABELS.y, is_clean=LABELS.is_clean)
-    display = SampleWeightDisplay.from_estimator(model)
-    losses = column(display.frame(), "loss")
-    chances = model.predict_proba(LABELS.X)[np.arange(len(LABELS.y)), LABELS.y]
-    # The weights were made by a fit that is as good as the last one, not by that itself.
-    assert_allclose(losses, -np.log(chances)[LABELS.noisy], rtol=0.05, atol=0.05)
-    [curve, *_] = display.axes_[1].lines
-    threshold, slope = model.hyper_[:2]
-    points, values = curve.get_data()
-    expected = (1 + np.exp(-threshold)) / (1 + np.exp(slope * points - threshold))
-    assert_allclose(values, expected)
-    assert model.hyper_names_[1] == "loss slope"
-
-
 def test_every_noisy_row_is_counted_once(classifier):
     ax = SampleWeightDisplay.from_estimator(classifier).ax_
     [mesh] = ax.collections[:1]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 
-from .._network_search import PREFERENCE, network_path
-from .._network_search import ROUGH as NETWORK_ROUGH
 from ._kernel import STRENGTHS
 from ._scorer import EvidenceModel, KernelScores, LinearScores
 from ._scores import (
@@ -28,6 +25,8 @@ SMOOTHING = 1e-3
 # Ridge strengths tried for pilots.
 PILOT_PATH = np.logspace(0, -2.5, 6)
 NOISY_PATH = np.logspace(-1, -3.5, 6)
+# A weaker ridge must beat a stronger one by this much, so that rounding cannot flip the choice.
+PREFERENCE = 1e-6
 # Evidence comes from exact fits: what is left of their iterations would be noise in it.
 EXACT = 1e-9
 # Fits that only choose a ridge strength; fits that seldom count.
@@ -79,22 +78,19 @@ def pilot_path(search, weights, strengths):
     """
     n_judging = np.count_nonzero(search.folds.judging)
 
-    def fitted(strength, params, tol=ROUGH):
-        params = search.fit_folds(weights, strength, params, tol=tol, smoothing=SMOOTHING)
+    def fitted(strength, params):
+        params = search.fit_folds(weights, strength, params, tol=ROUGH, smoothing=SMOOTHING)
         held_out, labels, weight = search.judged(search.full_scores(params))
         factors, loss = calibrate(
             held_out[None], labels, weight * n_judging, start=np.ones(1), pull=1.0
         )
         return loss, params, float(factors[0]), strength
 
-    if search.softmax.is_linear:
-        best = found = fitted(strengths[0], None)
-        for strength in strengths[1:]:
-            found = fitted(strength, found[1])
-            if found[0] < best[0] * (1 - PREFERENCE):
-                best = found
-    else:
-        best = network_path(partial(fitted, tol=NETWORK_ROUGH), None)
+    best = found = fitted(strengths[0], None)
+    for strength in strengths[1:]:
+        found = fitted(strength, found[1])
+        if found[0] < best[0] * (1 - PREFERENCE):
+            best = found
     _, params, sharpness, strength = best
     params = search.fit_folds(weights, strength, params, tol=EXACT, smoothing=SMOOTHING)
     return params, search.full_scores(params), sharpness, strength

@@ -36,7 +36,8 @@ class LinearScores:
     intercept: np.ndarray
 
     def __call__(self, X):
-        return _of_all_classes(safe_sparse_dot(X, self.coef.T, dense_output=True) + self.intercept)
+        scores = safe_sparse_dot(X, self.coef.T, dense_output=True) + self.intercept
+        return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
 
 @dataclass(frozen=True)
@@ -71,46 +72,6 @@ class FinalScores:
         return self.factor * np.mean(parts, axis=0)
 
 
-@dataclass(frozen=True)
-class NetworkScores:
-    """Mean of the scores of networks, times a factor.
-
-    Attributes
-    ----------
-    networks : list of lists of (coef, intercept)
-        Layers, one output a row, the first in raw units.
-    factor : float
-    """
-
-    networks: list
-    factor: float = 1.0
-
-    def __call__(self, X):
-        parts = [network_scores(X, one) for one in self.networks]
-        return _of_all_classes(self.factor * np.mean(parts, axis=0))
-
-
-def _of_all_classes(scores):
-    """With two classes there is one score, that of the first being zero."""
-    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
-
-
-def network_scores(X, layers):
-    """Scores of a network of tanh units.
-
-    Parameters
-    ----------
-    X : ndarray or sparse matrix of shape (n_rows, n_features)
-    layers : iterable of tuple (coef, intercept)
-        Coefficients of shape (n_outputs, n_inputs).
-    """
-    scores = None
-    for coef, intercept in layers:
-        inputs = X if scores is None else np.tanh(scores)
-        scores = safe_sparse_dot(inputs, coef.T, dense_output=True) + intercept
-    return scores
-
-
 def log_chances(estimator, X, n_classes):
     """Log probabilities of all classes, also of those that a classifier has not seen."""
     chances = np.full((X.shape[0], n_classes), LEAST_CHANCE)
@@ -132,8 +93,8 @@ class EvidenceModel:
         all that the models know.
     given : LinearScores or None
         Model of the given labels, where noise depends on the row.
-    further : FinalScores or NetworkScores or None
-        The user's own model, where that is neither linear nor unknown.
+    further : FinalScores or None
+        The user's own model, where it helps.
     share : float
         Factor of linear and kernel scores beside `further`.
     """
@@ -142,7 +103,7 @@ class EvidenceModel:
     kernel: KernelScores | None = None
     transition: np.ndarray | None = None
     given: LinearScores | None = None
-    further: FinalScores | NetworkScores | None = None
+    further: FinalScores | None = None
     share: float = 1.0
 
     def judge(self, X, labels):

@@ -1,20 +1,17 @@
-"""Opinions on labels of the model that the user will have, beside linear and kernel models.
+"""The user's final estimator as a base model of label quality, with linear and kernel models.
 
-Where classes are not linear in the columns these are poor judges, and a network or boosted trees
-that are fitted with their weights would learn their mistakes.
+Where classes are not linear in the columns these alone are poor, and trees or a network that are
+fitted with their weights would learn their mistakes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from .._final_estimator import fit_final_estimator
-from .._network_search import RIDGE_START as NETWORK_RIDGE
-from .._network_search import ROUGH
-from ._scorer import FinalScores, NetworkScores, log_chances
+from ._scorer import FinalScores, log_chances
 from ._scores import calibrate, log_softmax
 
 # Strength of the pull of two models' factors to equal shares, as in the rounds before.
@@ -32,13 +29,13 @@ class Further:
     scores : ndarray of shape (n_rows, n_classes)
     share : float
         Factor of the scores that were there before.
-    model : FinalScores or NetworkScores
+    model : FinalScores
         Of other rows, times its factor.
     """
 
     scores: np.ndarray
     share: float
-    model: Any
+    model: FinalScores
 
 
 class FinalJudge:
@@ -69,29 +66,11 @@ class FinalJudge:
         return scores, FinalScores(tuple(fitted), rows.n_classes)
 
 
-class NetworkJudge:
-    """The search's network, fitted to each fold; a fit starts at the one before."""
-
-    def __init__(self, search):
-        self.search = search.with_network()
-        self.params = None
-
-    def fit(self, weights):
-        """See `FinalJudge`."""
-        search = self.search
-        self.params = search.fit_folds(
-            search.tensor(weights), NETWORK_RIDGE, self.params, tol=ROUGH
-        )
-        return search.cross_fitted(self.params), NetworkScores(search.raw_layers(self.params))
-
-
 def make_judge(search):
     """The further judge of a search, None where there is none or no fold to learn from."""
-    if search.folds.n_folds == 1:
+    if search.folds.n_folds == 1 or search.final_estimator is None:
         return None
-    if search.final_estimator is not None:
-        return FinalJudge(search, search.final_estimator)
-    return NetworkJudge(search) if search.network.hidden_sizes else None
+    return FinalJudge(search, search.final_estimator)
 
 
 def further_rounds(search, scores, weights):
