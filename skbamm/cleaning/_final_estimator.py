@@ -79,18 +79,10 @@ def _nested(estimator):
 
 
 def weighted_labels(rows, learned):
-    """Rows, labels and weights to train any classifier with.
+    """Positions of rows, labels and positive weights to train any classifier with.
 
     A row that the last fit trains to be partly of another class comes once for each class, with
     the weight of its share.
-
-    Returns
-    -------
-    index : ndarray of int
-        Positions of rows.
-    labels : ndarray of int
-    weight : ndarray
-        Positive.
     """
     weight = rows.weight * learned.training
     if learned.targets is None:

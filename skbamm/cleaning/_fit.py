@@ -10,10 +10,9 @@ from scipy.special import expit
 
 from ..data._tensors import resolve_device, to_numpy, to_tensor
 from ..linalg._softmax import minimize_cross_entropy
-from ._free_search import learn_free
 from ._rows import Standardizer, make_label_folds
 from ._sample import search_sample
-from ._search import TrustSearch, learn_adaptive
+from ._search import TrustSearch, learn_adaptive, learn_free
 from .label_quality._out_of_fold import EXACT
 
 # Rows that are copied to be judged at a time.
@@ -22,23 +21,9 @@ LEARN = {"adaptive": learn_adaptive, "sample": learn_free}
 
 
 def learn_and_fit(estimator, rows, split_params, progress, attributes):
-    """What an estimator learns of rows, and the last fit.
+    """A `LearnedTrust`, coefficients and intercepts in raw units.
 
-    Parameters
-    ----------
-    estimator : HyperCleaningClassifier
-    rows : LabelRows
-    split_params : dict
-        For the splitter.
-    progress : Progress
-    attributes : callable
-        ``attributes(learned, coef, intercept)`` are those of the estimator if the run ended there.
-
-    Returns
-    -------
-    learned : LearnedTrust
-    coef, intercept : ndarray
-        In raw units.
+    ``attributes(learned, coef, intercept)`` are the estimator's if the run ended there.
     """
     device, seed = resolve_device(estimator.device), estimator._seed()
     folds = make_label_folds(rows, estimator.cv, seed, split_params)
@@ -78,18 +63,9 @@ def search_options(estimator):
 def fit_all(rows, labelled, learned):
     """One fit on all rows with what was learned, started from the mean of the folds' fits.
 
-    `LogisticRegression` minimises the same, but its tolerance cannot keep the promise that a weight
-    of 2 equals the row twice to 1e-7; and it would start from zero.
-
-    Parameters
-    ----------
-    rows : LabelRows
-    labelled : LabelledRows
-        The same rows as tensors. Where several processes share the fit, each has its own rows.
-
-    Returns
-    -------
-    params : ndarray of shape (n_scores, n_columns)
+    `LogisticRegression` is slower, starts from zero, and trains no row to be partly of another
+    class. `labelled` are the same rows as tensors. Where several processes share the fit, each has
+    its own rows. Returns params of shape (n_scores, n_columns).
     """
     start = learned.params.mean(1, keepdim=True)
     weight = to_tensor(rows.weight * learned.training, start.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -16,18 +15,13 @@ from ._weighting import RowWeighting
 class WeightedCrossEntropy(Objective):
     """Cross-entropy of each fold's weighted rows, plus ridge.
 
-    Attributes
-    ----------
-    rows : LabelledRows
-    weighting : RowWeighting
-    suggested : Tensor of shape (n_scores, n_rows) or None
-        Shares of classes that a row is trained to be where its label is not believed; needed
-        where the weighting tells shares of given labels.
+    Where the weighting tells shares of given labels, rows are trained to be `suggested` for the
+    rest.
     """
 
     rows: LabelledRows
     weighting: RowWeighting
-    suggested: torch.Tensor | None = None
+    suggested: torch.Tensor | None = None  # (n_scores, n_rows), shares of classes
     _latest: tuple = field(default=(None, None), repr=False)
     _latest_losses: tuple = field(default=(None, None, None), repr=False)
 
@@ -126,26 +120,16 @@ class TrustedLoss(Objective):
 
     With ``bounded=True`` the loss is :math:`1 - p(y|x)`, which tolerates wrong labels;
     otherwise the cross-entropy of the predictions sharpened by :math:`\gamma`. A quadratic
-    pull keeps learned numbers near their start where few rows judge.
-
-    Attributes
-    ----------
-    rows : LabelledRows
-        Only those that judge in some fold.
-    weight : Tensor of shape (n_folds, n_rows)
-        Sums to 1 over all; positive where a row is held out of a fold.
-    pull, centre : Tensor of shape (n_hyper,)
-        ``pull @ (hyper - centre)^2 / 2`` is added.
-    sharpness : int or None
-        Column of :math:`\log \gamma` in `hyper`; None for 1.
+    pull, ``pull @ (hyper - centre)^2 / 2``, keeps learned numbers near their start where few rows
+    judge.
     """
 
-    rows: LabelledRows
-    weight: torch.Tensor
-    pull: torch.Tensor
-    centre: torch.Tensor
+    rows: LabelledRows  # only those that judge in some fold
+    weight: torch.Tensor  # (n_folds, n_rows), sums to 1; positive where a fold holds a row out
+    pull: torch.Tensor  # (n_hyper,)
+    centre: torch.Tensor  # (n_hyper,)
     bounded: bool = False
-    sharpness: int | None = None
+    sharpness: int | None = None  # column of log gamma in `hyper`; None for 1
 
     def _scores(self, hyper, params):
         scores = self.rows.forward(params)
@@ -209,8 +193,6 @@ class CleaningProblem:
 
     `judging`, of shape (n_folds, n_rows), are the weights of all rows in the upper level.
     """
-
-    lower: Any
 
     def __init__(
         self, rows, weighting, upper, judging, *, strongly_convex, suggested=None, tol=1e-5

@@ -15,23 +15,12 @@ from .label_quality._scores import confident_noise_rates, is_rather_wrong
 
 @dataclass(frozen=True)
 class SeriesKind:
-    """How the labels of a fit came.
+    """How the labels of a fit came."""
 
-    Attributes
-    ----------
-    backend : str
-        The library of the Series.
-    name : str or None
-    dtype : str
-        Of a pandas Series, "" else.
-    index : ndarray of shape (n_samples,) or None
-        Of a pandas Series.
-    """
-
-    backend: str
+    backend: str  # the library of the Series
     name: Any = None
-    dtype: str = ""
-    index: np.ndarray | None = None
+    dtype: str = ""  # of a pandas Series
+    index: np.ndarray | None = None  # of a pandas Series
 
     def series(self, values):
         """Values as such a Series; as they are where its library is not installed."""

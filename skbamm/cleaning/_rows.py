@@ -20,26 +20,13 @@ MAX_ROTATED = 1000
 
 @dataclass(frozen=True)
 class LabelRows:
-    """All rows of a fit: those of X, then those of X_val.
+    """All rows of a fit: those of X, then those of X_val."""
 
-    Attributes
-    ----------
-    X : ndarray or sparse matrix of shape (n_rows, n_features)
-    labels : ndarray of int of shape (n_rows,)
-        Positions in `classes`.
-    weight : ndarray of shape (n_rows,)
-        Sample weights times class weights.
-    is_clean : ndarray of bool of shape (n_rows,)
-    n_given : int
-        How many rows came as X.
-    classes : ndarray of shape (n_classes,)
-    """
-
-    X: Any
-    labels: np.ndarray
-    weight: np.ndarray
-    is_clean: np.ndarray
-    n_given: int
+    X: Any  # ndarray or sparse matrix of shape (n_rows, n_features)
+    labels: np.ndarray  # (n_rows,), positions in `classes`
+    weight: np.ndarray  # (n_rows,), sample weights times class weights
+    is_clean: np.ndarray  # (n_rows,)
+    n_given: int  # how many rows came as X
     classes: np.ndarray
 
     @property
@@ -78,22 +65,14 @@ class LabelRows:
 
 @dataclass(frozen=True)
 class LabelFolds:
-    """Where each row trains, judges, and is judged.
+    """Where each row trains, where it is scored in the upper level, and its own fold.
 
-    Attributes
-    ----------
-    in_training : ndarray of shape (n_folds, n_rows)
-        1 where a row trains in a fold.
-    judging : ndarray of shape (n_folds, n_rows)
-        Weights of held-out rows that the upper level scores; sums to 1 over all.
-    part : ndarray of int of shape (n_rows,)
-        Fold whose models have not seen the row's label: its cross-fitted predictions come
-        from there.
+    Models of a row's own fold have not seen its label: its out-of-fold predictions come from there.
     """
 
-    in_training: np.ndarray
-    judging: np.ndarray
-    part: np.ndarray
+    in_training: np.ndarray  # (n_folds, n_rows), 1 where a row trains in a fold
+    judging: np.ndarray  # (n_folds, n_rows), weights of held-out rows; sum to 1 over all
+    part: np.ndarray  # (n_rows,), own folds
 
     @classmethod
     def of_use(cls, in_training, judging, part, weight):

@@ -20,17 +20,10 @@ LEAST = 50
 
 @dataclass(frozen=True)
 class RowSample:
-    """Some rows of a fit.
+    """Some rows of a fit, with factors of their weights: of rare classes more rows are taken."""
 
-    Attributes
-    ----------
-    positions : ndarray of int of shape (n_sampled,)
-    factor : ndarray of shape (n_sampled,)
-        Weights by which rare classes, of which more is taken, keep their share.
-    """
-
-    positions: np.ndarray
-    factor: np.ndarray
+    positions: np.ndarray  # (n_sampled,)
+    factor: np.ndarray  # (n_sampled,)
 
 
 def search_sample(rows, seed) -> RowSample | None:
@@ -61,15 +54,7 @@ def search_sample(rows, seed) -> RowSample | None:
 def sample_sizes(counts, n_features):
     """How many rows of each kind and class are taken, and the weights of these.
 
-    Parameters
-    ----------
-    counts : ndarray of int of shape (2, n_classes)
-        Of noisy rows, and of clean ones.
-
-    Returns
-    -------
-    sizes : ndarray of int of shape (2, n_classes)
-    weights : ndarray of shape (2, n_classes)
+    All of shape (2, n_classes): of noisy rows, and of clean ones.
     """
     enough = max(ENOUGH, PER_COLUMN * n_features, PER_CLASS * counts.shape[1])
     fraction = np.minimum(1.0, enough / counts.sum(axis=1, keepdims=True).clip(1))

@@ -1,4 +1,4 @@
-"""Learning which labels to believe: pilots, evidence, run, refit."""
+"""The search for learned numbers: evidence, start, run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import torch
 
 from ..data._tensors import to_numpy, to_tensor
 from ..linalg._softmax import minimize_cross_entropy
-from ..solvers import Solution, solve
+from ..solvers import SlBamm, Solution, solve
 from ._problem import CleaningProblem, TrustedLoss
-from ._weighting import EvidenceWeighting
+from ._weighting import EvidenceWeighting, FreeWeighting
 from .label_quality._kernel import N_FEATURES, KernelRows, random_directions
-from .label_quality._out_of_fold import EXACT, clean_evidence, noisy_evidence
+from .label_quality._out_of_fold import (
+    EXACT,
+    NOISY_PATH,
+    clean_evidence,
+    noisy_evidence,
+    pilot_path,
+)
 from .label_quality._scorer import EvidenceModel, LinearScores
 from .label_quality._scores import calibrate, log_softmax
 
@@ -23,6 +29,8 @@ RIDGE_START, RIDGE_PER_COLUMN = 5e-3, 0.1
 CLEAN_START = 4.0
 # Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
 LEAST_RIDGE = 1e-12
+# The papers' free weights come with a ridge that is only there for separable rows.
+FREE_RIDGE = 1e-4
 # Distance to the lower level's solution at which the criterion is taken.
 SOLVED = 1e-4
 # Boxes of threshold, slope, log ridge, log weight of clean rows, log sharpness. A slope of 0
@@ -41,41 +49,19 @@ FLATTER = 3.0
 
 @dataclass(frozen=True)
 class LearnedTrust:
-    """What a search found.
+    """What a search found."""
 
-    Attributes
-    ----------
-    trust : ndarray of shape (n_noisy,)
-        How far each noisy row's label is believed.
-    ridge, clean_weight : float
-    hyper : ndarray of shape (n_hyper,)
-    predictions : ndarray of shape (n_rows, n_classes)
-        Cross-fitted probabilities of all rows.
-    solution : Solution
-    params : Tensor of shape (1, n_folds, n_scores, n_columns)
-        Fits of the folds.
-    training : ndarray of shape (n_rows,)
-        Weights of the last fit, by which the user's are multiplied.
-    model : EvidenceModel or None
-        Evidence for other rows; None where each row has a weight of its own.
-    targets : Tensor of shape (n_scores, n_rows) or None
-        What rows are trained to be in the last fit; None for their given labels.
-    unit : float
-        By which gradients are multiplied, so that `tol` means the same for any number of
-        learned weights.
-    """
-
-    trust: np.ndarray
+    trust: np.ndarray  # (n_noisy,), how far each noisy row's label is believed
     ridge: float
     clean_weight: float
-    hyper: np.ndarray
-    predictions: np.ndarray
+    hyper: np.ndarray  # (n_hyper,)
+    predictions: np.ndarray  # (n_rows, n_classes), out-of-fold probabilities
     solution: Solution
-    params: torch.Tensor
-    training: np.ndarray
-    model: EvidenceModel | None = None
-    targets: torch.Tensor | None = None
-    unit: float = 1.0
+    params: torch.Tensor  # (1, n_folds, n_scores, n_columns), fits of the folds
+    training: np.ndarray  # (n_rows,), weights of the last fit, by which the user's are multiplied
+    model: EvidenceModel | None = None  # for other rows; None where each has a weight of its own
+    targets: torch.Tensor | None = None  # (n_scores, n_rows), of the last fit; None: given labels
+    unit: float = 1.0  # of gradients, so that `tol` means the same for any number of weights
 
     @property
     def history(self):
@@ -190,6 +176,66 @@ def learn_adaptive(
 
     def conclude(solution):
         return _concluded(search, problem, evidence, solution, unit)
+
+    watch = watch and watch.through(conclude, partial(reported, unit=unit))
+    return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
+
+
+def learn_free(
+    search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
+):
+    """A free weight for each noisy row, as published."""
+    if len(search.rows.noisy) == 0:
+        # No weight to learn: a plain fit with a learned ridge.
+        return learn_adaptive(search, solver, alpha=alpha, max_iter=max_iter, tol=tol, watch=watch)
+    rows, folds = search.rows, search.folds
+    has_clean = bool(rows.is_clean.any())
+    noisy = search.positions(rows.noisy)
+    ridge = FREE_RIDGE if alpha == "learn" else max(alpha, LEAST_RIDGE)
+    if has_clean:
+        # As published: all noisy rows below, all clean rows above, a single fit.
+        in_training = search.tensor(~rows.is_clean)[None]
+        judging = search.row_weight * search.tensor(rows.is_clean)
+        judging = (judging / judging.sum())[None]
+    else:
+        in_training, judging = search.in_training, search.tensor(folds.judging)
+    weighting = FreeWeighting(noisy, search.row_weight, in_training, float(ridge))
+    nothing = search.tensor(np.zeros(len(noisy)))
+    judges, judges_weight = search.judges(judging)
+    loss = TrustedLoss(judges, judges_weight, nothing, nothing, bounded=not has_clean)
+    problem = CleaningProblem(search.softmax, weighting, loss, judging, strongly_convex=False)
+    params = search.softmax.zeros(1, len(in_training))
+    start = nothing
+    if initial_hyper is not None and len(initial_hyper) == len(noisy):
+        start = search.tensor(initial_hyper)
+    if solver == "sl-bamm":
+        # The lower level is all but merely convex. A constant averaging parameter biases params,
+        # not so much weights, and the last fit does without it.
+        solver = SlBamm(averaging=0.5)
+    bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
+    # Each of n free weights has a gradient of the order 1 / n.
+    unit = np.sqrt(len(noisy))
+
+    def conclude(solution):
+        trust = weighting.trust(solution.hyper)[0]
+        training = np.ones(len(rows.labels))
+        training[rows.noisy] = to_numpy(trust)
+        # The fit of the run itself is no model to keep: it saw the judging rows (averaging), and
+        # its ridge is next to none. Cross-fitted ones choose the ridge of the last fit.
+        base = search.tensor(folds.unseen * rows.weight)
+        weights = base.index_copy(1, noisy, base[:, noisy] * trust)
+        params, _, _, strength = pilot_path(search, weights, NOISY_PATH)
+        return LearnedTrust(
+            trust=to_numpy(trust),
+            ridge=strength if alpha == "learn" else max(alpha, LEAST_RIDGE),
+            clean_weight=1.0,
+            hyper=to_numpy(solution.hyper[0]),
+            predictions=np.exp(log_softmax(search.cross_fitted(params))),
+            solution=solution,
+            params=params,
+            training=training,
+            unit=float(unit),
+        )
 
     watch = watch and watch.through(conclude, partial(reported, unit=unit))
     return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))

@@ -38,19 +38,6 @@ class EvidenceWeighting:
     What a noisy row's label loses in trust goes to the labels that it probably has, by the
     factor `relabel`: the row trains with weight :math:`s_i + r (1 - s_i)`, of which the given
     label has the share that is due to :math:`s_i`.
-
-    Attributes
-    ----------
-    evidence : Tensor of shape (n_noisy,)
-        Log odds that the given label is right.
-    noisy, clean : Tensor of int
-        Positions among all rows.
-    row_weight : Tensor of shape (n_rows,)
-        The user's weights.
-    in_training : Tensor of shape (n_folds, n_rows)
-        1 where a row trains in a fold.
-    relabel : float
-        0 for rows that only lose weight.
     """
 
     THRESHOLD: ClassVar[int] = 0
@@ -59,12 +46,12 @@ class EvidenceWeighting:
     LOG_CLEAN: ClassVar[int] = 3
     LOG_SHARPNESS: ClassVar[int] = 4
 
-    evidence: torch.Tensor
-    noisy: torch.Tensor
+    evidence: torch.Tensor  # (n_noisy,), log odds that the given label is right
+    noisy: torch.Tensor  # positions among all rows
     clean: torch.Tensor
-    row_weight: torch.Tensor
-    in_training: torch.Tensor
-    relabel: float = 0.0
+    row_weight: torch.Tensor  # (n_rows,), the user's
+    in_training: torch.Tensor  # (n_folds, n_rows), 1 where a row trains in a fold
+    relabel: float = 0.0  # 0 for rows that only lose weight
 
     def trust(self, hyper):
         threshold, slope = hyper[:, self.THRESHOLD, None], hyper[:, self.SLOPE, None]

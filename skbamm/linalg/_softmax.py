@@ -32,13 +32,7 @@ SQUARED_ROWS = 2**12
 class LabelledRows:
     """Design and labels, and the products that every objective on them needs.
 
-    Parameters
-    ----------
-    design : ndarray, sparse matrix or BlockedDesign of shape (n_rows, n_columns)
-        With a column of ones last.
-    labels : ndarray of int of shape (n_rows,)
-    n_classes : int
-    device : torch.device
+    `design`, an ndarray, sparse matrix or `BlockedDesign`, has a column of ones last.
     """
 
     def __init__(self, design, labels, n_classes, device):
@@ -266,21 +260,9 @@ def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=30
     rounding does not grow, so that equal problems (weights written as repeated rows) get equal
     answers.
 
-    Parameters
-    ----------
-    rows : LabelledRows
-    weights : Tensor of shape (n_candidates, n_folds, n_rows)
-        Sum to 1 over rows.
-    ridge : Tensor of shape (n_candidates,)
-    start : Tensor of shape (n_candidates, n_folds, n_scores, n_columns)
-    tol : float
-        On the distance to the minimiser in units in which the Hessian is about the identity.
-    metric : Metric, default=None
-        Of a point nearby. With it, its coordinates alone are taken.
-
-    Returns
-    -------
-    params : Tensor of the shape of `start`
+    `weights` sum to 1 over rows; `ridge` has shape (n_candidates,). `tol` is on the distance to
+    the minimiser in units in which the Hessian is about the identity. With the `metric` of a point
+    nearby, its coordinates alone are taken.
     """
     if metric is not None:
         return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, metric)

@@ -43,16 +43,10 @@ def random_directions(n_columns, n_directions):
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Random Fourier features: cosines and sines of ``rows @ directions + offset``, and a one.
+    """Random Fourier features: cosines and sines of ``rows @ directions + offset``, and a one."""
 
-    Attributes
-    ----------
-    directions : ndarray of shape (n_columns, n_directions)
-    offset : ndarray of shape (n_directions,)
-    """
-
-    directions: np.ndarray
-    offset: np.ndarray
+    directions: np.ndarray  # (n_columns, n_directions)
+    offset: np.ndarray  # (n_directions,)
 
     def __call__(self, rows):
         found = self._unscaled(rows, np.ones((rows.shape[0], 2 * len(self.offset) + 1)))
@@ -87,14 +81,8 @@ class FeatureMap:
 class KernelRows:
     """Features of rows under a Gaussian kernel whose width is the rows' own spread.
 
-    Parameters
-    ----------
-    design : ndarray or sparse matrix of shape (n_rows, n_columns)
-        Without a column of ones.
-    directions : ndarray of shape (n_directions, n_columns)
-        In the design's coordinates.
-    weight : ndarray of shape (n_rows,)
-        Of rows, for their spread.
+    `design` has no column of ones; `directions`, of shape (n_directions, n_columns), are in its
+    coordinates.
     """
 
     def __init__(self, design, directions, weight):
@@ -114,16 +102,9 @@ class KernelRows:
         return self.map(self.design[rows]) if self._kept is None else self._kept[rows]
 
     def fit(self, weights, targets):
-        """Ridge regressions of every fold and strength.
+        """Ridge regressions, (n_strengths, n_folds, n_features + 1, n_classes).
 
-        Parameters
-        ----------
-        weights : ndarray of shape (n_folds, n_rows)
-        targets : ndarray of shape (n_rows, n_classes)
-
-        Returns
-        -------
-        coef : ndarray of shape (n_strengths, n_folds, n_features + 1, n_classes)
+        `weights` are those of rows in each fold, `targets` of shape (n_rows, n_classes).
         """
         # Rows that train in the same folds, up to one factor, are summed up together.
         scale = weights.max(0)
@@ -158,13 +139,7 @@ class KernelRows:
         return gram, moment
 
     def scores(self, coef, fold, rows):
-        """Predicted shares of classes, each row by the model of its fold.
-
-        Parameters
-        ----------
-        coef : ndarray of shape (n_folds, n_features + 1, n_classes)
-        fold, rows : ndarray of int of shape (n_asked,)
-        """
+        """Predicted shares of classes of some `rows`, each by the model of its `fold`."""
         found = np.empty((len(rows), coef.shape[2]))
         for index in range(len(coef)):
             asked = np.flatnonzero(fold == index)

@@ -41,40 +41,20 @@ SHARE_FACTOR = 3.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """Log odds of the noisy rows' labels, and the fits that they come from.
+    """Log odds of the noisy rows' labels, and the fits that they come from."""
 
-    Attributes
-    ----------
-    odds : ndarray of shape (n_noisy,)
-    predictions : ndarray of shape (n_rows, n_classes)
-    params : Tensor of shape (1, n_folds, n_scores, n_columns)
-        Where the folds' fits start.
-    others : ndarray of shape (n_noisy, n_classes) or None
-        Chances of the other classes, should the label be wrong.
-    ridge : float or None
-        Strength at which `params` were fitted, where it was chosen.
-    model : EvidenceModel
-        For other rows.
-    """
-
-    odds: np.ndarray
-    predictions: np.ndarray
-    params: torch.Tensor
-    model: EvidenceModel
-    others: np.ndarray | None = None
-    ridge: float | None = None
+    odds: np.ndarray  # (n_noisy,)
+    predictions: np.ndarray  # (n_rows, n_classes)
+    params: torch.Tensor  # (1, n_folds, n_scores, n_columns), where the folds' fits start
+    model: EvidenceModel  # for other rows
+    others: np.ndarray | None = None  # (n_noisy, n_classes), should the label be wrong
+    ridge: float | None = None  # of `params`, where it was chosen
 
 
 def pilot_path(search, weights, strengths):
-    """The strength whose fits predict judging rows best, calibrated.
+    """Params, scores (n_folds, n_rows, n_classes), sharpness and strength that predict best.
 
     Labels are smoothed a little: few rows may miss a class.
-
-    Returns
-    -------
-    params : Tensor
-    scores : ndarray of shape (n_folds, n_rows, n_classes)
-    sharpness, strength : float
     """
     n_judging = np.count_nonzero(search.folds.judging)
 
@@ -149,20 +129,11 @@ def clean_evidence(search):
 
 @dataclass(frozen=True)
 class _Opinion:
-    """A model of each fold, and its scores.
+    """A model of each fold, and its scores."""
 
-    Attributes
-    ----------
-    params : Tensor of shape (1, n_folds, n_scores, n_columns)
-    own : ndarray of shape (n_rows, n_classes)
-        Of each row by the model of its part.
-    held_out : ndarray of shape (n_judging, n_classes)
-        Of the judging rows, fold by fold.
-    """
-
-    params: torch.Tensor
-    own: np.ndarray
-    held_out: np.ndarray
+    params: torch.Tensor  # (1, n_folds, n_scores, n_columns)
+    own: np.ndarray  # (n_rows, n_classes), out-of-fold
+    held_out: np.ndarray  # (n_judging, n_classes), of the judging rows, fold by fold
 
     @classmethod
     def of(cls, search, params, scores):

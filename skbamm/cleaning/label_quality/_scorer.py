@@ -23,17 +23,10 @@ LEAST_CHANCE = 1e-4
 
 @dataclass(frozen=True)
 class LinearScores:
-    """Scores of all classes, linear in the raw columns.
+    """Scores of all classes, linear in the raw columns; one stands for the second of two."""
 
-    Attributes
-    ----------
-    coef : ndarray of shape (n_scores, n_features)
-    intercept : ndarray of shape (n_scores,)
-        One score stands for that of the second of two classes.
-    """
-
-    coef: np.ndarray
-    intercept: np.ndarray
+    coef: np.ndarray  # (n_scores, n_features)
+    intercept: np.ndarray  # (n_scores,)
 
     def __call__(self, X):
         scores = safe_sparse_dot(X, self.coef.T, dense_output=True) + self.intercept
@@ -53,17 +46,9 @@ class KernelScores:
 
 @dataclass(frozen=True)
 class FinalScores:
-    """Mean of the log probabilities of any fitted classifiers, times a factor.
+    """Mean of the log probabilities of any fitted classifiers, times a factor."""
 
-    Attributes
-    ----------
-    estimators : tuple of classifiers
-        Their classes are positions.
-    n_classes : int
-    factor : float
-    """
-
-    estimators: tuple
+    estimators: tuple  # their classes are positions
     n_classes: int
     factor: float = 1.0
 
@@ -81,46 +66,20 @@ def log_chances(estimator, X, n_classes):
 
 @dataclass(frozen=True)
 class EvidenceModel:
-    """What judges the labels of rows that no model has seen: the folds' models, averaged.
+    """What judges the labels of rows that no model has seen: the folds' models, averaged."""
 
-    Attributes
-    ----------
-    linear : LinearScores
-        Pilot and linear model, as they are pooled.
-    kernel : KernelScores or None
-    transition : ndarray of shape (n_classes, n_classes) or None
-        P(given label | true class); None without clean rows, where the given label itself is
-        all that the models know.
-    given : LinearScores or None
-        Model of the given labels, where noise depends on the row.
-    further : FinalScores or None
-        The user's own model, where it helps.
-    share : float
-        Factor of linear and kernel scores beside `further`.
-    """
-
-    linear: LinearScores
+    linear: LinearScores  # pilot and linear model, as they are pooled
     kernel: KernelScores | None = None
+    # P(given label | true class); None without clean rows, where models know given labels alone.
     transition: np.ndarray | None = None
-    given: LinearScores | None = None
-    further: FinalScores | None = None
-    share: float = 1.0
+    given: LinearScores | None = None  # of the given labels, where noise depends on the row
+    further: FinalScores | None = None  # the user's own model, where it helps
+    share: float = 1.0  # factor of linear and kernel scores, with `further`
 
     def judge(self, X, labels):
-        """Log odds that the labels are right, and what the true ones may be.
+        """Log odds that labels are right, chances of other classes if wrong, and predictions.
 
-        Parameters
-        ----------
-        X : ndarray or sparse matrix of shape (n_rows, n_features)
-        labels : ndarray of int of shape (n_rows,)
-
-        Returns
-        -------
-        odds : ndarray of shape (n_rows,)
-        others : ndarray of shape (n_rows, n_classes) or None
-            Chances of the other classes, should the label be wrong; None without clean rows.
-        predictions : ndarray of shape (n_rows, n_classes)
-            Chances of classes, the label not being known.
+        The second is None without clean rows; the last are made without the label.
         """
         starts = range(0, max(X.shape[0], 1), BLOCK)
         blocks = [

@@ -29,24 +29,11 @@ def log_softmax(scores):
 
 
 def calibrate(scores, labels, weight, *, start, pull):
-    """Factors of several models' scores that predict held-out labels best.
+    """Factors of several models' scores that predict held-out labels best, and their mean loss.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_models, n_rows, n_classes)
-        Held-out scores; their weighted sum is one softmax model.
-    labels : ndarray of int of shape (n_rows,)
-    weight : ndarray of shape (n_rows,)
-    start : ndarray of shape (n_models,)
-        Factors expected beforehand.
-    pull : float
-        Strength of the pull to them: nats for a factor that is off by all of itself.
-
-    Returns
-    -------
-    factors : ndarray of shape (n_models,), not negative
-    loss : float
-        Mean cross-entropy with them.
+    The weighted sum of `scores`, (n_models, n_rows, n_classes), is one softmax model. Factors are
+    not negative, and pulled to those expected beforehand, `start`: `pull` are nats for a factor
+    that is off by all of itself.
     """
     start = np.asarray(start, dtype=float)
     used = weight > 0
@@ -115,12 +102,7 @@ def transition_matrix(
     Expectation-maximisation with the probabilities held fixed. `pseudo_count` rows of each
     class are added that follow one overall noise rate, uniform over wrong classes; with many
     the matrix has that form. With a `tilt` (see `label_likelihood`) the matrix is what the
-    rows' own factors act on.
-
-    Returns
-    -------
-    transition : ndarray of shape (n_classes, n_classes)
-        Rows sum to 1.
+    rows' own factors act on. Rows of the matrix sum to 1.
     """
     given = np.eye(n_classes)[labels]
     share = _counts(weight)
@@ -173,16 +155,10 @@ def label_likelihood(transition, labels, tilt=None):
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """How given labels come from true ones.
+    """How given labels come from true ones."""
 
-    Attributes
-    ----------
-    transition : ndarray of shape (n_classes, n_classes)
-    tilt : ndarray of shape (n_rows, n_classes) or None
-    """
-
-    transition: np.ndarray
-    tilt: np.ndarray | None = None
+    transition: np.ndarray  # (n_classes, n_classes)
+    tilt: np.ndarray | None = None  # (n_rows, n_classes)
 
     def posterior(self, probabilities, labels):
         """Chances of true classes, the given label being known, (n_rows, n_classes)."""
@@ -193,11 +169,8 @@ class NoiseModel:
 def fit_noise_model(probabilities, labels, weight, *, pseudo_count, log_given=None):
     """The noise that makes given labels likeliest, among few kinds.
 
-    Parameters
-    ----------
-    log_given : ndarray of shape (n_rows, n_classes), default=None
-        Log chances of given labels by a model of these. Where noise depends on the row, its
-        tilt are these chances to the power of `TILT`, if that makes the labels likelier.
+    `log_given` are log chances of given labels by a model of these. Where noise depends on the
+    row, its tilt are these chances to the power of `TILT`, if that makes the labels likelier.
     """
     n_classes = probabilities.shape[1]
     share = weight / max(weight.sum(), 1e-300)
