@@ -7,7 +7,7 @@ from pathlib import Path
 NEEDS = {
     "skbamm/datasets": ("pandas",),
     "skbamm/inspection": ("matplotlib", "pandas"),
-    "skbamm/onnx.py": ("onnxruntime", "skl2onnx"),
+    "skbamm/export.py": ("onnxruntime", "skl2onnx"),
     "tests/test_html.py": ("numpydoc",),
     "tests/inspection": ("matplotlib", "pandas", "polars"),
     "tests/test_docstrings.py": ("numpydoc",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import warnings
 from numbers import Integral, Real
@@ -16,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from ._metadata import __version__, link_template
-from .data._validation import Interval, StrOptions, level_of_caller
+from .data._validation import Interval, StrOptions, check_is_fitted, level_of_caller
 from .solvers import SOLVERS, Solver, Status
 
 _SENTENCES = {
@@ -161,6 +162,16 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
                 f"cv={self.cv!r}, which takes none."
             )
         return params
+
+    def _twin(self, kind, **attributes):
+        """A fitted estimator of scikit-learn with copies of these attributes."""
+        check_is_fitted(self)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                attributes[name] = getattr(self, name)
+        twin = kind()
+        vars(twin).update(copy.deepcopy(attributes))
+        return twin
 
     def _seed(self):
         """Seed of the folds; drawn where `random_state` is not an int."""

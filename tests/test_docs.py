@@ -20,7 +20,7 @@ PAGES = [
 ]
 
 
-MODULES = ("callback", "datasets", "inspection", "problems", "solvers")
+MODULES = ("callback", "datasets", "export", "inspection", "problems", "solvers")
 
 #: What the examples of a page say where they need an optional package.
 OPTIONAL = {
@@ -28,8 +28,8 @@ OPTIONAL = {
     "polars": ("import polars",),
     "pyarrow": ("import pyarrow",),
     "matplotlib": ("skbamm.inspection", "import matplotlib"),
-    "onnxruntime": ("import onnxruntime", "skbamm.onnx"),
-    "skl2onnx": ("skl2onnx", "skbamm.onnx"),
+    "onnxruntime": ("import onnxruntime", "to_onnx"),
+    "skl2onnx": ("to_onnx",),
     "skops": ("skops.io",),
     "rich": ("ProgressBar(",),
 }

@@ -451,6 +451,31 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             scores = np.column_stack([np.zeros_like(scores), scores])
         return softmax(scores, axis=1)
 
+    def to_sklearn(self):
+        """The fitted model as a plain classifier of scikit-learn.
+
+        It predicts the same without skbamm, and sklearn-onnx converts it;
+        `skbamm.export.to_sklearn` does so inside of pipelines, searches and ensembles.
+
+        Returns
+        -------
+        model : LogisticRegression, or classifier
+            The `final_estimator_` itself where there is one; it knows columns by position. To
+            predict with: fitted again it would learn no weights.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        check_is_fitted(self)
+        if hasattr(self, "final_estimator_"):
+            return self.final_estimator_
+        return self._twin(
+            LogisticRegression,
+            classes_=self.classes_,
+            coef_=self.coef_,
+            intercept_=self.intercept_,
+            n_iter_=np.array([self.n_iter_]),
+        )
+
     @available_if(_weighs_others)
     def weigh(self, X, y):
         """How far labels are believed of rows that were not in `fit`.

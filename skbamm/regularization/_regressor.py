@@ -413,6 +413,26 @@ class BilevelRegularizedRegressor(
             return predicted(self, X, self._linear)
         return self._linear(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
 
+    def to_sklearn(self):
+        """The fitted coefficients as a plain linear model of scikit-learn.
+
+        It predicts the same without skbamm, and sklearn-onnx converts it;
+        `skbamm.export.to_sklearn` does so inside of pipelines, searches and ensembles.
+
+        Returns
+        -------
+        model : LinearRegression
+            With ``penalty="l1"`` a `Lasso`, for what asks by name for models with zeros
+            (`SelectFromModel`). To predict with: fitted again it would learn no penalty.
+        """
+        from sklearn.linear_model import Lasso, LinearRegression
+
+        kind = Lasso if self.penalty == "l1" else LinearRegression
+        check_is_fitted(self)
+        # As scikit-learn has it: converters ask a single intercept for its shape.
+        intercept = np.asarray(self.intercept_)[()]
+        return self._twin(kind, coef_=self.coef_, intercept_=intercept)
+
     def _linear(self, X):
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
