@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from scipy import sparse
 from scipy.linalg.blas import dsyrk
@@ -12,8 +14,8 @@ from ._cross_products import Moments, row_blocks
 class FoldSums:
     """Weighted sums over the rows of each fold of squares and products of ``[X, y, 1]``.
 
-    Every row belongs to one fold, in which it is held out. Objects with the same shift add
-    up, in any order, to the sums of all their rows.
+    Every row belongs to one fold, in which it is held out. Objects add up, in any order, to the
+    sums of all their rows.
 
     Parameters
     ----------
@@ -67,8 +69,7 @@ class FoldSums:
         self : FoldSums
         """
         n_features, n_folds = self.n_features, len(self)
-        packed = [sums.reshape(-1)[: n_features**2] for sums in self.squares]
-        packed = [sums.reshape(n_features, n_features) for sums in packed]
+        packed = self._packed()
         reader = _SortedRows(X, n_features)
         for rows in row_blocks(len(fold), self.squares.shape[1], n_folds):
             labels = fold[rows]
@@ -90,15 +91,34 @@ class FoldSums:
                 self.edges[k, :, n_features:] += edge[:, part] @ edge[:, part].T
         return self
 
+    def _packed(self):
+        """The sums of X of each fold, as views."""
+        n_features = self.n_features
+        flat = self.squares.reshape(len(self), -1)[:, : n_features**2]
+        return [sums.reshape(n_features, n_features) for sums in flat]
+
     def __add__(self, other):
-        """The sums of the rows of both, as new arrays."""
-        if not np.array_equal(self.shift, other.shift):
-            raise ValueError("Sums of rows only add up where the same shift was taken off.")
-        both = FoldSums.__new__(FoldSums)
-        both.shift, both.n_features = self.shift, self.n_features
-        both.squares = self.squares + other.squares
-        both.edges = self.edges + other.edges
-        return both
+        """The sums of the rows of both, as new arrays, with this shift."""
+        other = other.shifted(self.shift)
+        return self._like(self.squares + other.squares, self.edges + other.edges, self.shift)
+
+    def shifted(self, shift):
+        """The sums of the same rows with another shift, to rounding."""
+        if np.array_equal(self.shift, shift):
+            return self
+        new = self._like(self.squares.copy(), self.edges.copy(), shift)
+        # For z = [x, y, 1]: (z + step)(z + step)' = zz' + z step' + step z' + step step'.
+        step = np.append(self.shift - shift, 0.0)
+        for packed, edge in zip(new._packed(), new.edges, strict=True):
+            half = np.outer(edge[-1] + edge[-1, -1] / 2 * step, step)
+            packed += (half + half.T)[: self.n_features, : self.n_features]
+            edge += (half + half.T)[self.n_features :]
+        return new
+
+    def _like(self, squares, edges, shift):
+        new = copy.copy(self)
+        new.squares, new.edges, new.shift = squares, edges, shift
+        return new
 
     def moments(self, *, overwrite=False):
         """All sums, as they are used.

@@ -53,10 +53,11 @@ class RegressionRows:
         return np.ones(len(self)) if self.weight is None else self.weight
 
 
-def regression_rows(estimator, X, y, sample_weight, *, more=False):
+def regression_rows(estimator, X, y, sample_weight, *, more=False, enough=True):
     """Validated training rows; sets what the estimator knows of its features.
 
-    With ``more`` these must be the features that it knows, and one row is enough.
+    With ``more`` these must be the features that it knows. Unless they must be ``enough`` to learn
+    from, one row will do, also without weight.
     """
     X, y = validate_data(
         estimator,
@@ -66,10 +67,10 @@ def regression_rows(estimator, X, y, sample_weight, *, more=False):
         dtype=FLOAT_DTYPES,
         y_numeric=True,
         multi_output=True,
-        ensure_min_samples=1 if more else 2,
+        ensure_min_samples=2 if enough else 1,
         reset=not more,
     )
-    return _rows(X, y, sample_weight, "sample_weight", all_zero=more)
+    return _rows(X, y, sample_weight, "sample_weight", all_zero=not enough)
 
 
 def _rows(X, y, sample_weight, name, *, all_zero=False):

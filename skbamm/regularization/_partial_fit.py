@@ -1,4 +1,4 @@
-"""Learning from rows that come block by block: what is remembered, and `partial_fit`."""
+"""Learning from rows that come block by block, or are summed in parts by several processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
 from .._base import fit_atomically
@@ -87,10 +88,23 @@ class SeenRows:
             seeds = range(self.seed, self.seed + n_repeats(estimator, self.n_samples))
             return self._with_sums([by_position(seed) for seed in seeds])
         new = self._with_sums([sums_by(fold)])
-        if np.count_nonzero(new.sums[0].weight) > 1:
+        if new._holds_out():
             return replace(new, stand_in=None)
         more = by_position(self.seed)
         return replace(new, stand_in=more if self.stand_in is None else self.stand_in + more)
+
+    def _holds_out(self):
+        return np.count_nonzero(self.sums[0].weight) > 1
+
+    def merged(self, estimator, other):
+        """With the rows of another; all folds are given, so that their order does not matter."""
+        if not other.sums:
+            return self.extended(estimator, other.rows, other.fold)
+        if not self.sums:
+            return other if self.rows is None else other.extended(estimator, self.rows, self.fold)
+        new = replace(self, n_samples=self.n_samples + other.n_samples)._with_sums(other.sums)
+        stand_in = None if new._holds_out() else self.stand_in + other.stand_in
+        return replace(new, stand_in=stand_in)
 
     def _with_sums(self, more):
         if self.sums:
@@ -127,10 +141,16 @@ class PartialFitMixin:
     cv: Any
     _fit: Any
 
+    # No property of rows, which a meta-estimator would pass on.
+    __metadata_request__partial_fit = {"learn": UNUSED}
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "coef_")
+
     @available_if(_needs_only_sums)
     @fit_atomically
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, *, fold=None):
+    def partial_fit(self, X, y, sample_weight=None, *, fold=None, learn=True):
         """Learn from all blocks of rows so far, of which only sums are kept.
 
         The result is that of `fit` on all blocks, one below the other, to rounding. Every
@@ -152,6 +172,10 @@ class PartialFitMixin:
             in none. The order of the blocks then makes no difference but for rounding, and the
             result is that of `fit` with ``cv=PredefinedSplit(fold)``. By default a row's fold
             follows from its position among all rows, as in `fit`.
+
+        learn : bool, default=True
+            False only adds up the block, without torch, and leaves what was learned before as it
+            is. A later call or `merge` learns from all rows.
 
         Returns
         -------
@@ -180,7 +204,8 @@ class PartialFitMixin:
         """
         seen = _seen_rows(self)
         single_target = seen.single_target if seen.n_samples else None
-        block = regression_rows(self, X, y, sample_weight, more=seen.n_samples > 0)
+        more = seen.n_samples > 0
+        block = regression_rows(self, X, y, sample_weight, more=more, enough=learn and not more)
         if single_target is not None and _shape_of_target(seen) != (
             block.single_target,
             block.n_targets,
@@ -190,8 +215,65 @@ class PartialFitMixin:
         if seen.n_samples and seen.given != (labels is not None):
             raise ValueError("fold must be given for all blocks of rows, or for none.")
         seen = replace(seen, given=labels is not None).extended(self, block, labels)
-        data, repeats = seen.data(self)
-        self._fit(data, repeats, None, (X, y, sample_weight))
+        return self._remember(seen, learn, (X, y, sample_weight))
+
+    @available_if(_needs_only_sums)
+    @fit_atomically
+    @_fit_context(prefer_skip_nested_validation=True)
+    def merge(self, *others, learn=True):
+        """Learn from the rows of other estimators as well, of which they have the sums.
+
+        So any engine that moves Python objects fits one table in parts: each process calls
+        ``partial_fit(X, y, fold=fold, learn=False)`` on its own rows.
+
+        Parameters
+        ----------
+        *others : BilevelRegularizedRegressor
+            After `partial_fit` with `fold` given for all rows: a fold that follows from a position
+            needs the position among all rows, which no part knows. They stay as they are. Their
+            `cv`, `n_repeats`, `fit_intercept`, features and targets must be those of this
+            estimator; its other parameters are the ones that count.
+
+        learn : bool, default=True
+            False only adds up, for reductions in a tree; ``merge()`` learns at the end.
+
+        Returns
+        -------
+        self : object
+            The estimator, fitted to the rows of all, its own included. It may have none.
+
+        Raises
+        ------
+        ValueError
+            For other estimators that differ as said, that have no sums or folds by position, and
+            where there are no rows at all. The estimator then stays as it was.
+
+        Warns
+        -----
+        UserWarning
+            After `fit`, which keeps no sums of its rows: they do not count.
+
+        Notes
+        -----
+        The result is that of `fit` on all rows with ``cv=PredefinedSplit(fold)``, to rounding, in
+        whatever order parts are merged.
+        """
+        seen = _seen_rows(self)
+        for other in others:
+            more = _rows_of_other(other, seen)
+            if seen.n_samples:
+                _check_same_columns(self, seen, other, more)
+            else:
+                _adopt_features(self, other)
+            seen = replace(seen, given=True).merged(self, more)
+        if not seen.n_samples:
+            raise ValueError("There are no rows to learn from: neither here nor in others.")
+        return self._remember(seen, learn, (None, None, None))
+
+    def _remember(self, seen, learn, given):
+        if learn:
+            data, repeats = seen.data(self)
+            self._fit(data, repeats, None, given)
         self.fold_statistics_ = seen
         self.n_samples_seen_ = seen.n_samples
         return self
@@ -221,6 +303,45 @@ def _seen_rows(estimator):
             f"{seen.options}, now they are {options}."
         )
     return seen
+
+
+def _rows_of_other(other, seen):
+    """What another estimator remembers, if it can be merged."""
+    more = getattr(other, "fold_statistics_", None)
+    if more is None:
+        raise ValueError(f"{type(other).__name__} has no sums of rows to merge: use partial_fit.")
+    if not (more.given and (seen.given or not seen.n_samples)):
+        raise ValueError(
+            "Only rows whose folds are given can be merged: pass fold to partial_fit, for example "
+            "random numbers from 0 to cv - 1."
+        )
+    if more.options != seen.options:
+        raise ValueError(
+            "cv, n_repeats and fit_intercept must be the same in all parts: here they are "
+            f"{seen.options}, in another {more.options}."
+        )
+    return more
+
+
+FEATURES = ("n_features_in_", "feature_names_in_")
+
+
+def _check_same_columns(estimator, seen, other, more):
+    here, there = (
+        [np.asarray(getattr(one, name, None)).tolist() for name in FEATURES]
+        for one in (estimator, other)
+    )
+    if here != there:
+        raise ValueError(f"Features must be the same in all parts: got {there} after {here}.")
+    if _shape_of_target(seen) != _shape_of_target(more):
+        raise ValueError("y must have the same targets in all parts.")
+
+
+def _adopt_features(estimator, other):
+    for name in FEATURES:
+        vars(estimator).pop(name, None)
+        if hasattr(other, name):
+            setattr(estimator, name, getattr(other, name))
 
 
 def _shape_of_target(seen):

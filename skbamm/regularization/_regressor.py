@@ -227,15 +227,15 @@ class BilevelRegularizedRegressor(
         Names of features seen during `fit`, if all of them are strings.
 
     n_samples_seen_ : int
-        Number of rows of all blocks, after `partial_fit` only.
+        Number of rows of all blocks, after `partial_fit` and `merge` only.
 
     fold_statistics_ : object
-        What is remembered of them: sums of products by fold, after `partial_fit` only.
+        What is remembered of them: sums of products by fold, after `partial_fit` and `merge` only.
 
     Notes
     -----
     Rows beyond memory: `fit` reads memory-mapped arrays and parquet files block by block, and
-    `partial_fit` learns from blocks as they come.
+    `partial_fit` learns from blocks as they come; `merge` from those that other processes summed.
 
     Cost: one pass over X to form Gram matrices (``n_samples * n_features ** 2``), then a
     Cholesky factor for each fold, start and move of the learned numbers, independent of

@@ -11,7 +11,7 @@ from skbamm.linalg._cross_products import (
     row_blocks,
     split_moments,
 )
-from skbamm.linalg._fold_cross_products import fold_moments
+from skbamm.linalg._fold_cross_products import FoldSums, fold_moments
 
 N_ROWS, N_FOLDS = 11, 3
 generator = np.random.default_rng(0)
@@ -183,3 +183,15 @@ def test_moments_of_a_wide_table_in_several_blocks_are_symmetric_sums():
     columns = np.hstack([wide, y, np.ones((700, 1))])
     np.testing.assert_allclose(moments.total, columns.T @ columns, atol=1e-10)
     np.testing.assert_array_equal(moments.test, moments.test.swapaxes(1, 2))
+
+
+@weights
+def test_sums_of_parts_add_up_whatever_was_taken_off(weight):
+    both = []
+    for rows, shift in ((slice(0, 4), SHIFT), (slice(4, None), 3 - SHIFT)):
+        part_weight = None if weight is None else weight[rows]
+        sums = FoldSums(shift, Y.shape[1], N_FOLDS)
+        both.append(sums.add(X[rows], Y[rows], part_weight, FOLD[rows]))
+    expected = fold_moments(X, Y, weight, FOLD, N_FOLDS, SHIFT)
+    for found in (both[0] + both[1], (both[1] + both[0]).shifted(SHIFT)):
+        np.testing.assert_allclose(found.moments().test, expected.test, atol=1e-12)
