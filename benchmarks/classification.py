@@ -1,10 +1,10 @@
-"""HyperCleaningClassifier beside what users would pick instead: accuracy, ROC-AUC, CPU seconds.
+"""HyperCleaningClassifier and what users would pick instead: accuracy, ROC-AUC, CPU seconds.
 
     OMP_NUM_THREADS=1 python benchmarks/classification.py
     OMP_NUM_THREADS=1 python benchmarks/classification.py --data FOLDER
 
 Data that ship with scikit-learn; with ``--data`` every ``.npz`` file of a folder instead (keys X
-and integer y). Column "start" is our estimator with ``max_iter=0``: what learning adds is the
+and integer y). Column "without learning" is ours with ``max_iter=0``: what learning adds is the
 difference between the two. Stratified 60/40 splits; labels of the training part are corrupted
 except on clean rows ("many": a quarter of the training rows, "few": 4 of each class), which every
 method gets to see. CPU seconds are those of `fit`, tuning included; torch is imported before.
@@ -92,22 +92,22 @@ def fit_filter(X, y, is_clean):
         likely = model.predict_proba(X[noisy])[np.arange(len(noisy)), y[noisy]]
         return noisy[likely >= threshold]
 
-    judge = fit_clean(X, y, is_clean)
+    of_verified = fit_clean(X, y, is_clean)
     splits = list(folds_of(y[clean]).split(X[clean], y[clean]))
     tests = [(X[clean[b]], y[clean[b]]) for _, b in splits]
-    pilots = [logistic(judge.C).fit(X[clean[a]], y[clean[a]]) for a, _ in splits]
+    first = [logistic(of_verified.C).fit(X[clean[a]], y[clean[a]]) for a, _ in splits]
 
     def loss(option):
         threshold, C = option
         rows = [
-            np.concatenate([clean[a], kept(pilot, threshold)])
-            for (a, _), pilot in zip(splits, pilots, strict=True)
+            np.concatenate([clean[a], kept(model, threshold)])
+            for (a, _), model in zip(splits, first, strict=True)
         ]
         return mean_loss([logistic(C).fit(X[part], y[part]) for part in rows], tests)
 
     options = [(threshold, C) for threshold in (0.05, 0.15, 0.3, 0.5) for C in (0.01, 0.1, 1.0)]
     threshold, C = min(options, key=loss)
-    rows = np.concatenate([clean, kept(judge, threshold)])
+    rows = np.concatenate([clean, kept(of_verified, threshold)])
     return logistic(C).fit(X[rows], y[rows])
 
 
@@ -134,7 +134,7 @@ def classifiers():
         methods["cleanlab"] = fit_cleanlab
     except ImportError:
         pass
-    return methods | {"start": cleaner(max_iter=0), "skbamm": cleaner()}
+    return methods | {"without learning": cleaner(max_iter=0), "skbamm": cleaner()}
 
 
 def run_classification(sets, n_seeds):

@@ -6,7 +6,7 @@ FOLDER holds FashionMNIST's (or MNIST's) four ``*-ubyte.gz`` files; Debian has t
 dataset-fashion-mnist. Without it the digits of scikit-learn take their place, a tenth as many rows.
 
 5000 training rows get a uniformly drawn label with probability 1/2 (which may be the true one: 44 %
-are wrong), beside some thousand or hundred clean rows; 10,000 images test. F1 is that of the wrong
+are wrong), with some thousand or hundred clean rows; 10,000 images test. F1 is that of the wrong
 labels. "sample" is one free weight a row, as published; "frozen" is the same with its weights left
 at 1/2; "filter" drops noisy rows whose label a model of the clean rows does not accept. Logistic
 regression is tuned by five-fold cross-validation over four strengths on the rows that it sees.
@@ -57,8 +57,8 @@ def tuned(X, y):
 
 
 def filtered(X, y, is_clean):
-    judge = tuned(X[is_clean], y[is_clean])
-    kept = is_clean | (judge.predict_proba(X)[np.arange(len(y)), y] >= 0.05)
+    of_verified = tuned(X[is_clean], y[is_clean])
+    kept = is_clean | (of_verified.predict_proba(X)[np.arange(len(y)), y] >= 0.05)
     model = LogisticRegression(C=tuned(X[kept], y[kept]).C_, tol=1e-3).fit(X[kept], y[kept])
     return model, np.where(kept, 1.0, 0.0)
 
@@ -77,7 +77,7 @@ def methods():
     yield "filter", filtered
     yield "frozen", cleaned(weighting="sample", standardize=False, max_iter=0)
     yield "sample", cleaned(weighting="sample", standardize=False)
-    yield "start", cleaned(max_iter=0)
+    yield "without learning", cleaned(max_iter=0)
     yield "skbamm", cleaned()
     yield "(oracle)", None
 

@@ -1,4 +1,4 @@
-"""HyperCleaningClassifier in every regime of label noise, beside peers and the ceiling.
+"""HyperCleaningClassifier in every regime of label noise, its peers and the ceiling.
 
     OMP_NUM_THREADS=1 python benchmarks/label_noise.py
     OMP_NUM_THREADS=1 python benchmarks/label_noise.py --data FOLDER --max-clean 60
@@ -12,10 +12,10 @@ right ones, the rest test. Regimes: uniform noise of 20, 40 and 60 %, the next c
 that depends on the row (30 %), one vote drawn at random, the majority of votes.
 
 Every figure is a mean over seeds first, then over sets; uniform noise of 60 % leaves out sets of
-two classes, most of whose labels it flips. Column "start" is ours with ``max_iter=0``: what
+two classes, most of whose labels it flips. "without learning" is ours with ``max_iter=0``: what
 learning adds is the difference. "(oracle)" knows which labels are wrong, and drops them. With
 ``--nonlinear`` ours alone: linear, with a network and with boosted trees as final estimator, the
-trees with rows weighted only and relabelled, beside trees on all rows as given. Writes a CSV of
+trees with rows weighted only and relabelled, next to trees on all rows as given. Writes a CSV of
 all runs and a Markdown report to ``bench_out/``.
 """
 
@@ -151,7 +151,7 @@ def fit_plain_cleanlab(X, y, is_clean):
 
 
 def methods(max_clean):
-    ours = {"start": cleaner(max_iter=0), "skbamm": cleaner()}
+    ours = {"without learning": cleaner(max_iter=0), "skbamm": cleaner()}
     peers = {"LR noisy": fit_plain, "cleanlab": fit_plain_cleanlab}
     if max_clean:
         peers = {

@@ -1,14 +1,14 @@
-"""BilevelRegularizedRegressor beside what users would pick instead: errors, CPU seconds, recovery.
+"""BilevelRegularizedRegressor and what users would pick instead: errors, CPU seconds, recovery.
 
     OMP_NUM_THREADS=1 python benchmarks/regression.py
     OMP_NUM_THREADS=1 python benchmarks/regression.py --data FOLDER --seeds 3
 
 Data that ship with scikit-learn, and synthetic sets that are marked so; with ``--data`` every
 ``.npz`` file of a folder instead (keys X, y and, where columns have natural blocks, groups; integer
-y is skipped). Column "start" is our estimator with ``max_iter=0``: what learning adds is the
+y is skipped). Column "without learning" is ours with ``max_iter=0``: what learning adds is the
 difference between the two. Random 70/30 splits, columns standardised on the training part, y by its
-mean and deviation there. Errors are averaged over splits first, then taken beside RidgeCV's. CPU
-seconds are those of `fit`, tuning included; torch is imported before.
+mean and deviation there. Errors are averaged over splits first, then taken relative to RidgeCV.
+CPU seconds are those of `fit`, tuning included; torch is imported before.
 
 Then recovery: 300 rows and 200 columns of correlation 0.5, of which 10 or 50 matter, at signal to
 noise ratios 3 and 10; how well do the columns with a coefficient agree with those that matter?
@@ -84,10 +84,10 @@ def regressors(groups):
     yield "LassoCV", LassoCV(cv=5)
     yield "ElasticNetCV", ElasticNetCV(l1_ratio=[0.1, 0.5, 0.9, 0.99], cv=5)
     yield "two-step", TwoStepRidge()
-    yield "start", BilevelRegularizedRegressor(max_iter=0)
+    yield "without learning", BilevelRegularizedRegressor(max_iter=0)
     yield "skbamm", BilevelRegularizedRegressor()
     # Where there are no groups it is the same as without: figures over all sets need it.
-    yield "start, groups", BilevelRegularizedRegressor(groups=groups, max_iter=0)
+    yield "without learning, groups", BilevelRegularizedRegressor(groups=groups, max_iter=0)
     yield "skbamm, groups", BilevelRegularizedRegressor(groups=groups)
 
 
@@ -126,13 +126,15 @@ def report(runs):
     better = errors[["RidgeCV", "LassoCV"]].min(axis=1)
     total = pd.DataFrame(
         {
-            "MSE beside RidgeCV, geometric mean": geometric_mean(relative),
+            "MSE relative to RidgeCV, geometric mean": geometric_mean(relative),
             "the same, worst set": relative.max(),
-            "worst set beside the better of RidgeCV and LassoCV": errors.div(better, axis=0).max(),
-            "CPU beside LassoCV, geometric mean": geometric_mean(
+            "worst set relative to the better of RidgeCV and LassoCV": errors.div(
+                better, axis=0
+            ).max(),
+            "CPU relative to LassoCV, geometric mean": geometric_mean(
                 seconds.div(seconds["LassoCV"], axis=0)
             ),
-            "CPU beside ElasticNetCV, geometric mean": geometric_mean(
+            "CPU relative to ElasticNetCV, geometric mean": geometric_mean(
                 seconds.div(seconds["ElasticNetCV"], axis=0)
             ),
         }
@@ -142,7 +144,7 @@ def report(runs):
         [
             "Test R2, mean over splits:",
             markdown(pivot(runs, ["set", "n", "p"], "r2")),
-            "Mean test MSE beside RidgeCV's (below 1 is better):",
+            "Mean test MSE relative to RidgeCV (below 1 is better):",
             markdown(relative),
             markdown(total),
             "CPU seconds of a fit, mean:",

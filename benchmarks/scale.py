@@ -6,7 +6,7 @@ Fits 50 columns with 10,000 and with 1,000,000 rows, and times the phases of the
 before the first iteration (validation, one pass over X for the Gram matrices of all folds, the
 ridge path), one iteration (median), and the end (strength rule, refit). Then RidgeCV and LassoCV
 beside it for large n, for large p and for p far above n, and in processes of their own the peak
-memory of a fit above the data. Last, the classifier beside LogisticRegressionCV on 100,000 rows,
+memory of a fit above the data. Last, the classifier and LogisticRegressionCV on 100,000 rows,
 100 columns, five classes, 20 % wrong labels and 500 clean rows (``--only classifier``: just that).
 All are CPU seconds, the fewest of some repeats for what is short; torch is imported before. Writes
 Markdown to ``bench_out/``.
@@ -90,9 +90,9 @@ def ridge(n_strengths, **options):
     return RidgeCV(np.logspace(-3, 6, n_strengths), **options)
 
 
-def beside_peers():
+def next_to_peers():
     """Seconds of whole fits: for each shape what a user would run instead."""
-    yield row("n", "p", "X.T @ X", "start", "skbamm", "peers")
+    yield row("n", "p", "X.T @ X", "without learning", "skbamm", "peers")
     yield "|" + "---|" * 6
     for n_samples, n_features, peers in (
         (100_000, 100, {"RidgeCV, 10 strengths": ridge(10), "LassoCV": LassoCV(cv=5)}),
@@ -165,8 +165,8 @@ def regressor_rows(options):
             n_samples, options.features, f"{gram:.3f} s", f"{before:.3f} s",
             f"{1e3 * iteration:.2f} ms", f"{after:.3f} s", n_iter, f"{total:.3f} s",
         )  # fmt: skip
-    yield f"\nOne iteration, largest beside smallest: {max(iterations) / min(iterations):.2f}.\n"
-    yield from beside_peers()
+    yield f"\nOne iteration, largest to smallest: {max(iterations) / min(iterations):.2f}.\n"
+    yield from next_to_peers()
     yield ""
     yield from memory()
 
@@ -177,7 +177,9 @@ def classifier_rows(options):
     yield row("n=100,000, p=100, 5 classes", "fit")
     yield "|---|---|"
     for name, fit in {
-        "start": lambda: HyperCleaningClassifier(max_iter=0).fit(X, y, is_clean=is_clean),
+        "without learning": lambda: HyperCleaningClassifier(max_iter=0).fit(
+            X, y, is_clean=is_clean
+        ),
         "skbamm": lambda: HyperCleaningClassifier().fit(X, y, is_clean=is_clean),
         "LogisticRegressionCV(Cs=10, cv=5)": lambda: LogisticRegressionCV(
             Cs=10, cv=5, scoring="neg_log_loss", use_legacy_attributes=False

@@ -50,7 +50,8 @@ for name, accuracies in lines.items():
     print(f"{name:26}" + "".join(f"{accuracy:7.3f}" for accuracy in accuracies))
 
 # %%
-# The picture. ``max_iter=0`` is the classifier's start, which is as accurate on average and faster.
+# The picture. The classifier is fitted without learning (``max_iter=0``), which is as accurate on
+# average, and faster.
 figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for name, accuracies in lines.items():
     ax.plot(sizes, accuracies, "o-", label=name)

@@ -40,7 +40,7 @@ def encoded(model):
 
 
 # %%
-# Learn on half of the sales, predict the others. Errors are beside RidgeCV's.
+# Learn on half of the sales, predict the others. Errors are relative to RidgeCV's.
 models = {
     "RidgeCV": RidgeCV(np.logspace(-1, 5, 30)),
     "LassoCV": LassoCV(max_iter=10_000),
