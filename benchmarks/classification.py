@@ -6,8 +6,8 @@
 Data that ship with scikit-learn; with ``--data`` every ``.npz`` file of a folder instead (keys X
 and integer y). Column "without learning" is ours with ``max_iter=0``: what learning adds is the
 difference between the two. Stratified 60/40 splits; labels of the training part are corrupted
-except on clean rows ("many": a quarter of the training rows, "few": 4 of each class), which every
-method gets to see. CPU seconds are those of `fit`, tuning included; torch is imported before.
+except on verified ones ("many": a quarter of the training rows, "few": 4 of each class), which
+every method gets to see. CPU seconds are those of `fit`, tuning included; torch is imported before.
 Writes a CSV of all runs and a Markdown report to ``bench_out/``.
 """
 
@@ -63,7 +63,7 @@ def mean_loss(models, tests):
 
 
 def fit_clean(X, y, is_clean):
-    """Clean rows only, C by cross-validated log loss."""
+    """Verified labels only, C by cross-validated log loss."""
     X, y = X[is_clean], y[is_clean]
     splits = list(folds_of(y).split(X, y))
     tests = [(X[b], y[b]) for _, b in splits]
@@ -75,7 +75,7 @@ def fit_clean(X, y, is_clean):
 
 
 def fit_both(X, y, is_clean):
-    """All rows, C by the log loss on clean rows of a fit on the others."""
+    """All rows, C by the log loss on verified labels of a fit on the others."""
     noisy = ~is_clean
 
     def loss(C):
@@ -85,7 +85,7 @@ def fit_both(X, y, is_clean):
 
 
 def fit_filter(X, y, is_clean):
-    """Clean rows and those others whose label the clean-rows model finds likely enough."""
+    """Verified labels and those others that a model of these finds likely enough."""
     clean, noisy = np.flatnonzero(is_clean), np.flatnonzero(~is_clean)
 
     def kept(model, threshold):
@@ -200,7 +200,7 @@ def classification_report(runs):
         [
             "Test accuracy, mean over splits:",
             markdown(pivot(runs, ["set", "noise", "clean", "n_clean"], "accuracy")),
-            "The same by noise and clean rows, mean over sets (sym60 of two-class sets left out):",
+            "The same by noise and verified labels, mean over sets (no sym60 of two-class sets):",
             markdown(pivot(runs[~flipped], ["noise", "clean"], "accuracy")),
             markdown(pivot(runs[~flipped].assign(noise="mean"), ["noise"], "accuracy")),
             "ROC-AUC of wrong labels by 1 - sample_weight_, mean over splits:",

@@ -5,8 +5,8 @@
 
 Half of the training labels are drawn anew. One logit for each noisy row is learned: below, the mean
 over noisy rows of sigmoid(logit) times the cross-entropy of a linear softmax model; above, its mean
-on clean rows. With a folder of the FashionMNIST files (``train-images-idx3-ubyte.gz`` and so on)
-5000 noisy, 5000 clean and 10,000 test images; else the digits that ship with scikit-learn.
+on verified ones. With a folder of the FashionMNIST files (``train-images-idx3-ubyte.gz`` and so on)
+5000 noisy, 5000 verified and 10,000 test images; else the digits that ship with scikit-learn.
 
 Each method runs in a process of its own for the same CPU seconds: test accuracy of the params that
 it ends at, F1 of wrong labels (weight below 1/2), iterations, and the peak of resident memory above
@@ -32,7 +32,7 @@ from sklearn.metrics import f1_score
 from skbamm.problems import BilevelProblem, CurvatureProducts, Gradients, Objective
 from skbamm.solvers import SOLVERS, get_solver, solve
 
-PEERS = ("clean rows", "noisy rows", "both", "filter")
+PEERS = ("verified labels", "noisy rows", "both", "filter")
 # Inner steps that fit into the budget. sl-BAMM averages as in the published experiment, and moves
 # weights before params have settled much: rough hypergradients will do, and there is little time.
 SHORT = {
@@ -131,7 +131,7 @@ def softmax(X, y, weight=None, ridge=1e-3):
 def peer(name, noisy, given, clean):
     """A model without learned weights, and which labels it takes for wrong."""
     X, y = np.vstack([noisy[0], clean[0]]), np.concatenate([given, clean[1]])
-    if name == "clean rows":
+    if name == "verified labels":
         return softmax(*clean), None
     if name == "noisy rows":
         return softmax(noisy[0], given), None

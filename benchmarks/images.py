@@ -6,9 +6,9 @@ FOLDER holds FashionMNIST's (or MNIST's) four ``*-ubyte.gz`` files; Debian has t
 dataset-fashion-mnist. Without it the digits of scikit-learn take their place, a tenth as many rows.
 
 5000 training rows get a uniformly drawn label with probability 1/2 (which may be the true one: 44 %
-are wrong), with some thousand or hundred clean rows; 10,000 images test. F1 is that of the wrong
+are wrong), some thousand or hundred labels are verified; 10,000 images test. F1 is that of wrong
 labels. "sample" is one free weight a row, as published; "frozen" is the same with its weights left
-at 1/2; "filter" drops noisy rows whose label a model of the clean rows does not accept. Logistic
+at 1/2; "filter" drops noisy rows whose label a model of verified ones does not accept. Logistic
 regression is tuned by five-fold cross-validation over four strengths on the rows that it sees.
 """
 

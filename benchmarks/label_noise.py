@@ -97,7 +97,7 @@ def injected_labels(X, y, noise, generator):
 
 
 def split(X, y, votes, noise, seed, max_clean):
-    """Training rows with given labels, clean rows at the end, true labels, and test rows."""
+    """Training rows with given labels, verified rows at the end, true labels, and test rows."""
     generator = np.random.default_rng(1000 + seed)
     n_clean = min(max_clean or 500, len(y) // 10)
     labels = drawn_labels(votes, y, noise, generator) if noise in VOTED else None
@@ -118,7 +118,7 @@ def split(X, y, votes, noise, seed, max_clean):
 
 # ----------------------------------------------------------------------------------- peers
 def fit_weighted(X, y, is_clean):
-    """All rows, the weight of noisy ones and C by log loss on clean rows, five folds."""
+    """All rows, the weight of noisy ones and C by log loss on verified labels, five folds."""
     clean = np.flatnonzero(is_clean)
     splits = list(folds_of(y[clean]).split(clean, y[clean]))
     tests = [(X[clean[b]], y[clean[b]]) for _, b in splits]
@@ -236,7 +236,7 @@ def report(runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder of .npz files to run on instead")
-    parser.add_argument("--max-clean", type=int, default=500, help="most clean rows, 0 for none")
+    parser.add_argument("--max-clean", type=int, default=500, help="most verified rows, 0 for none")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--nonlinear", action="store_true", help="networks and trees instead")
     parser.add_argument("--out", default="bench_out")
@@ -255,7 +255,7 @@ def main():
     runs = pd.DataFrame(rows)
     name = f"label_noise_{options.max_clean}{'_nonlinear' if options.nonlinear else ''}"
     runs.to_csv(out / f"{name}.csv", index=False)
-    text = f"{description()}\n\nAt most {options.max_clean} clean rows, {options.seeds} seeds."
+    text = f"{description()}\n\nAt most {options.max_clean} verified labels, {options.seeds} seeds."
     (out / f"{name}.md").write_text(f"{text}\n\n{report(runs)}\n")
     print(f"\nwritten: {out / name}.md")
 

@@ -7,7 +7,7 @@ before the first iteration (validation, one pass over X for the Gram matrices of
 ridge path), one iteration (median), and the end (strength rule, refit). Then RidgeCV and LassoCV
 beside it for large n, for large p and for p far above n, and in processes of their own the peak
 memory of a fit above the data. Last, the classifier and LogisticRegressionCV on 100,000 rows,
-100 columns, five classes, 20 % wrong labels and 500 clean rows (``--only classifier``: just that).
+100 columns, five classes, 20 % wrong labels and 500 verified (``--only classifier``: just that).
 All are CPU seconds, the fewest of some repeats for what is short; torch is imported before. Writes
 Markdown to ``bench_out/``.
 """

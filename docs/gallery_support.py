@@ -12,10 +12,10 @@ ORDER = [
     "penalty_shape",
     "grid_search",
     "learning_path",
-    # which labels to believe
+    # which labels are right
     "human_labels",
     "gradient_boosting",
-    "few_clean_rows",
+    "few_verified_labels",
     # the core
     "own_problem",
     "convergence",

@@ -3,9 +3,9 @@ Data hyper-cleaning, the papers' application
 ============================================
 
 Half of the training labels of some images are drawn anew. One weight for each training row is
-learned from clean rows: below, a linear softmax model on weighted noisy rows; above, its loss on
-the clean ones. Digits that ship with scikit-learn, or FashionMNIST: give the folder of its
-four ``.gz`` files as an argument. Every solver gets the same CPU seconds.
+learned from rows with verified labels: below, a linear softmax model on weighted noisy rows;
+above, its loss on the verified ones. Digits that ship with scikit-learn, or FashionMNIST: give the
+folder of its four ``.gz`` files as an argument. Every solver gets the same CPU seconds.
 """
 
 import gzip
@@ -25,7 +25,7 @@ from skbamm.problems import BilevelProblem
 from skbamm.solvers import ConjugateGradient, IapttGm, Meha, SlBamm, Unrolling, solve
 
 # %%
-# Noisy, clean and test rows.
+# Noisy, verified and test rows.
 if len(sys.argv) > 1:
     folder, seconds, sizes = Path(sys.argv[1]), 15.0, (2000, 2000, 5000)
     with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
@@ -37,18 +37,18 @@ else:
     images, seconds, sizes = images / 16, 4.0, (700, 300, 797)
 generator = np.random.default_rng(0)
 parts = np.split(generator.permutation(len(labels))[: sum(sizes)], np.cumsum(sizes)[:2])
-(noisy, clean, test), (right, clean_labels, test_labels) = (
+(noisy, verified, test), (right, checked, test_labels) = (
     [torch.from_numpy(array[part]) for part in parts] for array in (images, labels)
 )
 drawn = torch.from_numpy(generator.integers(0, 10, sizes[0]))
 given = torch.where(torch.from_numpy(generator.random(sizes[0]) < 0.5), drawn, right)
-print(f"{sizes[0]} noisy rows, {int((given != right).sum())} wrong; {sizes[1]} clean rows")
+print(f"{sizes[0]} noisy rows, {int((given != right).sum())} wrong; {sizes[1]} verified")
 
 
 # %%
 # The problem, from two functions.
 def upper(hyper, params):
-    return cross_entropy(clean @ params, clean_labels)
+    return cross_entropy(verified @ params, checked)
 
 
 def lower(hyper, params):
@@ -85,7 +85,7 @@ for name, solver in solvers.items():
     middle.plot(times, scores, label=name)
     end = f"accuracy {accuracies[-1]:.3f}, F1 of wrong labels {scores[-1]:.3f}"
     print(f"{name:20} {len(times):5} iterations, {end}")
-for name, data in {"clean rows": (clean, clean_labels), "noisy rows": (noisy, given)}.items():
+for name, data in {"verified": (verified, checked), "noisy": (noisy, given)}.items():
     model = LogisticRegression(C=1000 / len(data[1]), max_iter=200).fit(*data)
     accuracy = model.score(test.numpy(), test_labels.numpy())
     left.axhline(accuracy, color="gray", linewidth=0.8, linestyle="--")
