@@ -37,7 +37,7 @@ learned = expanded(BilevelRegularizedRegressor(groups=degree)).fit(X, y)
 # %%
 # The picture: the twenty weakest penalties.
 display = PenaltyDisplay.from_estimator(learned, max_items=20)
-display.ax_.set_title("Diabetes: learned penalty of the most trusted terms")
+display.ax_.set_title("Diabetes: learned the terms with the weakest penalty")
 
 # %%
 # Does it predict better than one strength for all? Fifteen splits, R2:

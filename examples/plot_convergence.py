@@ -4,9 +4,9 @@ Five lower levels, and who solves them
 
 The numerical problems of the papers behind skbamm: relative error (or gap of the value) against
 iterations, everything at its defaults, at dimension 100. sl-BAMM lends the upper level's strong
-convexity to a lower level that is merely convex; IAPTT-GM learns where to start among many valleys;
-MEHA takes a non-smooth lower level, with first derivatives only. Unrolling, which needs a lower
-level with one solution, ends where theory says: its run is called *undetermined*.
+convexity to a lower level that is merely convex; IAPTT-GM learns where to start among many local
+minima; MEHA takes a non-smooth lower level, with first derivatives only. Unrolling, which needs a
+lower level with one solution, ends where theory says: its run is called *undetermined*.
 """
 
 import matplotlib.pyplot as plt
@@ -50,7 +50,7 @@ panels = {
         relative_to(strongly_optimum),
         ("sl-bamm", "meha", "bda", "unrolling", "conjugate-gradient"),
     ),
-    "many valleys: -sin(x y)": (product, relative_to(product_optimum), ("iaptt-gm", "meha")),
+    "many local minima: -sin(x y)": (product, relative_to(product_optimum), ("iaptt-gm", "meha")),
     "weakly convex: sin(x + y - 2)": (total, relative_to(total_optimum), ("meha", "sl-bamm")),
     "non-smooth: lasso": (lasso, gap, ("meha", "truncated-unrolling")),
 }

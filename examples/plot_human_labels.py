@@ -29,7 +29,7 @@ X = encode.fit_transform(masses.data)
 # %%
 # Three orders in which to look again, lowest first: the learned weight; how likely a model of the
 # calls, cross-validated, finds each call ("confident learning"); how likely one of the biopsies.
-def beliefs(labels, is_clean):
+def qualities(labels, is_clean):
     rows = np.arange(len(labels))
     of_calls = cross_val_predict(LogisticRegression(), X, labels, cv=5, method="predict_proba")
     of_biopsies = LogisticRegression().fit(X[is_clean], labels[is_clean]).predict_proba(X)
@@ -49,8 +49,8 @@ for draw in range(10):
     is_clean = np.random.default_rng(draw).permutation(815) < 80
     labels = np.where(is_clean, masses.target, masses.given_label)
     is_wrong = (labels != masses.target)[~is_clean]
-    for name, belief in beliefs(labels, is_clean).items():
-        order = np.argsort(belief[~is_clean], kind="stable")
+    for name, quality in qualities(labels, is_clean).items():
+        order = np.argsort(quality[~is_clean], kind="stable")
         found.setdefault(name, []).append(np.cumsum(is_wrong[order]))
     found.setdefault("any order", []).append(np.linspace(0, is_wrong.sum(), len(is_wrong)))
 for name, curves in found.items():

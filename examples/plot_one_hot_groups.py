@@ -1,6 +1,6 @@
 """
-Groups of one-hot columns: which variables of a table does the fit trust?
-=========================================================================
+Groups of one-hot columns: which variables of a table matter?
+=============================================================
 
 House prices in Ames: 33 numbers and 40 categories, which one-hot encoding turns into some 300
 columns. The columns of one category belong together: ``groups="prefix"`` takes the part of a
@@ -66,4 +66,4 @@ for name, values in errors.items():
 display = PenaltyDisplay.from_estimator(
     fitted["skbamm, a strength a variable"], by="group", max_items=20
 )
-display.ax_.set_title("Ames: learned penalty of the most trusted variables")
+display.ax_.set_title("Ames: learned penalty of the least penalized variables")

@@ -1,6 +1,6 @@
 """
-Ridge, lasso, or something sharper?
-===================================
+Ridge, lasso, or something that selects more?
+=============================================
 
 ``penalty="bridge"`` learns the power of the penalty itself: 2 is ridge, 1 the lasso, and towards 0
 it comes close to counting columns. ``penalty="adaptive"``, the default, gets that freedom from a
