@@ -63,7 +63,7 @@ def main(paths):
             for match in pattern.finditer(text):
                 line = 1 + text.count("\n", 0, match.start())
                 lines.append(f"{file}:{line}: {match[0]!r}; say: {instead}")
-    print("\n".join(lines))
+    print(*lines, sep="\n", end="\n" if lines else "")
     return 1 if lines else 0
 
 
