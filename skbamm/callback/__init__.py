@@ -1,4 +1,4 @@
-"""Callbacks for `set_callbacks`, beside those of `sklearn.callback`."""
+"""Callbacks for `set_callbacks`, next to those of `sklearn.callback`."""
 
 from ._early_stopping import EarlyStopping
 from ._time_limit import TimeLimit

@@ -15,14 +15,14 @@ class EarlyStopping(BilevelCallback):
     A run of iterations stops when the lowest criterion (held-out error or loss) has not
     improved by more than `min_improvement`, relatively, in the last `patience` iterations. The
     best iterate is used either way. Where the regressor makes several runs (`n_repeats`, one
-    for each target), each is judged by itself.
+    for each target), this holds for each by itself.
 
     Set it on the estimator, also where that is within a Pipeline or a search; clones share it.
 
     Parameters
     ----------
     patience : int, default=10
-        Number of iterations without improvement. The solver needs some between two moves of
+        Number of iterations without improvement. The solver needs some between two steps of
         the learned numbers, and tries points that it then rejects.
     min_improvement : float, default=1e-3
         Smallest relative decrease that counts.

@@ -13,7 +13,8 @@ class TimeLimit(BilevelCallback):
 
     Time is looked at between two steps: an iteration, or a fold of the choice of `shrinkage`.
     What was learned so far is then used for the last fit, and `status_` says what was left out.
-    Preparation before the first step (Gram matrices, evidence) and the last fit are not cut short.
+    Preparation before the first step (Gram matrices, label quality scores) and the last fit are
+    not cut short.
 
     Parameters
     ----------

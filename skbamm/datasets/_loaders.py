@@ -120,7 +120,7 @@ def load_meat_spectra(*, target="fat", return_X_y=False, as_frame=False):
 
 
 def load_mammography(*, return_X_y=False, as_frame=False):
-    """Load masses in mammograms, with a radiologist's and with the biopsy's verdict.
+    """Load masses in mammograms, with a radiologist's label and the biopsy's.
 
     ==================   =====================================================
     Rows                 815 masses
@@ -131,7 +131,7 @@ def load_mammography(*, return_X_y=False, as_frame=False):
 
     `given_label` is what a radiologist says: 1 ("highly suggestive of malignancy") for an
     assessment of 5, else 0. It is wrong for 17 % of the masses: real label noise, and more of it
-    where a mass is hard to judge.
+    where a mass is hard to assess.
 
     Parameters
     ----------

@@ -123,13 +123,13 @@ def test_an_iteration_that_diverges_ends_too(make, recwarn):
 
 @BOTH
 @pytest.mark.parametrize("asks", [False, True])
-def test_a_watched_fit_is_the_same_fit(make, asks):
-    watched, alone = fitted(make().set_callbacks(Recorder(asks=asks))), fitted(make())
-    np.testing.assert_array_equal(watched.coef_, alone.coef_)
-    np.testing.assert_array_equal(watched.hyper_, alone.hyper_)
-    assert watched.status_ == alone.status_
+def test_a_fit_with_callbacks_is_the_same_fit(make, asks):
+    observed, alone = fitted(make().set_callbacks(Recorder(asks=asks))), fitted(make())
+    np.testing.assert_array_equal(observed.coef_, alone.coef_)
+    np.testing.assert_array_equal(observed.hyper_, alone.hyper_)
+    assert observed.status_ == alone.status_
     for name, values in alone.history_.records.items():
-        np.testing.assert_array_equal(watched.history_[name], values)
+        np.testing.assert_array_equal(observed.history_[name], values)
 
 
 @BOTH
@@ -308,23 +308,23 @@ def test_a_stop_in_the_choice_of_shrinkage_ends_it_with_the_folds_so_far():
     assert recorder.count("end", "fold") == 1 and recorder.count("end", "iteration") > 0
 
 
-def test_whoever_always_stops_gets_the_start():
+def test_whoever_always_stops_gets_the_fit_without_learning():
     everything = ("fold", "choose shrinkage", "iteration", "learn penalty")
     model = fitted(regressor(penalty="l2").set_callbacks(Recorder(stop_at=everything)))
     assert model.status_.startswith("evaluated at the start only")
     assert "a run of iterations" in model.status_ and "1 of 2 repeats" in model.status_
-    start = fitted(regressor(penalty="l2", max_iter=0, n_repeats=1, shrinkage=np.inf))
-    np.testing.assert_allclose(model.coef_, start.coef_, rtol=1e-10)
+    unlearned = fitted(regressor(penalty="l2", max_iter=0, n_repeats=1, shrinkage=np.inf))
+    np.testing.assert_allclose(model.coef_, unlearned.coef_, rtol=1e-10)
 
 
-def test_targets_after_a_stop_have_their_start():
+def test_targets_after_a_stop_are_fitted_without_learning():
     y = np.column_stack([REGRESSION.y, REGRESSION.X[:, 0]])
     recorder = Recorder(stop_at=("learn penalty",))
     model = regressor(alpha_per_target=True, groups=None).set_callbacks(recorder)
     model.fit(REGRESSION.X, y)
     assert "a run of iterations" in model.status_
-    start = regressor(groups=None, max_iter=0, n_repeats=1).fit(REGRESSION.X, y[:, 1])
-    np.testing.assert_allclose(model.coef_[1], start.coef_, rtol=1e-10)
+    unlearned = regressor(groups=None, max_iter=0, n_repeats=1).fit(REGRESSION.X, y[:, 1])
+    np.testing.assert_allclose(model.coef_[1], unlearned.coef_, rtol=1e-10)
 
 
 class Failing(Recorder):

@@ -20,7 +20,7 @@ DATA = make_regression(60)
 
 
 def decision(criterion, task_name="iteration", **options):
-    """Of an EarlyStopping after these values, the start's first."""
+    """Of an EarlyStopping after these values, that of the initialization first."""
     history = History({"criterion": np.array(criterion[1:])}, {"criterion": np.array(criterion[0])})
     estimator = SimpleNamespace(history_=history)
     context = SimpleNamespace(task_name=task_name)
