@@ -13,7 +13,7 @@ import numpy as np
 from skbamm import BilevelRegularizedRegressor
 from skbamm.callback import EarlyStopping
 from skbamm.datasets import load_meat_spectra
-from skbamm.inspection import ConvergenceDisplay, HyperparameterPathDisplay
+from skbamm.inspection import ConvergenceDisplay
 
 absorbance, fat = load_meat_spectra(return_X_y=True)
 X = np.hstack([np.diff(absorbance, order, axis=1) for order in range(3)])
@@ -31,7 +31,7 @@ print(f"held-out error {error}")
 # The picture. Trial points that were taken back are part of the history, so lines may turn.
 figure = plt.figure(figsize=(8, 10), layout="constrained")
 upper, lower = figure.subfigures(2, 1, height_ratios=(1, 2))
-HyperparameterPathDisplay.from_estimator(model, ax=upper.subplots())
+ConvergenceDisplay.from_estimator(model, kind="hyper", ax=upper.subplots())
 ConvergenceDisplay.from_estimator(model, ax=lower.subplots())
 
 # %%

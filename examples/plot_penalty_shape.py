@@ -15,7 +15,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from skbamm import BilevelRegularizedRegressor
 from skbamm.datasets import load_meat_spectra
-from skbamm.inspection import PenaltyShapeDisplay
+from skbamm.inspection import PenaltyDisplay
 
 # %%
 # Ten measurements of patients, these with their squares and products, and spectra of meat.
@@ -46,6 +46,6 @@ for title, data in tables.items():
 # The picture: how the penalty grows with a coefficient, one of usual size having to pay 1.
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
 for ax, title in zip(axes, tables, strict=True):
-    PenaltyShapeDisplay.from_estimator(models[title, "bridge"], ax=ax)
+    PenaltyDisplay.from_estimator(models[title, "bridge"], kind="function", ax=ax)
     ax.legend(loc="upper center")
     ax.set_title(title)

@@ -4,15 +4,7 @@ matplotlib is imported when something is drawn.
 """
 
 from ._convergence import ConvergenceDisplay
-from ._hyperparameter_path import HyperparameterPathDisplay
 from ._penalty import PenaltyDisplay
-from ._penalty_shape import PenaltyShapeDisplay
 from ._sample_weight import SampleWeightDisplay
 
-__all__ = [
-    "ConvergenceDisplay",
-    "HyperparameterPathDisplay",
-    "PenaltyDisplay",
-    "PenaltyShapeDisplay",
-    "SampleWeightDisplay",
-]
+__all__ = ["ConvergenceDisplay", "PenaltyDisplay", "SampleWeightDisplay"]

@@ -1,38 +1,61 @@
-"""Picture of how a run went."""
+"""Picture of how a run went: losses and norms, or the learned numbers, after each iteration."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+
 import numpy as np
 
-from ._display import BLUE, GRAY, GREEN, ORANGE, RED, Display, legend_beside
+from ..solvers import History
+from ._display import BLUE, GRAY, GREEN, ORANGE, RED, Display, checked, legend_beside
 from ._fitted import dataframe_of, of_target, unwrapped
+from ._hyper_path import draw_path
+
+# Marks of more iterations would run into each other.
+MAX_MARKS = 60
+# Color, mark and its size. The residual comes last, and small: often it equals the one before.
+NORMS = {
+    "multiplier_norm": (GRAY, "^", 4),
+    "hypergradient_norm": (GREEN, "s", 7),
+    "residual": (RED, "o", 4),
+}
 
 
+@dataclass(eq=False, repr=False)
 class ConvergenceDisplay(Display):
-    """How a run went: both objectives, and how far it was from a stationary point.
+    """How a run went, iteration by iteration.
+
+    ``kind="loss"`` draws held-out loss, training loss, and how far the run was from a stationary
+    point. Points that were tried and rejected are among them; the best one is used.
+
+    ``kind="hyper"`` draws the learned numbers, diamonds being what the fit used: the best
+    iterate, which the regressor also moves to a stronger penalty (`standard_errors`) and averages
+    over repeats. Logarithms are drawn as what they are logarithms of, on a logarithmic
+    axis; the other numbers on an axis of their own. Where there are more than twelve of a kind,
+    lines show their quantiles.
 
     Parameters
     ----------
-    criterion : ndarray of shape (n_iter + 1,)
-        Held-out loss after each iteration, the start first.
-    lower : ndarray of shape (n_iter + 1,)
-        Training loss with its penalty, summed over folds.
-    residual, hypergradient_norm, multiplier_norm : ndarray of shape (n_iter,)
-        NaN where not known.
+    history : History
+        Losses and norms of the run, without an axis of candidates.
     tol : float or None, default=None
         Below which the residual ends the run.
-    baseline : float or None, default=None
-        Held-out loss of the best fit with one strength for all features.
     status : str, default=""
         Why the run ended.
-    dataframe : str, default=""
-        Kind of dataframe of `frame`.
+    names : list of str, default=()
+        One for each learned number; those that begin with "log " are logarithms.
+    final : ndarray of shape (n_hyper,) or None, default=None
+        What the fit used.
+    kind : {"loss", "hyper"}, default="loss"
+        What is drawn.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The first of the panels.
-    axes_ : ndarray of matplotlib Axes of shape (3,)
+        The first of `axes_`.
+    axes_ : ndarray of matplotlib Axes
+        Three panels of losses and norms, one or two of learned numbers.
     figure_ : matplotlib Figure
 
     Examples
@@ -46,33 +69,25 @@ class ConvergenceDisplay(Display):
     >>> list(display.frame().columns[:3])
     ['iteration', 'criterion', 'best_criterion']
     >>> display.figure_.savefig("convergence.png")  # doctest: +SKIP
+    >>> ConvergenceDisplay.from_estimator(model, kind="hyper").names[:2]
+    ['log alpha[age]', 'log alpha[sex]']
     """
 
-    def __init__(
-        self,
-        criterion,
-        lower,
-        *,
-        residual,
-        hypergradient_norm,
-        multiplier_norm,
-        tol=None,
-        baseline=None,
-        status="",
-        dataframe="",
-    ):
-        self.criterion = criterion
-        self.lower = lower
-        self.residual = residual
-        self.hypergradient_norm = hypergradient_norm
-        self.multiplier_norm = multiplier_norm
-        self.tol = tol
-        self.baseline = baseline
-        self.status = status
-        self.dataframe = dataframe
+    history: History
+    _: KW_ONLY
+    tol: float | None = None
+    status: str = ""
+    names: Sequence[str] = ()
+    final: np.ndarray | None = None
+    kind: str = "loss"
+
+    def __post_init__(self):
+        checked("kind", self.kind, ("loss", "hyper"))
+        if len(self.history) == 0:
+            raise ValueError("Nothing was learned: the history is empty.")
 
     @classmethod
-    def from_estimator(cls, estimator, *, target=None, ax=None):
+    def from_estimator(cls, estimator, *, kind="loss", target=None, ax=None):
         """Draw the run of a fitted estimator.
 
         Parameters
@@ -80,10 +95,12 @@ class ConvergenceDisplay(Display):
         estimator : estimator
             A fitted `BilevelRegularizedRegressor` or `HyperCleaningClassifier`, or a Pipeline
             or a search that ends in one.
+        kind : {"loss", "hyper"}, default="loss"
+            Losses and norms, or the learned numbers.
         target : int or None, default=None
             Which target's run, where each has its own.
-        ax : matplotlib Axes, sequence of 3 Axes or None, default=None
-            Where to draw; a single Axes is split. None makes a new figure.
+        ax : matplotlib Axes, sequence of Axes or None, default=None
+            As in `plot`.
 
         Returns
         -------
@@ -95,21 +112,24 @@ class ConvergenceDisplay(Display):
         ValueError
             If nothing was learned (``max_iter=0``, or all strengths fixed).
         """
-        estimator, _ = unwrapped(estimator, "history_", "criterion_")
-        history = estimator.history_
+        estimator, _ = unwrapped(estimator, "history_", "hyper_names_")
+        history, final = estimator.history_, estimator.hyper_
         if isinstance(history, list):
-            history = of_target(history, target, "The history")
-        display = cls.from_history(
+            history, final = of_target(target, "The history", history, final)
+        display = cls(
             history,
             tol=estimator.tol,
             status=estimator.status_,
+            names=estimator.hyper_names_,
+            final=final,
+            kind=kind,
             dataframe=dataframe_of(estimator),
         )
         return display.plot(ax)
 
     @classmethod
     def from_history(cls, history, *, tol=None, status="", dataframe=""):
-        """Read the history of a run, without drawing; for `skbamm.solvers.solve` too.
+        """Read losses and norms of a run, without drawing; for `skbamm.solvers.solve` too.
 
         Parameters
         ----------
@@ -127,115 +147,98 @@ class ConvergenceDisplay(Display):
         display : ConvergenceDisplay
             With the numbers behind the picture.
         """
-        if len(history) == 0:
-            raise ValueError("Nothing was learned: the history is empty.")
-        unknown = np.full(len(history), np.nan)
+        return cls(history, tol=tol, status=status, dataframe=dataframe)
 
-        def finite(name):
-            values = np.asarray(history.records.get(name, unknown), dtype=float)
-            return np.where(np.isfinite(values), values, np.nan)
-
-        return cls(
-            np.append(history.start["criterion"], history["criterion"]),
-            np.append(history.start["lower"], history["lower"]),
-            residual=finite("residual"),
-            hypergradient_norm=finite("hypergradient_norm"),
-            multiplier_norm=finite("multiplier_norm"),
-            tol=tol,
-            baseline=float(history.start["baseline"]) if "baseline" in history.start else None,
-            status=status,
-            dataframe=dataframe,
-        )
+    def _values(self, name):
+        """A record that begins with the initialization; NaN where nothing is known."""
+        unknown = np.full(len(self.history), np.nan)
+        values = np.asarray(self.history.records.get(name, unknown), dtype=float)
+        start = self.history.start.get(name, np.full(values.shape[1:], np.nan))
+        values = np.concatenate([[start], values])
+        return np.where(np.isfinite(values), values, np.nan) if name in NORMS else values
 
     def _columns(self):
-        def after_start(values):
-            return np.append(np.nan, values)
-
+        iteration = np.arange(len(self.history) + 1)
+        if self.kind == "hyper":
+            n_hyper = len(self.names)
+            return {
+                "iteration": np.repeat(iteration, n_hyper),
+                "name": np.tile(np.asarray(self.names, dtype=str), len(iteration)),
+                "value": self._values("hyper").ravel(),
+                "final": np.tile(np.asarray(self.final), len(iteration)),
+            }
         return {
-            "iteration": np.arange(len(self.criterion)),
-            "criterion": self.criterion,
-            "best_criterion": np.fmin.accumulate(self.criterion),
-            "lower": self.lower,
-            "residual": after_start(self.residual),
-            "hypergradient_norm": after_start(self.hypergradient_norm),
-            "multiplier_norm": after_start(self.multiplier_norm),
+            "iteration": iteration,
+            "criterion": self._values("criterion"),
+            "best_criterion": np.fmin.accumulate(self._values("criterion")),
+            "lower": self._values("lower"),
+            **{name: self._values(name) for name in reversed(NORMS)},
         }
 
     def plot(self, ax=None):
-        """Draw the held-out loss, the training loss, and the norms on a logarithmic axis.
+        draw = self._draw_hyper if self.kind == "hyper" else self._draw_losses
+        draw(ax, marked=len(self.history) < MAX_MARKS)
+        for panel in self.axes_:
+            panel.grid(alpha=0.25)
+        self.axes_[-1].set_xlabel("iteration")
+        self.axes_[-1].xaxis.get_major_locator().set_params(integer=True)
+        return self
 
-        Parameters
-        ----------
-        ax : matplotlib Axes, sequence of 3 Axes or None, default=None
-            Where to draw; a single Axes is split. None makes a new figure.
+    def _draw_hyper(self, ax, marked):
+        names, path, final = np.array(self.names), self._values("hyper"), np.asarray(self.final)
+        is_log = np.char.startswith(names, "log ")
+        kinds = [kind for kind in (True, False) if (is_log == kind).any()]
+        axes = self._begin(ax, size=(7.0, 2.6 * len(kinds) + 0.6), n_rows=len(kinds), sharex=True)
+        for panel, kind in zip(axes, kinds, strict=True):
+            columns = np.flatnonzero(is_log == kind)
+            drawn = (names[columns], path[:, columns], final[columns])
+            draw_path(panel, *drawn, is_log=kind, marked=marked)
 
-        Returns
-        -------
-        self : ConvergenceDisplay
-            With `ax_` and `figure_`.
-        """
+    def _draw_losses(self, ax, marked):
         above, below, norms = self._begin(ax, size=(7.0, 6.4), n_rows=3, sharex=True)
         columns = self._columns()
-        iteration = columns["iteration"]
-        # Marks would run into each other.
-        mark = "o" if len(iteration) <= 60 else ""
-        style = {"marker": mark, "markersize": 4, "linewidth": 1.2}
-        self._draw_criterion(above, iteration, style)
-        below.plot(iteration, self.lower, color=ORANGE, **style)
+        style = {"marker": "o" if marked else "", "markersize": 4, "linewidth": 1.2}
+        self._draw_criterion(above, columns, style)
+        below.plot(columns["iteration"], columns["lower"], color=ORANGE, **style)
         below.set_ylabel("training loss\n(sum over folds)")
-        for name, color, symbol, size in (
-            ("multiplier_norm", GRAY, "^", 4),
-            ("hypergradient_norm", GREEN, "s", 7),
-            ("residual", RED, "o", 4),  # last, and small: often the same as the one before
-        ):
+        for name, (color, mark, size) in NORMS.items():
             values = columns[name]
             known = np.isfinite(values) & (values > 0)
             if known.any():
                 norms.plot(
-                    iteration[known],
+                    columns["iteration"][known],
                     values[known],
                     color=color,
                     label=name.replace("_", " "),
                     markerfacecolor="white" if size > 4 else color,
-                    **{**style, "marker": symbol if mark else "", "markersize": size},
+                    **{**style, "marker": mark if marked else "", "markersize": size},
                 )
         norms.set_yscale("log")
         if self.tol:
             norms.axhline(self.tol, color=RED, linestyle=":", linewidth=1, label="tol")
         norms.set_ylabel("norms")
-        norms.set_xlabel("iteration")
-        norms.xaxis.get_major_locator().set_params(integer=True)
         for panel in (above, below):
             panel.ticklabel_format(axis="y", useOffset=False)
         for panel in (above, norms):
             legend_beside(panel)
-        for panel in self.axes_:
-            panel.grid(alpha=0.25)
         above.set_title(self.status, loc="left", fontsize="small")
-        return self
 
-    def _draw_criterion(self, ax, iteration, style):
-        best = np.fmin.accumulate(self.criterion)
-        ax.plot(iteration, self.criterion, color=BLUE, label="tried", **style, alpha=0.55)
+    def _draw_criterion(self, ax, columns, style):
+        iteration, tried = columns["iteration"], columns["criterion"]
+        best, baseline = columns["best_criterion"], self.history.start.get("baseline")
+        ax.plot(iteration, tried, color=BLUE, label="tried", **style, alpha=0.55)
         ax.step(iteration, best, where="post", color=BLUE, linewidth=2, label="best so far")
         levels = [best[0], best[-1]]
-        if self.baseline is not None:
-            ax.axhline(
-                self.baseline, color=GRAY, linestyle="--", linewidth=1, label="one strength for all"
-            )
-            levels.append(self.baseline)
+        if baseline is not None:
+            look = {"color": GRAY, "linestyle": "--", "linewidth": 1}
+            ax.axhline(baseline, label="one strength for all", **look)
+            levels.append(baseline)
         ax.set_ylabel("held-out loss")
         # A trial that was rejected can be so far off that nothing else would be seen.
         low, spread = min(levels), max(levels) - min(levels)
         top = low + 2 * spread
-        outside = ~(self.criterion <= top)
+        outside = ~(tried <= top)
         if spread > 0 and outside.any() and not outside[-1]:
             ax.set_ylim(low - 0.15 * spread, top)
-            ax.plot(
-                iteration[outside],
-                np.full(outside.sum(), top),
-                "^",
-                color=BLUE,
-                clip_on=False,
-                label="tried, beyond the axis",
-            )
+            marks = {"color": BLUE, "clip_on": False, "label": "tried, beyond the axis"}
+            ax.plot(iteration[outside], np.full(outside.sum(), top), "^", **marks)

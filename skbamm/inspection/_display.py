@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,34 +11,26 @@ from ..data._tables import as_table
 
 # Okabe and Ito's palette, which colour-blind people tell apart; without its yellow, too pale for
 # lines on white.
-BLUE, ORANGE, GREEN, RED, SKY, PURPLE, BLACK = COLORS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-    "#000000",
-)
+COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000"]
+BLUE, ORANGE, GREEN, RED, _, _, BLACK = COLORS
 GRAY = "#7F7F7F"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
+@dataclass(eq=False, repr=False)
 class Display:
     """A picture of results: numbers from `from_estimator`, drawing in `plot`, a table in `frame`.
 
-    Attributes
+    Parameters
     ----------
-    ax_ : matplotlib Axes
-        The (first) axes drawn on.
-    axes_ : ndarray of matplotlib Axes of shape (n_panels,)
-    figure_ : matplotlib Figure
+    dataframe : str, default=""
+        Kind of dataframe of `frame`: "pandas", "polars", ...; "" for pandas if installed.
     """
 
-    dataframe: str = ""
-    ax_: Any
-    axes_: np.ndarray
-    figure_: Any
+    dataframe: str = field(default="", kw_only=True)
+    ax_: Any = field(init=False)
+    axes_: Any = field(init=False)
+    figure_: Any = field(init=False)
 
     def frame(self):
         """The numbers behind the picture.
@@ -53,13 +46,24 @@ class Display:
     def _columns(self) -> dict[str, np.ndarray]:
         raise NotImplementedError
 
-    def _begin(self, ax, *, size, n_rows=1, n_cols=1, **layout):
-        """Axes to draw on: new ones, those given, or the place of a single one, split.
+    def plot(self, ax=None):
+        """Draw the picture, here or elsewhere again.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, sequence of Axes or None, default=None
+            Where to draw: an Axes, which several panels split, or one for each panel. None makes
+            a new figure.
 
         Returns
         -------
-        axes : ndarray of matplotlib Axes of shape (n_rows * n_cols,)
+        self : Display
+            With `ax_`, `axes_` and `figure_`.
         """
+        raise NotImplementedError
+
+    def _begin(self, ax, *, size, n_rows=1, n_cols=1, **layout):
+        """Axes to draw on: new ones, those given, or the place of a single one, split."""
         n_panels = n_rows * n_cols
         if ax is None:
             import matplotlib.pyplot as plt
@@ -97,11 +101,19 @@ def _split(ax, n_rows, n_cols, layout):
     return grid.subplots(squeeze=False, **layout).ravel()
 
 
+def checked(name, value, allowed):
+    """The value of an option that is one of a few strings."""
+    if value not in allowed:
+        *first, last = map(repr, allowed)
+        raise ValueError(f"{name} must be {', '.join(first)} or {last}: got {value!r}.")
+    return value
+
+
 def legend_beside(ax, **options):
-    """A legend to the right of the axes, where it covers nothing."""
-    return ax.legend(
-        loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, **options
-    )
+    """A legend to the right of the axes, where it covers nothing; none without labels."""
+    if ax.get_legend_handles_labels()[0]:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+        ax.legend(frameon=False, **place, **options)
 
 
 def shortened(name, length=32):

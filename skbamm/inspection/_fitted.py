@@ -8,25 +8,9 @@ from sklearn.utils.validation import check_is_fitted
 
 
 def unwrapped(estimator, *attributes):
-    """The fitted estimator inside searches and pipelines, and the steps before it.
+    """The fitted estimator inside of searches and pipelines, and the steps before it or None.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted; or a search, a Pipeline that ends in one, or a `TransformedTargetRegressor`.
-    *attributes : str
-        What it must have.
-
-    Returns
-    -------
-    estimator : estimator
-    before : Pipeline or None
-
-    Raises
-    ------
-    NotFittedError
-    TypeError
-        If it is another kind of estimator than the display is for.
+    It must have these attributes; else it is another kind than the display is for: TypeError.
     """
     before = None
     while True:
@@ -67,19 +51,14 @@ def dataframe_of(estimator):
     return getattr(estimator, "dataframe_", "") if record is None else record.index.backend
 
 
-def of_target(values, target, name):
-    """An attribute's part for one target, where there is one for each.
-
-    Parameters
-    ----------
-    values : list or ndarray
-        One entry, or row, for each target.
-    """
-    if target is None and len(values) > 1:
+def of_target(target, name, *values):
+    """The entries, or rows, for one target of attributes that have one for each."""
+    n_targets = len(values[0])
+    if target is None and n_targets > 1:
         raise ValueError(
-            f"{name} differs between {len(values)} targets: pass target=0 to {len(values) - 1}."
+            f"{name} differs between {n_targets} targets: pass target=0 to {n_targets - 1}."
         )
     index = 0 if target is None else target
-    if not -len(values) <= index < len(values):
-        raise ValueError(f"target must be between 0 and {len(values) - 1}: got {target!r}.")
-    return values[index]
+    if not -n_targets <= index < n_targets:
+        raise ValueError(f"target must be between 0 and {n_targets - 1}: got {target!r}.")
+    return [each[index] for each in values]

@@ -1,21 +1,38 @@
-"""Picture of how strongly each feature, or group, is penalized."""
+"""Picture of the learned penalty: how strong on each feature or group, and which function."""
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, field
+
 import numpy as np
 
-from ._display import BLUE, COLORS, GRAY, MARKERS, Display, legend_beside, shortened
+from ._display import BLUE, COLORS, GRAY, MARKERS, Display, checked, legend_beside, shortened
 from ._fitted import dataframe_of, feature_names, of_target, unwrapped
+from ._penalty_function import default_points, draw_functions, function_columns, learned_powers
 
 PENALIZED, UNPENALIZED, DROPPED = "penalized", "unpenalized", "dropped"
 
 
+@dataclass(eq=False, repr=False)
 class PenaltyDisplay(Display):
-    """Learned strength of the penalty on each feature, or on each group.
+    r"""Learned penalty: its strength on each feature or group, or the function it is.
 
-    The weakest penalty, which is where the fit expects much, stands at the top. Strengths of 0
-    (unpenalized) have a place of their own left of the logarithmic axis, infinite ones right of
-    it. Features whose coefficient is exactly zero come last, as hollow marks.
+    ``kind="strength"`` draws a row for each feature or group. The weakest penalty, which is where
+    the fit expects much, stands at the top. Strengths of 0 (unpenalized) have a place of their
+    own left of the logarithmic axis, infinite ones right of it. Features whose coefficient is
+    exactly zero come last, as hollow marks.
+
+    ``kind="function"`` draws the penalty function :math:`\phi` relative to :math:`\phi(1)`, the
+    unit being a coefficient of usual (root mean square) size: how much of the penalty of a usual
+    coefficient smaller and larger ones pay, next to ridge and lasso.
+
+    .. math:: \phi_q(w) = ((w^2 + \epsilon^2)^{q/2} - \epsilon^q) / q
+
+    Of "bridge" the power q is learned itself. The weights of "adaptive" fall with a pilot
+    coefficient like :math:`m^{-e}`, which is the weight :math:`\phi_q'(w) / w` of the power
+    :math:`q = 2 - e`: exponent 0 is ridge, 1 the lasso, 2 and more come close to counting
+    features. ``kind="weight"`` draws these weights on logarithmic axes: level for ridge, falling
+    where small coefficients are penalized more.
 
     Parameters
     ----------
@@ -32,8 +49,15 @@ class PenaltyDisplay(Display):
         Of each feature, in original units.
     item : {"feature", "group"}, default="feature"
         What a row is.
-    dataframe : str, default=""
-        Kind of dataframe of `frame`.
+    powers : dict of name to float, default={}
+        Learned power of each group; a single "learned" where all share one. With "adaptive"
+        the name tells the exponent.
+    points : ndarray of shape (n_points,) or None, default=None
+        Coefficients at which functions are evaluated; None for -2 to 2.
+    kind : {"strength", "function", "weight"}, default="strength"
+        What is drawn.
+    max_items : int, default=30
+        So many get a row with their name, weakest penalty first; all others share one.
 
     Attributes
     ----------
@@ -52,84 +76,90 @@ class PenaltyDisplay(Display):
     >>> display = PenaltyDisplay.from_estimator(model)
     >>> list(display.frame().columns)
     ['feature', 'group', 'alpha', 'coefficient', 'status']
+    >>> display = PenaltyDisplay.from_estimator(model, kind="function")
+    >>> list(display.frame().columns)
+    ['coefficient', 'function', 'power', 'penalty', 'weight']
     """
 
-    def __init__(
-        self,
-        names,
-        alpha,
-        status,
-        *,
-        group=None,
-        coefficient=None,
-        item="feature",
-        dataframe="",
-    ):
-        self.names = names
-        self.alpha = alpha
-        self.status = status
-        self.group = group
-        self.coefficient = coefficient
-        self.item = item
-        self.dataframe = dataframe
+    names: np.ndarray
+    alpha: np.ndarray
+    status: np.ndarray
+    _: KW_ONLY
+    group: np.ndarray | None = None
+    coefficient: np.ndarray | None = None
+    item: str = "feature"
+    powers: dict[str, float] = field(default_factory=dict)
+    points: np.ndarray | None = None
+    kind: str = "strength"
+    max_items: int = 30
+
+    def __post_init__(self):
+        checked("kind", self.kind, ("strength", "function", "weight"))
 
     @classmethod
-    def from_estimator(cls, estimator, *, by="feature", target=None, ax=None, max_items=30):
-        """Draw the strengths of a fitted estimator.
+    def from_estimator(
+        cls, estimator, *, kind="strength", by="feature", target=None, ax=None, max_items=30
+    ):
+        """Draw the penalty of a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator
             A fitted `BilevelRegularizedRegressor`, or a Pipeline or a search that ends in one.
             Names come from the dataframe in `fit`, or from the steps before it.
+        kind : {"strength", "function", "weight"}, default="strength"
+            Strengths of features or groups, the penalty function, or its weights.
         by : {"feature", "group"}, default="feature"
-            What a row of the picture is.
+            What a row of ``kind="strength"`` is.
         target : int or None, default=None
-            Which target's strengths, where each has its own.
+            Which target's penalty, where each has its own.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
-        max_items : int, default=30
             As in `plot`.
+        max_items : int, default=30
+            So many rows have a name.
 
         Returns
         -------
         display : PenaltyDisplay
             With the numbers behind the picture.
         """
-        if by not in ("feature", "group"):
-            raise ValueError(f"by must be 'feature' or 'group': got {by!r}.")
-        estimator, before = unwrapped(estimator, "groups_", "power_")
+        checked("by", by, ("feature", "group"))
+        estimator, before = unwrapped(estimator, "groups_", "power_", "exponents_")
         alpha, coef = estimator.alpha_, np.atleast_2d(estimator.coef_)
+        groups, group_alpha = estimator.groups_, estimator.group_alpha_
         if alpha.ndim == 2:
-            alpha = of_target(alpha, target, "The penalty")
-            coef = of_target(coef, target, "The penalty")[None]
+            alpha, group_alpha, coef = of_target(target, "The penalty", alpha, group_alpha, coef)
+            coef = coef[None]
         status = np.where(
             alpha == 0,
             UNPENALIZED,
             np.where(np.isinf(alpha) | ~(coef != 0).any(axis=0), DROPPED, PENALIZED),
         )
-        group = np.empty(len(alpha), dtype=object)
-        for name, columns in estimator.groups_.items():
-            group[columns] = [name] * len(columns)
-        options = {"dataframe": dataframe_of(estimator)}
-        if by == "feature":
-            display = cls(
-                feature_names(estimator, before),
-                alpha,
-                status,
-                group=group if 1 < len(estimator.groups_) < len(alpha) else None,
-                coefficient=coef[0] if len(coef) == 1 else None,
-                **options,
-            )
-        else:
-            display = cls(*_by_group(estimator.groups_, alpha, status), item="group", **options)
-        return display.plot(ax, max_items=max_items)
+        options = {
+            "powers": learned_powers(estimator, target),
+            "kind": kind,
+            "max_items": max_items,
+            "dataframe": dataframe_of(estimator),
+        }
+        if by == "group":
+            names, alpha = _objects(groups), np.array(list(group_alpha.values()))
+            status = np.array([_common(status[columns]) for columns in groups.values()])
+            return cls(names, alpha, status, item="group", **options).plot(ax)
+        if 1 < len(groups) < len(alpha):
+            options["group"] = np.empty(len(alpha), dtype=object)
+            for name, columns in groups.items():
+                options["group"][columns] = [name] * len(columns)
+        if len(coef) == 1:
+            options["coefficient"] = coef[0]
+        return cls(feature_names(estimator, before), alpha, status, **options).plot(ax)
 
     def _order(self):
         """Weakest penalty first, and what was dropped last."""
         return np.lexsort((self.alpha, self.status == DROPPED))
 
     def _columns(self):
+        if self.kind != "strength":
+            return function_columns(self.powers, self._points())
         order = self._order()
         columns = {self.item: np.asarray(self.names)[order].astype(str)}
         if self.group is not None:
@@ -140,23 +170,20 @@ class PenaltyDisplay(Display):
         columns["status"] = self.status[order].astype(str)
         return columns
 
-    def plot(self, ax=None, *, max_items=30):
-        """Draw a row for each feature or group.
+    def _points(self):
+        return default_points() if self.points is None else np.asarray(self.points, dtype=float)
 
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure, as high as it needs to be.
-        max_items : int, default=30
-            So many get a row with their name, weakest penalty first; all others share one.
+    def plot(self, ax=None):
+        if self.kind == "strength":
+            self._draw_strengths(ax)
+        else:
+            [ax] = self._begin(ax, size=(7.0, 3.8))
+            draw_functions(ax, self.powers, self._points(), self.kind)
+        return self
 
-        Returns
-        -------
-        self : PenaltyDisplay
-            With `ax_` and `figure_`.
-        """
+    def _draw_strengths(self, ax):
         order = self._order()
-        n_named = len(order) if len(order) <= max_items + 1 else max_items
+        n_named = len(order) if len(order) <= self.max_items + 1 else self.max_items
         rows = np.minimum(np.arange(len(order)), n_named)
         n_rows = int(rows[-1]) + 1
         [ax] = self._begin(ax, size=(7.0, 1.1 + 0.23 * max(n_rows, 4)))
@@ -186,7 +213,6 @@ class PenaltyDisplay(Display):
         ax.hlines(range(n_rows), *limits, color=GRAY, alpha=0.15, linewidth=0.8, zorder=0)
         if len(ax.get_legend_handles_labels()[0]) > 1 or (self.status != PENALIZED).any():
             legend_beside(ax, title=None if self.group is None else "group")
-        return self
 
     def _series(self, order):
         """Label, members and style of what is drawn alike."""
@@ -206,17 +232,17 @@ class PenaltyDisplay(Display):
                 yield ("" if name is None else f"{label}: ") + "coefficient 0", dropped, hollow
 
 
-def _by_group(groups, alpha, status):
-    """Names, strengths and status of groups."""
-    names = np.empty(len(groups), dtype=object)
-    names[:] = list(groups)
-    strengths, found = np.empty(len(groups)), []
-    for number, columns in enumerate(groups.values()):
-        with np.errstate(divide="ignore"):
-            strengths[number] = np.exp(np.log(alpha[columns]).mean())
-        kinds = set(status[columns].tolist())
-        found.append(kinds.pop() if len(kinds) == 1 else PENALIZED)
-    return names, strengths, np.array(found)
+def _objects(names):
+    """An array of names, some of which may be tuples."""
+    found = np.empty(len(names), dtype=object)
+    found[:] = list(names)
+    return found
+
+
+def _common(status):
+    """The status of a group: what all its features have, else that they are penalized."""
+    kinds = set(status.tolist())
+    return kinds.pop() if len(kinds) == 1 else PENALIZED
 
 
 def _places(alpha):

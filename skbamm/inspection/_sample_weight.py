@@ -1,9 +1,11 @@
-"""Picture of how far the labels of each class are believed."""
+"""Picture of the label weights by given class."""
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
+
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from ._display import BLUE, GRAY, RED, Display, shortened
 from ._fitted import dataframe_of, unwrapped
@@ -13,13 +15,14 @@ N_BINS = 40
 LEAST = 1e-12
 
 
+@dataclass(eq=False, repr=False)
 class SampleWeightDisplay(Display):
     r"""Learned weights of the noisy rows by given class, and the function they come from.
 
     On the left a row of the picture for each given class: how many of its rows have which
     weight. On the right, with ``weighting="adaptive"``, the learned function
-    :math:`\sigma(a + b e)` over a histogram of the evidence :math:`e` (log odds that the label is
-    right).
+    :math:`\sigma(a + b e)` over a histogram of the label quality score :math:`e` (log posterior
+    odds that the given label is right).
 
     Parameters
     ----------
@@ -37,8 +40,6 @@ class SampleWeightDisplay(Display):
         Estimated share of wrong labels among the noisy rows of each given class.
     function : tuple of two floats or None, default=None
         Threshold a and slope b of the learned function; None for free weights.
-    dataframe : str, default=""
-        Kind of dataframe of `frame`.
 
     Attributes
     ----------
@@ -59,29 +60,17 @@ class SampleWeightDisplay(Display):
     >>> model = HyperCleaningClassifier().fit(X, given, is_clean=np.arange(len(y)) % 3 == 1)
     >>> display = SampleWeightDisplay.from_estimator(model)
     >>> list(display.frame().columns)
-    ['index', 'given_label', 'weight', 'evidence', 'is_issue']
+    ['index', 'given_label', 'weight', 'label_quality', 'is_issue']
     """
 
-    def __init__(
-        self,
-        weight,
-        label,
-        classes,
-        *,
-        index,
-        is_issue,
-        noise_rate,
-        function=None,
-        dataframe="",
-    ):
-        self.weight = weight
-        self.label = label
-        self.classes = classes
-        self.index = index
-        self.is_issue = is_issue
-        self.noise_rate = noise_rate
-        self.function = function
-        self.dataframe = dataframe
+    weight: np.ndarray
+    label: np.ndarray
+    classes: np.ndarray
+    _: KW_ONLY
+    index: np.ndarray
+    is_issue: np.ndarray
+    noise_rate: np.ndarray
+    function: tuple[float, float] | None = None
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
@@ -92,7 +81,7 @@ class SampleWeightDisplay(Display):
         estimator : estimator
             A fitted `HyperCleaningClassifier`, or a Pipeline or a search that ends in one.
         ax : matplotlib Axes, sequence of Axes or None, default=None
-            Where to draw; a single Axes is split. None makes a new figure.
+            As in `plot`.
 
         Returns
         -------
@@ -102,16 +91,18 @@ class SampleWeightDisplay(Display):
         Raises
         ------
         ValueError
-            If all rows were clean: there is no weight to show.
+            If the labels of all rows are verified: there is no weight to show.
         """
         estimator, _ = unwrapped(estimator, "sample_weight_", "label_record_")
         record, weight = estimator.label_record_, estimator.sample_weight_
         noisy = record.is_noisy
         if not noisy.any():
-            raise ValueError("All rows were clean: no weight was learned.")
+            raise ValueError("The labels of all rows are verified: no weight was learned.")
         named = record.index.labels
         is_issue = record.is_issue(weight, estimator.noise_rate_)
-        names = estimator.hyper_names_
+        function = None
+        if "threshold" in estimator.hyper_names_:
+            function = float(estimator.hyper_[0]), float(estimator.hyper_[1])
         display = cls(
             weight[noisy],
             record.labels[noisy],
@@ -119,56 +110,39 @@ class SampleWeightDisplay(Display):
             index=(np.arange(len(weight)) if named is None else named)[noisy],
             is_issue=is_issue[noisy],
             noise_rate=estimator.class_noise_rate_,
-            function=tuple(map(float, estimator.hyper_[:2])) if "threshold" in names else None,
+            function=function,
             dataframe=dataframe_of(estimator),
         )
         return display.plot(ax)
 
     @property
-    def evidence(self):
-        """Log odds that the labels are right, recovered from the weights; NaN for free ones."""
+    def label_quality(self):
+        """Log posterior odds of the labels, recovered from the weights; NaN for free ones."""
         if self.function is None:
             return np.full(len(self.weight), np.nan)
         threshold, slope = self.function
-        return (_log_odds(self.weight) - threshold) / slope
-
-    def _learned(self, points):
-        """The learned function."""
-        threshold, slope = self.function
-        return expit(threshold + slope * points)
+        return (logit(np.clip(self.weight, LEAST, 1 - LEAST)) - threshold) / slope
 
     def _columns(self):
         columns = {
             "index": self.index,
             "given_label": self.classes[self.label],
             "weight": self.weight,
-            "evidence": self.evidence,
+            "label_quality": self.label_quality,
             "is_issue": self.is_issue,
         }
         if self.function is None:
-            del columns["evidence"]
+            del columns["label_quality"]
         return columns
 
     def plot(self, ax=None):
-        """Draw the weights of each class, and the learned function.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, sequence of Axes or None, default=None
-            Where to draw; a single Axes is split. None makes a new figure.
-
-        Returns
-        -------
-        self : SampleWeightDisplay
-            With `ax_` and `figure_`.
-        """
         n_panels = 1 if self.function is None else 2
         n_classes = max(len(self.classes), 5)
         height = 1.6 + (0.32 if n_classes <= 20 else 0.2) * n_classes
         axes = self._begin(ax, size=(5.6 * n_panels, height), n_cols=n_panels)
         self._draw_classes(axes[0])
-        if n_panels == 2:
-            self._draw_function(axes[1])
+        if self.function is not None:
+            self._draw_function(axes[1], *self.function)
         return self
 
     def _draw_classes(self, ax):
@@ -196,34 +170,29 @@ class SampleWeightDisplay(Display):
         ax.set_ylim(len(shown) - 0.5, -0.5)
         ax.hlines(rows[1:-1], 0, 1, color="white", linewidth=2)
         ax.set_xlim(0, 1)
-        ax.set_xlabel("learned weight")
+        ax.set_xlabel("label weight")
         ax.set_ylabel("given label")
 
-    def _draw_function(self, ax):
-        evidence = self.evidence
-        low, high = np.clip([evidence.min(), evidence.max()], -15, 15)
+    def _draw_function(self, ax, threshold, slope):
+        quality = self.label_quality
+        low, high = np.clip([quality.min(), quality.max()], -15, 15)
         edges = np.linspace(low, high, N_BINS + 1)
         rows = ax.twinx()
-        inside = evidence.clip(low, high)
+        inside = quality.clip(low, high)
         for part, color, label in (
             (~self.is_issue, BLUE, "other noisy rows"),
-            (self.is_issue, RED, "issues"),
+            (self.is_issue, RED, "label issues"),
         ):
             rows.hist(inside[part], edges, color=color, alpha=0.45, label=label)
         rows.set_yscale("log")
         rows.set_ylim(0.8, 4 * rows.get_ylim()[1])  # room for the legend
         rows.set_ylabel("rows (log scale)")
         points = np.linspace(low, high, 300)
-        ax.plot(points, self._learned(points), color="black", linewidth=2)
+        ax.plot(points, expit(threshold + slope * points), color="black", linewidth=2)
         ax.axhline(0.5, color=GRAY, linewidth=0.8, linestyle=":")
         ax.set_zorder(rows.get_zorder() + 1)
         ax.patch.set_visible(False)
         ax.set_ylim(-0.02, 1.02)
-        ax.set_xlabel("evidence for the given label (log odds)")
-        ax.set_ylabel("learned weight")
+        ax.set_xlabel("label quality score (log posterior odds)")
+        ax.set_ylabel("label weight")
         rows.legend(loc="upper left", frameon=False, fontsize="small")
-
-
-def _log_odds(weight):
-    weight = np.clip(weight, LEAST, 1 - LEAST)
-    return np.log(weight / (1 - weight))

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.inspection import PenaltyDisplay, PenaltyShapeDisplay
+from skbamm.inspection import PenaltyDisplay
 from skbamm.inspection._penalty import _places, _ticks
 
 X, Y = load_diabetes(return_X_y=True, as_frame=True)
@@ -39,7 +39,7 @@ def sparse_model():
     return BilevelRegularizedRegressor("l1", **options, cv=3).fit(table, Y)
 
 
-# PenaltyDisplay
+# Strengths
 
 
 def test_its_table_has_the_strengths_from_weak_to_strong(model):
@@ -121,14 +121,14 @@ def test_without_names_features_are_numbered():
 def test_tables_are_of_the_kind_of_the_fit(convert, kind):
     model = BilevelRegularizedRegressor(n_repeats=1).fit(convert(X), Y)
     assert isinstance(PenaltyDisplay.from_estimator(model).frame(), kind)
-    assert isinstance(PenaltyShapeDisplay.from_estimator(model).frame(), kind)
+    assert isinstance(PenaltyDisplay.from_estimator(model, kind="function").frame(), kind)
 
 
 def test_of_many_features_the_weakest_are_named_and_the_others_share_a_row():
     n = 200
     alpha = np.geomspace(1e-3, 1e3, n)[::-1]
     names = np.array([f"feature {j}" for j in range(n)])
-    display = PenaltyDisplay(names, alpha, np.full(n, "penalized")).plot(max_items=20)
+    display = PenaltyDisplay(names, alpha, np.full(n, "penalized"), max_items=20).plot()
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert labels == [f"feature {j}" for j in range(n - 1, n - 21, -1)] + ["180 others"]
     drawn = np.concatenate([line.get_xdata() for line in display.ax_.lines])
@@ -158,8 +158,11 @@ def test_targets_with_penalties_of_their_own_are_chosen():
     model = BilevelRegularizedRegressor(alpha_per_target=True, n_repeats=1).fit(X, y)
     with pytest.raises(ValueError, match="differs between 2 targets: pass target=0 to 1"):
         PenaltyDisplay.from_estimator(model)
-    frame = PenaltyDisplay.from_estimator(model, target=1).frame()
-    assert_array_equal(frame["alpha"], np.sort(model.alpha_[1]))
+    display = PenaltyDisplay.from_estimator(model, target=1)
+    assert_array_equal(display.frame()["alpha"], np.sort(model.alpha_[1]))
+    assert list(display.powers.values()) == [2 - model.exponents_[1, 0]]
+    groups = PenaltyDisplay.from_estimator(model, target=1, by="group").frame()
+    assert list(groups["alpha"]) == list(model.group_alpha_[1].values())
     with pytest.raises(ValueError, match="target must be between 0 and 1: got 2"):
         PenaltyDisplay.from_estimator(model, target=2)
 
@@ -169,19 +172,16 @@ def test_several_targets_with_one_penalty_have_no_coefficient_column():
     assert "coefficient" not in PenaltyDisplay.from_estimator(model).frame()
 
 
-@pytest.mark.parametrize("display", [PenaltyDisplay, PenaltyShapeDisplay])
-def test_another_estimator_is_an_error(display):
+def test_another_or_an_unfitted_estimator_is_an_error():
     with pytest.raises(TypeError, match="Ridge has no groups_"):
-        display.from_estimator(Ridge().fit(X, Y))
-
-
-@pytest.mark.parametrize("display", [PenaltyDisplay, PenaltyShapeDisplay])
-def test_an_unfitted_estimator_is_an_error(display):
+        PenaltyDisplay.from_estimator(Ridge().fit(X, Y))
     with pytest.raises(NotFittedError):
-        display.from_estimator(BilevelRegularizedRegressor())
+        PenaltyDisplay.from_estimator(BilevelRegularizedRegressor())
 
 
-def test_an_unknown_kind_of_row_is_an_error(model):
+def test_an_unknown_kind_of_picture_or_of_row_is_an_error(model):
+    with pytest.raises(ValueError, match="kind must be 'strength', 'function' or 'weight'"):
+        PenaltyDisplay.from_estimator(model, kind="slope")
     with pytest.raises(ValueError, match="by must be 'feature' or 'group'"):
         PenaltyDisplay.from_estimator(model, by="column")
 
@@ -204,73 +204,76 @@ def test_ticks_say_where_they_stand(low, high):
     assert 2 < len(at) < 14
 
 
-# PenaltyShapeDisplay
+# Functions
 
 
 def phi(w, q, rounding=1e-3):
     return ((w**2 + rounding**2) ** (q / 2) - rounding**q) / q
 
 
-def shape_of(frame, name):
-    return frame[frame["shape"] == name]
+def functions_of(powers, points=None, kind="function"):
+    """A display of penalties of these powers."""
+    of_one_feature = (np.array(["x"]), np.ones(1), np.array(["penalized"]))
+    return PenaltyDisplay(*of_one_feature, powers=powers, points=points, kind=kind)
 
 
-def test_the_shape_of_the_adaptive_penalty_is_that_of_its_exponent(model):
-    display = PenaltyShapeDisplay.from_estimator(model)
+def function(frame, name):
+    return frame[frame["function"] == name]
+
+
+def learned_powers(model):
+    return PenaltyDisplay.from_estimator(model, kind="function").powers
+
+
+def test_the_function_of_the_adaptive_penalty_is_that_of_its_exponent(model):
+    display = PenaltyDisplay.from_estimator(model, kind="function")
     [(name, power)] = display.powers.items()
     assert power == 2 - model.exponents_[0] and name.startswith("exponent")
-    part = shape_of(display.frame(), name)
+    part = function(display.frame(), name)
     w = part["coefficient"].to_numpy()
     assert_allclose(part["penalty"], phi(w, power) / phi(1.0, power), rtol=1e-6, atol=1e-12)
 
 
 def test_ridge_is_the_square_and_lasso_the_absolute_value(model):
-    frame = PenaltyShapeDisplay.from_estimator(model).frame()
-    ridge, lasso = shape_of(frame, "ridge"), shape_of(frame, "lasso")
+    frame = PenaltyDisplay.from_estimator(model, kind="function").frame()
+    ridge, lasso = function(frame, "ridge"), function(frame, "lasso")
     assert_allclose(ridge["penalty"], ridge["coefficient"] ** 2, atol=1e-5)
     assert_allclose(lasso["penalty"], lasso["coefficient"].abs(), atol=2e-3)
     assert_allclose(ridge["weight"], 1)
 
 
 @pytest.mark.parametrize("power", [-1.0, -0.5, 0.0, 1e-9, 0.3, 1.0, 2.0])
-def test_the_weight_is_the_slope_of_the_penalty_beside_the_coefficient(power):
+def test_the_weight_is_the_derivative_of_the_penalty_divided_by_the_coefficient(power):
     points = np.linspace(0.5, 1.5, 4001)
-    frame = PenaltyShapeDisplay({"learned": power}, coefficient=points).frame()
-    part = shape_of(frame, "learned")
-    slope = np.gradient(part["penalty"], points)[1:-1] / points[1:-1]
-    ratio = slope / part["weight"].to_numpy()[1:-1]
+    part = function(functions_of({"learned": power}, points).frame(), "learned")
+    derivative = np.gradient(part["penalty"], points)[1:-1]
+    ratio = derivative / points[1:-1] / part["weight"].to_numpy()[1:-1]
     assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("penalty", "power"), [("l2", 2.0), ("l1", 1.0)])
+def test_fixed_functions_are_what_they_are(penalty, power):
+    model = BilevelRegularizedRegressor(penalty, cv=2, max_iter=0).fit(X, Y)
+    assert learned_powers(model) == {"learned": power}
 
 
 def test_each_group_shows_its_power_where_these_differ():
     model = BilevelRegularizedRegressor("bridge", groups=GROUPS, cv=2, max_iter=0).fit(X, Y)
-    assert PenaltyShapeDisplay.from_estimator(model).powers == {"learned": model.power_[0]}
+    assert learned_powers(model) == {"learned": model.power_[0]}
     model.power_ = np.where(np.arange(10) < 4, 0.5, 1.5)
-    assert PenaltyShapeDisplay.from_estimator(model).powers == {"person": 0.5, "blood": 1.5}
-
-
-@pytest.mark.parametrize(("penalty", "power"), [("l2", 2.0), ("l1", 1.0)])
-def test_fixed_shapes_are_what_they_are(penalty, power):
-    model = BilevelRegularizedRegressor(penalty, cv=2, max_iter=0).fit(X, Y)
-    assert PenaltyShapeDisplay.from_estimator(model).powers == {"learned": power}
+    assert learned_powers(model) == {"person": 0.5, "blood": 1.5}
 
 
 def test_of_many_groups_the_extremes_and_the_median_are_drawn():
-    powers = {f"group {j}": 0.2 + 0.1 * j for j in range(12)}
-    display = PenaltyShapeDisplay(powers).plot()
-    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert [label.split(":")[0] for label in labels] == [
-        "group 0",
-        "group 6",
-        "group 11",
-        "ridge",
-        "lasso",
-    ]
-    assert len(set(display.frame()["shape"])) == 14
+    display = functions_of({f"group {j}": 0.2 + 0.1 * j for j in range(12)}).plot()
+    labels = [text.get_text().split(":")[0] for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["group 0", "group 6", "group 11", "ridge", "lasso"]
+    assert len(set(display.frame()["function"])) == 14
 
 
 def test_weights_are_drawn_on_logarithmic_axes(model):
-    ax = PenaltyShapeDisplay.from_estimator(model, kind="weight").ax_
+    ax = PenaltyDisplay.from_estimator(model, kind="weight").ax_
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    with pytest.raises(ValueError, match="kind must be 'penalty' or 'weight'"):
-        PenaltyShapeDisplay.from_estimator(model, kind="slope")
+    # All are those of a coefficient of usual size, which is 1.
+    for line in ax.lines:
+        assert np.interp(0.0, np.log(line.get_xdata()), line.get_ydata()) == pytest.approx(1, 0.1)

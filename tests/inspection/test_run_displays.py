@@ -13,12 +13,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.cleaning import _search
-from skbamm.inspection import (
-    ConvergenceDisplay,
-    HyperparameterPathDisplay,
-    SampleWeightDisplay,
-)
-from skbamm.solvers import solve
+from skbamm.inspection import ConvergenceDisplay, SampleWeightDisplay
+from skbamm.solvers import History, solve
 from tests.cleaning.label_data import make_labels
 from tests.conftest import EXAMPLE_PROBLEMS
 from tests.tools import run_python
@@ -56,10 +52,14 @@ def column(frame, name):
     return np.asarray(frame[name])
 
 
-# ConvergenceDisplay
+def labels_of(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_its_table_is_the_history_after_the_start(model):
+# Losses and norms
+
+
+def test_its_table_is_the_history_with_the_initialization_first(model):
     frame, history = ConvergenceDisplay.from_estimator(model).frame(), model.history_
     assert_array_equal(column(frame, "iteration"), np.arange(len(history) + 1))
     for name in ("criterion", "lower"):
@@ -87,14 +87,8 @@ def test_residuals_are_in_the_unit_of_tol(model):
 
 
 def test_a_trial_far_off_is_marked_at_the_edge_and_stays_in_the_table():
-    known = np.ones(4)
-    display = ConvergenceDisplay(
-        np.array([1.0, 0.9, 50.0, 0.8, 0.79]),
-        np.ones(5),
-        residual=known,
-        hypergradient_norm=known,
-        multiplier_norm=known,
-    ).plot()
+    records = {"criterion": np.array([0.9, 50.0, 0.8, 0.79]), "lower": np.ones(4)}
+    display = ConvergenceDisplay(History(records, {"criterion": 1.0, "lower": 1.0})).plot()
     bottom, top = display.ax_.get_ylim()
     assert bottom < 0.79 and 1.0 < top < 2.0
     [marks] = [line for line in display.ax_.lines if "beyond" in str(line.get_label())]
@@ -104,43 +98,44 @@ def test_a_trial_far_off_is_marked_at_the_edge_and_stays_in_the_table():
 
 def test_its_baseline_is_the_best_fit_with_one_strength():
     model = BilevelRegularizedRegressor(n_repeats=1).fit(X, Y)
-    display = ConvergenceDisplay.from_estimator(model)
-    assert display.baseline == pytest.approx(model.initial_criterion_, rel=1e-12)
-    assert display.status == model.status_
+    ax = ConvergenceDisplay.from_estimator(model).ax_
+    [baseline] = [line for line in ax.lines if line.get_label() == "one strength for all"]
+    assert baseline.get_ydata()[0] == pytest.approx(model.initial_criterion_, rel=1e-12)
+    assert ax.get_title(loc="left") == model.status_
 
 
 def test_the_history_of_a_problem_of_ones_own_is_drawn_too():
     history = solve(EXAMPLE_PROBLEMS["merely convex"](), max_iter=9, tol=0).history
     display = ConvergenceDisplay.from_history(history).plot()
     assert_array_equal(column(display.frame(), "lower")[1:], history["lower"])
-    assert display.baseline is None
+    assert "one strength for all" not in labels_of(display.ax_)
 
 
 def test_solvers_without_a_multiplier_have_no_such_line():
     history = solve(EXAMPLE_PROBLEMS["merely convex"](), "meha", max_iter=5, tol=0).history
     display = ConvergenceDisplay.from_history(history).plot()
-    assert np.isnan(display.multiplier_norm).all()
-    labels = [text.get_text() for text in display.axes_[2].get_legend().get_texts()]
+    assert np.isnan(column(display.frame(), "multiplier_norm")).all()
+    labels = labels_of(display.axes_[2])
     assert "multiplier norm" not in labels and "hypergradient norm" in labels
 
 
-# HyperparameterPathDisplay
+# Learned numbers
+
+
+def path_display(names, path):
+    """A display of numbers after each iteration, the last of which were used."""
+    history = History({"hyper": path[1:]}, {"hyper": path[0]})
+    return ConvergenceDisplay(history, names=names, final=path[-1], kind="hyper").plot()
 
 
 def test_the_path_is_the_history_of_each_number(model):
-    display = HyperparameterPathDisplay.from_estimator(model)
-    values = column(display.frame(), "value").reshape(-1, len(model.hyper_))
+    frame = ConvergenceDisplay.from_estimator(model, kind="hyper").frame()
+    values = column(frame, "value").reshape(-1, len(model.hyper_))
     assert_array_equal(values[0], model.history_.start["hyper"])
     assert_array_equal(values[1:], model.history_["hyper"])
-    final = column(display.frame(), "final").reshape(values.shape)
-    assert_array_equal(final[0], model.hyper_)
-
-
-def test_every_number_has_a_name(model):
-    frame = HyperparameterPathDisplay.from_estimator(model).frame()
-    n_hyper = len(model.hyper_)
-    assert list(frame["name"][:n_hyper]) == model.hyper_names_
-    assert len(set(model.hyper_names_)) == n_hyper
+    assert_array_equal(column(frame, "final").reshape(values.shape)[0], model.hyper_)
+    assert list(frame["name"][: len(model.hyper_)]) == model.hyper_names_
+    assert len(set(model.hyper_names_)) == len(model.hyper_)
 
 
 NAMES = {
@@ -181,8 +176,8 @@ def test_slopes_and_deviations_have_names():
 
 def test_of_many_numbers_quantiles_are_drawn():
     path = np.random.default_rng(0).normal(size=(5, 30))
-    display = HyperparameterPathDisplay([f"logit[{j}]" for j in range(30)], path, path[-1]).plot()
-    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    display = path_display([f"logit[{j}]" for j in range(30)], path)
+    labels = labels_of(display.ax_)
     assert labels[0] == "smallest of 30" and len(labels) == 6
     assert_allclose(display.ax_.lines[0].get_ydata(), path.min(axis=1))
 
@@ -194,29 +189,31 @@ def test_free_weights_are_named_by_their_rows(free):
 
 def test_numbers_alike_share_a_line():
     path = np.array([[0.0, 0.0, 1.0], [0.5, 0.5, 2.0]])
-    display = HyperparameterPathDisplay(
-        ["log alpha[a]", "log alpha[b]", "exponent"], path, path[-1]
-    ).plot()
-    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == ["alpha[a] and 1 alike", "used in the end"]
+    display = path_display(["log alpha[a]", "log alpha[b]", "exponent"], path)
+    assert labels_of(display.ax_) == ["alpha[a] and 1 alike", "used in the end"]
     assert_allclose(display.ax_.lines[0].get_ydata(), np.exp(path[:, 0]))
 
 
-@pytest.mark.parametrize("display", [ConvergenceDisplay, HyperparameterPathDisplay])
-def test_without_learning_there_is_nothing_to_draw(display):
+@pytest.mark.parametrize("kind", ["loss", "hyper"])
+def test_without_learning_there_is_nothing_to_draw(kind):
     model = BilevelRegularizedRegressor(max_iter=0, n_repeats=1).fit(X, Y)
     with pytest.raises(ValueError, match="Nothing was learned"):
-        display.from_estimator(model)
+        ConvergenceDisplay.from_estimator(model, kind=kind)
 
 
-@pytest.mark.parametrize("display", [ConvergenceDisplay, HyperparameterPathDisplay])
-def test_targets_with_runs_of_their_own_are_chosen(display):
+@pytest.mark.parametrize("kind", ["loss", "hyper"])
+def test_targets_with_runs_of_their_own_are_chosen(kind):
     model = BilevelRegularizedRegressor(alpha_per_target=True, n_repeats=1)
     model.fit(X, np.column_stack([Y, X["bmi"] + X["age"] ** 2]))
     with pytest.raises(ValueError, match="pass target=0 to 1"):
-        display.from_estimator(model)
-    found = display.from_estimator(model, target=1)
+        ConvergenceDisplay.from_estimator(model, kind=kind)
+    found = ConvergenceDisplay.from_estimator(model, target=1, kind=kind)
     assert max(column(found.frame(), "iteration")) == len(model.history_[1])
+
+
+def test_an_unknown_kind_is_an_error(regressor):
+    with pytest.raises(ValueError, match="kind must be 'loss' or 'hyper': got 'path'"):
+        ConvergenceDisplay.from_estimator(regressor, kind="path")
 
 
 # SampleWeightDisplay
@@ -233,17 +230,17 @@ def test_its_table_has_the_weights_of_noisy_rows(classifier):
     assert_array_equal(column(frame, "is_issue"), column(report, "is_issue")[noisy])
 
 
-def test_the_learned_function_takes_evidence_to_weights(classifier):
+def test_the_learned_function_takes_label_quality_to_weights(classifier):
     display = SampleWeightDisplay.from_estimator(classifier)
     threshold, slope = classifier.hyper_[:2]
-    weight = 1 / (1 + np.exp(-(threshold + slope * display.evidence)))
+    weight = 1 / (1 + np.exp(-(threshold + slope * display.label_quality)))
     assert_allclose(weight, display.weight, atol=1e-11)
     [curve, *_] = display.axes_[1].lines
     points, values = curve.get_data()
     assert_allclose(values, 1 / (1 + np.exp(-(threshold + slope * points))))
 
 
-def test_its_evidence_is_what_the_fit_learned_from(monkeypatch):
+def test_its_label_quality_is_what_the_fit_learned_from(monkeypatch):
     found = []
 
     def listening(search):
@@ -255,7 +252,7 @@ def test_its_evidence_is_what_the_fit_learned_from(monkeypatch):
     model = HyperCleaningClassifier(cv=3)
     model.fit(LABELS.X, LABELS.y, is_clean=LABELS.is_clean)
     display = SampleWeightDisplay.from_estimator(model)
-    assert_allclose(display.evidence, found[0].odds, rtol=1e-6)
+    assert_allclose(display.label_quality, found[0].odds, rtol=1e-6)
 
 
 def test_every_noisy_row_is_counted_once(classifier):
@@ -265,7 +262,7 @@ def test_every_noisy_row_is_counted_once(classifier):
     assert_array_equal(counts.sum(axis=1), np.bincount(LABELS.y[LABELS.noisy]))
 
 
-def test_the_share_of_wrong_labels_stands_beside_each_class(classifier):
+def test_each_class_shows_its_noise_rate(classifier):
     display = SampleWeightDisplay.from_estimator(classifier)
     shown = [text.get_text() for text in display.ax_.texts]
     rates, counts = classifier.class_noise_rate_, np.bincount(LABELS.y[LABELS.noisy])
@@ -275,8 +272,8 @@ def test_the_share_of_wrong_labels_stands_beside_each_class(classifier):
 
 def test_free_weights_have_no_function(free):
     display = SampleWeightDisplay.from_estimator(free)
-    assert len(display.axes_) == 1 and "evidence" not in display.frame()
-    assert np.isnan(display.evidence).all()
+    assert len(display.axes_) == 1 and "label_quality" not in display.frame()
+    assert np.isnan(display.label_quality).all()
 
 
 def test_rows_of_a_pandas_table_keep_their_index():
@@ -287,10 +284,10 @@ def test_rows_of_a_pandas_table_keep_their_index():
     assert list(frame["index"]) == [index[j] for j in LABELS.noisy]
 
 
-def test_of_clean_rows_alone_there_is_nothing_to_show():
+def test_where_all_labels_are_verified_there_is_nothing_to_show():
     model = HyperCleaningClassifier(cv=2, max_iter=0)
     model.fit(LABELS.X, LABELS.truth, is_clean=np.ones(len(LABELS.y), dtype=bool))
-    with pytest.raises(ValueError, match="All rows were clean"):
+    with pytest.raises(ValueError, match="labels of all rows are verified"):
         SampleWeightDisplay.from_estimator(model)
 
 
@@ -313,10 +310,15 @@ def test_the_wrong_kind_of_estimator_is_an_error(regressor):
 
 @pytest.mark.parametrize("how", ["new", "subplot", "free", "several"])
 @pytest.mark.parametrize(
-    ("display", "n_panels"),
-    [(ConvergenceDisplay, 3), (HyperparameterPathDisplay, 2), (SampleWeightDisplay, 2)],
+    ("display", "options", "n_panels"),
+    [
+        (ConvergenceDisplay, {}, 3),
+        (ConvergenceDisplay, {"kind": "hyper"}, 2),
+        (SampleWeightDisplay, {}, 2),
+    ],
+    ids=["losses", "hyper", "weights"],
 )
-def test_panels_find_their_place(display, n_panels, how, classifier):
+def test_panels_find_their_place(display, options, n_panels, how, classifier):
     ax = None
     if how == "subplot":
         ax = plt.figure().add_subplot(2, 1, 2)
@@ -324,7 +326,7 @@ def test_panels_find_their_place(display, n_panels, how, classifier):
         ax = plt.figure().add_axes((0.5, 0.1, 0.4, 0.8))
     elif how == "several":
         ax = plt.subplots(n_panels)[1]
-    found = display.from_estimator(classifier, ax=ax)
+    found = display.from_estimator(classifier, ax=ax, **options)
     assert len(found.axes_) == n_panels and found.ax_ is found.axes_[0]
     assert all(panel.figure is found.figure_ for panel in found.axes_)
     if how in ("subplot", "free"):

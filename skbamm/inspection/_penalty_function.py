@@ -1,0 +1,97 @@
+"""The penalty as a function of the coefficient: what was learned, relative to ridge and lasso."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._display import BLACK, COLORS, GRAY, legend_beside, shortened
+from ._fitted import of_target
+
+# Below this fraction of the usual size a coefficient counts as zero: as in the estimator, it keeps
+# the functions of large exponents finite.
+ROUNDING = 1e-3
+REACH = 2.0
+MAX_LEARNED = 6
+REFERENCES = {"ridge": 2.0, "lasso": 1.0}
+
+
+def learned_powers(estimator, target):
+    """Power of each group by its name; of one name where all groups share it."""
+    power, exponents = estimator.power_, estimator.exponents_
+    if power.ndim == 2:
+        power, exponents = of_target(target, "The penalty", power, exponents)
+    if len(exponents):
+        # Rounded, so that a name is a name.
+        return {f"exponent {float(exponents[0]):.2g}": 2.0 - float(exponents[0])}
+    groups = estimator.groups_.items()
+    powers = {name: float(power[columns[0]]) for name, columns in groups if len(columns)}
+    if len(set(powers.values())) == 1:
+        return {"learned": next(iter(powers.values()))}
+    return powers
+
+
+def default_points():
+    """Coefficients at which functions are drawn: dense at zero, where some are sharp."""
+    near, far = np.geomspace(ROUNDING / 10, 0.02, 60), np.linspace(0.02, REACH, 160)[1:]
+    return np.concatenate([-far[::-1], -near[::-1], [0.0], near, far])
+
+
+def function_columns(powers, points):
+    """Values of the learned functions and of the references, one below the other."""
+    functions = [*powers.items(), *REFERENCES.items()]
+    return {
+        "coefficient": np.tile(points, len(functions)),
+        "function": np.repeat([str(name) for name, _ in functions], len(points)),
+        "power": np.repeat([power for _, power in functions], len(points)),
+        "penalty": np.concatenate([_penalty(points, power) for _, power in functions]),
+        "weight": np.concatenate([_weight(points, power) for _, power in functions]),
+    }
+
+
+def draw_functions(ax, powers, points, kind):
+    """The learned functions (of many groups the extremes and the median), ridge and lasso."""
+    if len(powers) > MAX_LEARNED:
+        ordered = sorted(powers, key=powers.__getitem__)
+        kept = [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
+        powers = {name: powers[name] for name in kept}
+    looks = [{"color": color, "linewidth": 2.5} for color in COLORS[: len(powers)]]
+    looks.append({"color": GRAY, "linestyle": "--", "linewidth": 1.3})
+    looks.append({"color": BLACK, "linestyle": ":", "linewidth": 1.3})
+    function = _penalty
+    if kind == "weight":
+        function, points = _weight, points[points > 0]
+    for (name, power), look in zip([*powers.items(), *REFERENCES.items()], looks, strict=True):
+        label = f"{shortened(name, 24)}: q = {power:.2g}"
+        ax.plot(points, function(points, power), label=label, **look)
+    what = "penalty" if kind == "function" else "weight"
+    ax.set_ylabel(f"{what} relative to that of\na usual coefficient")
+    if kind == "function":
+        ax.set_ylim(0, 4.1)
+        ax.set_xlim(points[0], points[-1])
+        ax.set_xlabel("coefficient (1 = usual size)")
+    else:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("size of coefficient (1 = usual size, log scale)")
+    ax.grid(alpha=0.25)
+    legend_beside(ax)
+
+
+def _penalty(points, power):
+    return _rounded(points, power) / _rounded(1.0, power)
+
+
+def _rounded(points, power):
+    """The smoothed power; a logarithm in the limit of power 0."""
+    growth = np.log(_square(points) / ROUNDING**2) / 2
+    if abs(power) < 1e-8:
+        return growth
+    return ROUNDING**power * np.expm1(power * growth) / power
+
+
+def _weight(points, power):
+    return (_square(points) / _square(1.0)) ** (power / 2 - 1)
+
+
+def _square(points):
+    return np.square(points) + ROUNDING**2
