@@ -9,7 +9,12 @@ import torch
 from scipy.special import expit
 
 from ..data._tensors import resolve_device, to_numpy, to_tensor
-from ..linalg._softmax import minimize_cross_entropy
+from ..linalg._softmax import (
+    MAX_BLOCK,
+    blocks_cost_much,
+    make_metric,
+    minimize_cross_entropy,
+)
 from ._rows import Standardizer, make_label_folds
 from ._sample import search_sample
 from ._search import TrustSearch, learn_adaptive, learn_free
@@ -17,6 +22,8 @@ from .label_quality._out_of_fold import EXACT
 
 # Rows that are copied to be judged at a time.
 JUDGED_ROWS = 4096
+# Sampled rows times columns, for each row, up to which curvature blocks of the sample pay.
+MOST_SAMPLED = 100
 LEARN = {"adaptive": learn_adaptive, "sample": learn_free}
 
 
@@ -36,11 +43,14 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
     search = TrustSearch(some, folds, standardizer, device, estimator.final_estimator)
 
     def finish(learned):
-        labelled = search.softmax
+        labelled, metric = search.softmax, None
         if sample is not None:
             labelled = standardizer.labelled(rows, device, bounded=True)
+            of_sample = learned
             learned = extend(learned, sample, rows, labelled, alpha=estimator.alpha)
-        return learned, *standardizer.raw(fit_all(rows, labelled, learned))
+            if sample_knows_blocks(some, labelled):
+                metric = sample_metric(search, of_sample, learned.ridge)
+        return learned, *standardizer.raw(fit_all(rows, labelled, learned, metric))
 
     with progress.stage("learn weights", estimator.max_iter) as stage:
         learned = LEARN[estimator.weighting](
@@ -60,20 +70,41 @@ def search_options(estimator):
     return options | {"initial_hyper": estimator.hyper_ if is_warm else None}
 
 
-def fit_all(rows, labelled, learned):
+def fit_all(rows, labelled, learned, metric=None):
     """One fit on all rows with what was learned, started from the mean of the folds' fits.
 
     `LogisticRegression` is slower, starts from zero, and trains no row to be partly of another
-    class. `labelled` are the same rows as tensors. Where several processes share the fit, each has
-    its own rows. Returns params of shape (n_scores, n_columns).
+    class. `labelled` are the same rows as tensors; for `metric` see `minimize_cross_entropy`.
+    Returns params of shape (n_scores, n_columns).
     """
     start = learned.params.mean(1, keepdim=True)
     weight = to_tensor(rows.weight * learned.training, start.device)
     ridge = start.new_full((1,), learned.ridge)
     if learned.targets is not None:
         labelled = labelled.with_targets(learned.targets)
-    weights = (weight / labelled.total(weight.sum()))[None, None]
-    return to_numpy(minimize_cross_entropy(labelled, weights, ridge, start, tol=EXACT)[0, 0])
+    weights = (weight / weight.sum())[None, None]
+    options = {"tol": EXACT, "metric": metric}
+    return to_numpy(minimize_cross_entropy(labelled, weights, ridge, start, **options)[0, 0])
+
+
+def sample_knows_blocks(sampled, labelled):
+    """Whether curvature is better taken from the sample: all rows' would cost too much."""
+    n_sampled, n_columns = len(sampled.labels), labelled.n_columns
+    if n_columns > MAX_BLOCK or n_sampled * n_columns > MOST_SAMPLED * labelled.n_rows:
+        return False
+    return blocks_cost_much(labelled)
+
+
+def sample_metric(search, learned, ridge):
+    """The metric of the last fit as the sample has it, at the mean of the folds' fits."""
+    rows = search.softmax
+    if learned.targets is not None:
+        rows = rows.with_targets(learned.targets)
+    start = learned.params.mean(1, keepdim=True)
+    weights = search.row_weight * search.tensor(learned.training)
+    _, probabilities = rows.cross_entropy(rows.scores(start))
+    ridge = start.new_full((1,), ridge)
+    return make_metric(rows, (weights / weights.sum())[None, None], probabilities, ridge)
 
 
 def extend(learned, sample, rows, labelled, *, alpha):

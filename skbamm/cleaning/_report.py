@@ -117,18 +117,18 @@ def noise_rates(rows, trust, predictions):
     """
     noisy = rows.noisy
     labels, weight = rows.labels[noisy], rows.weight[noisy]
-    mass = rows.total(np.bincount(labels, weight, minlength=rows.n_classes))
-    if rows.has_clean:
+    mass = np.bincount(labels, weight, minlength=rows.n_classes)
+    if rows.is_clean.any():
         doubt = weight * (1 - trust[noisy])
-        wrong = rows.total(np.bincount(labels, doubt, minlength=rows.n_classes))
+        wrong = np.bincount(labels, doubt, minlength=rows.n_classes)
         rates = wrong / np.maximum(mass, 1e-300)
     else:
-        rates = confident_noise_rates(predictions[noisy], labels, weight, total=rows.total)
+        rates = confident_noise_rates(predictions[noisy], labels, weight)
     return rates, float(rates @ mass / max(mass.sum(), 1e-300))
 
 
 def rather_wrong(rows, trust, predictions, noise_rate):
     """Whether the predicted class of each row is a better bet than its label."""
-    if rows.has_clean:
+    if rows.is_clean.any():
         return trust < 0.5
     return is_rather_wrong(predictions, rows.labels, trust, noise_rate)

@@ -41,15 +41,6 @@ class LabelRows:
     def clean(self):
         return np.flatnonzero(self.is_clean)
 
-    @property
-    def has_clean(self):
-        """Whether any row is clean, of all processes where several share a fit."""
-        return bool(self.is_clean.any())
-
-    def total(self, sums):
-        """What sums over these rows are over the rows of all processes."""
-        return sums
-
     def take(self, sample):
         """Only the rows of a `RowSample`."""
         index = sample.positions

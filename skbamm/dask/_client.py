@@ -6,14 +6,19 @@ import contextlib
 import time
 from collections import Counter
 from concurrent.futures import CancelledError
+from functools import reduce
 from inspect import signature
+from operator import add
 
-from distributed import Semaphore, default_client, wait
+import dask
+from distributed import default_client, wait
 
 # Seconds between two looks at the cluster ...
 POLL = 0.5
 # ... and for which it is borne that there is no worker, or that all are paused, again and again.
 PATIENCE = 15.0
+# So many sums are added by one task.
+TREE = 8
 
 
 def current_client(client):
@@ -30,52 +35,57 @@ def current_client(client):
     return client
 
 
-def results(client, futures, *, pinned=()):
+def results(client, futures):
     """What futures give, in their order; see `finished`."""
-    finished(client, futures, pinned=pinned)
+    finished(client, futures)
     return client.gather(futures)
 
 
-@contextlib.contextmanager
-def alone_on(client, addresses):
-    """Wait until no other fit holds one of these workers, then hold them.
-
-    A client that dies holding them loses them within half a minute, where a lock would stay.
-    """
-    with contextlib.ExitStack() as held:
-        for address in sorted(addresses):  # all in the same order: none waits for one that waits
-            lease = Semaphore(
-                1, name=f"skbamm {address}", scheduler_rpc=client.scheduler, loop=client.loop
-            )
-            held.enter_context(lease)
-        yield
+def on_each(function, *columns, **same):
+    """Delayed values of ``function(*values, **same)``, for one partition after the other."""
+    work = dask.delayed(function, pure=False)
+    return [work(*values, **same) for values in zip(*columns, strict=True)]
 
 
-def finished(client, futures, *, pinned=()):
+def shared(value):
+    """A value that many tasks take, and that travels once."""
+    return dask.delayed(value, pure=False, traverse=False)
+
+
+def summed(client, pieces):
+    """Lists of things that add up, of delayed pieces: the sums of all, added in a tree."""
+    together = dask.delayed(_added, pure=False)
+    while len(pieces) > 1:
+        pieces = [together(pieces[first : first + TREE]) for first in range(0, len(pieces), TREE)]
+    return results(client, client.compute(pieces))[0]
+
+
+def _added(several):
+    return [reduce(add, same) for same in zip(*several, strict=True)]
+
+
+def finished(client, futures):
     """Wait for futures, whose results stay where they are.
 
     Parameters
     ----------
     client : distributed.Client
     futures : list of Future
-    pinned : sequence of str
-        Addresses of workers without which they have no end.
 
     Raises
     ------
     RuntimeError
-        When a pinned worker is lost, and when no worker takes work for 15 seconds. Work that
-        is not pinned is done anew by other workers.
+        When no worker takes work for 15 seconds. Work of a lost one is done anew by others.
     Exception
         What a task has raised. The other tasks are cancelled.
     """
-    watch = _Watch(client, pinned)
+    watch = _Watch(client)
     try:
         while True:
             waiting = _waiting(futures)
             failed = [future for future in futures if future.status in ("error", "cancelled")]
             if failed:
-                _raise_first(failed, watch if pinned else None)
+                _raise_first(failed)
             if not waiting:
                 return
             watch.look(len(waiting))
@@ -84,14 +94,8 @@ def finished(client, futures, *, pinned=()):
         raise
 
 
-def _raise_first(failed, watch):
-    """The error that explains most: that others were lost follows from what one has raised."""
+def _raise_first(failed):
     errors = [future.exception() for future in failed if future.status == "error"]
-    errors.sort(key=lambda error: isinstance(error, RuntimeError))
-    if watch and (not errors or isinstance(errors[0], RuntimeError)):
-        for _ in range(4):  # the cluster hears of it a little later
-            watch.raise_if_lost()
-            time.sleep(POLL)
     raise errors[0] if errors else RuntimeError("The work was cancelled on the cluster.")
 
 
@@ -112,9 +116,8 @@ class _Watch:
     memory and gives it back.
     """
 
-    def __init__(self, client, pinned):
+    def __init__(self, client):
         self._client = client
-        self._pinned = pinned
         self._start_anew(None)
 
     def _start_anew(self, n_waiting):
@@ -131,18 +134,8 @@ class _Watch:
             for address, worker in info(**every)["workers"].items()
         }
 
-    def raise_if_lost(self):
-        workers = self._workers()
-        lost = [address for address in self._pinned if address not in workers]
-        if lost:
-            raise RuntimeError(
-                f"Lost the worker {lost[0]} during fit, and with it its rows. The estimator is as "
-                "it was before; call fit again once the cluster has recovered."
-            )
-        return workers
-
     def look(self, n_waiting):
-        workers = self.raise_if_lost()
+        workers = self._workers()
         if n_waiting != self._n_waiting or (any(workers.values()) and not self._n_paused):
             self._start_anew(n_waiting)
         self._n_looks += 1

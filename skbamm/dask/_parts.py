@@ -71,8 +71,8 @@ class Parts:
         return {name: _concatenated([next(arrays) for _ in range(len(self))]) for name in names}
 
 
-def parts_of(X, y, **others):
-    """Partitions of X, with those of y and of further columns beside them.
+def parts_of(X, **others):
+    """Partitions of X, with those of y and of other columns that go with it.
 
     Columns that are None are left out.
     """
@@ -81,7 +81,7 @@ def parts_of(X, y, **others):
             f"X must be a Dask array or dataframe: got {type(X).__name__}. For rows in memory use "
             "the estimator without Dask."
         )
-    given = {"y": y, **{name: value for name, value in others.items() if value is not None}}
+    given = {name: value for name, value in others.items() if name == "y" or value is not None}
     lengths = None
     if isinstance(X, da.Array):
         if X.ndim != 2:
@@ -112,38 +112,25 @@ def naming(number):
         raise ValueError(f"Partition {number}: {error}") from None
 
 
-def by_partition(X, function, dtype, n_columns):
-    """A lazy array of what ``function(part)`` gives for the partitions of X.
+def by_partition(function, X, *labels, dtype, n_columns=None):
+    """A lazy array of what ``function(part, *labels)`` gives for each partition of X.
 
     One-dimensional where `n_columns` is None. Partitions without rows give none.
     """
     shape = () if n_columns is None else (n_columns,)
-    options = {"function": function, "empty": np.empty((0, *shape), dtype)}
-    if isinstance(X, da.Array):
-        X = X.rechunk({1: -1}) if X.numblocks[1] > 1 else X
-        cut = {"drop_axis": 1} if n_columns is None else {"chunks": (X.chunks[0], shape)}
-        meta = np.empty((0,) * (1 + len(shape)), dtype)
-        return da.map_blocks(_unless_empty, X, dtype=dtype, meta=meta, **cut, **options)
+    empty = np.empty((0, *shape), dtype)
+    options = {"function": function, "empty": empty}
+    if all(isinstance(column, da.Array) for column in (X, *labels)):
+        lengths = None if np.isnan(X.chunks[0]).any() else np.array(X.chunks[0])
+        given = [part for y in labels for part in (_aligned(y, lengths, "y"), "i")]
+        axes, new = ("i", {}) if n_columns is None else ("ik", {"k": n_columns})
+        options |= {"new_axes": new, "dtype": dtype, "meta": empty, "concatenate": True}
+        return da.blockwise(_unless_empty, axes, X, "ij", *given, **options)
     work = dask.delayed(_unless_empty, pure=False)
+    parts = parts_of(X, **dict(zip(["y"], labels, strict=False)))
     arrays = [
-        da.from_delayed(work(part, **options), (np.nan, *shape), dtype) for part in _delayed(X)
-    ]
-    return da.concatenate(arrays, allow_unknown_chunksizes=True)
-
-
-def by_labelled_partition(X, y, function, dtype):
-    """A lazy array of what ``function(part, labels)`` gives: one number for each row."""
-    options = {"function": function, "empty": np.empty(0, dtype)}
-    if isinstance(X, da.Array) and isinstance(y, da.Array):
-        y = _aligned(y, None if np.isnan(X.chunks[0]).any() else np.array(X.chunks[0]), "y")
-        meta = {"dtype": dtype, "meta": options["empty"]}
-        return da.blockwise(
-            _unless_empty, "i", X, "ij", y, "i", concatenate=True, **meta, **options
-        )
-    work = dask.delayed(_unless_empty, pure=False)
-    arrays = [
-        da.from_delayed(work(columns["X"], columns["y"], **options), (np.nan,), dtype)
-        for _, columns in parts_of(X, y).rows()
+        da.from_delayed(work(*columns.values(), **options), (np.nan, *shape), dtype)
+        for _, columns in parts.rows()
     ]
     return da.concatenate(arrays, allow_unknown_chunksizes=True)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
-
 import dask
 import numpy as np
 
@@ -20,13 +17,10 @@ from ..regularization._rows import (
     position_labels,
     summed_rows,
 )
-from ._client import results
+from ._client import results, summed
 from ._estimator import DaskEstimator, with_client
 from ._part_input import checked_rows
 from ._parts import by_partition, is_collection, naming, parts_of
-
-# So many sums are added by one task.
-TREE = 8
 
 
 @with_client(BilevelRegularizedRegressor)
@@ -58,6 +52,8 @@ tol, warm_start, random_state, device, verbose : see there
 
     Notes
     -----
+    Of Dask collections, `predict` gives a lazy Dask array; else an ndarray.
+
     Up to 1000 rows, or as many as there are features, come to the client and are fitted there.
 
     A row's fold follows from its position, so partitions must have known sizes or be counted
@@ -102,7 +98,7 @@ tol, warm_start, random_state, device, verbose : see there
         if why:
             raise ValueError(f"{why} needs all rows at once: use BilevelRegularizedRegressor.")
         client = self.client_
-        parts = parts_of(X, y, weight=sample_weight).counted(client)
+        parts = parts_of(X, y=y, weight=sample_weight).counted(client)
         if parts.n_samples < 2:
             raise ValueError(f"Found {parts.n_samples} rows, but a minimum of 2 is required.")
         if is_few(self, parts.n_samples, parts.head.shape[1]):
@@ -111,30 +107,18 @@ tol, warm_start, random_state, device, verbose : see there
         validate_data(self, parts.head, reset=True, skip_check_array=True)
         shift = _shift(client, parts, self.fit_intercept)
         labels = position_labels(int(self.cv), self._seed(), n_repeats(self, parts.n_samples))
-        sums = results(client, client.compute([_tree(parts, shift, labels, int(self.cv))]))[0]
+        sums = summed(client, _pieces(parts, shift, labels, int(self.cv)))
         data = summed_rows(sums, parts.n_samples, y.ndim == 1, overwrite=True)
         self._fit(data, data.folds(), None, (X, y, sample_weight))
         return self
 
     def predict(self, X):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : dask array or dataframe, or whatever the local estimator takes
-            Of shape (n_samples, n_features).
-
-        Returns
-        -------
-        y : dask array of shape (n_samples,) or (n_samples, n_targets)
-            Lazy; an ndarray where X is no Dask collection.
-        """
         check_is_fitted(self)
         local = self.to_local()
         if not is_collection(X):
             return local.predict(X)
         n_targets = len(self.coef_) if self.coef_.ndim > 1 else None
-        return by_partition(X, local.predict, np.float64, n_targets)
+        return by_partition(local.predict, X, dtype=np.float64, n_columns=n_targets)
 
 
 def _shift(client, parts, fit_intercept):
@@ -156,19 +140,16 @@ def _first_rows(number, X, y, weight=None):
     return X.toarray() if hasattr(X, "toarray") else X, y
 
 
-def _tree(parts, shift, labels, n_folds):
-    """The sums of all partitions for each repeat, as one delayed value."""
-    work, together = dask.delayed(_sums), dask.delayed(_added)
-    sums = [
+def _pieces(parts, shift, labels, n_folds):
+    """Delayed sums of each partition that has rows."""
+    work = dask.delayed(_sums)
+    return [
         work(number, start, labels=labels, shift=shift, n_folds=n_folds, **columns)
         for (number, columns), start, length in zip(
             parts.rows(), parts.starts.tolist(), parts.lengths, strict=True
         )
         if length
     ]
-    while len(sums) > 1:
-        sums = [together(sums[first : first + TREE]) for first in range(0, len(sums), TREE)]
-    return sums[0]
 
 
 def _sums(number, start, X, y, weight=None, *, labels, shift, n_folds):
@@ -179,7 +160,3 @@ def _sums(number, start, X, y, weight=None, *, labels, shift, n_folds):
         FoldSums(shift, y.shape[1], n_folds).add(X, y, weight, fold_of(start, start + len(y)))
         for fold_of in labels
     ]
-
-
-def _added(several):
-    return [reduce(add, repeats) for repeats in zip(*several, strict=True)]

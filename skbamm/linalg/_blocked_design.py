@@ -41,7 +41,7 @@ class BlockedDesign:
 
     def adjoint(self, columns):
         """``columns @ design``, for columns of shape (..., n_rows)."""
-        flat = columns.reshape(-1, columns.shape[-1])
+        flat = columns.flatten(end_dim=-2)  # also of no rows
         total = flat.new_zeros(len(flat), self._X.shape[1] + 1)
         for rows, block in self._blocks():
             total.addmm_(flat[:, rows], block)

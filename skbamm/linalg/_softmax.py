@@ -84,16 +84,7 @@ class LabelledRows:
 
     @property
     def n_rows(self):
-        """Of all processes, where several share a fit."""
         return self.indicator.shape[-1]
-
-    def total(self, sums):
-        """What sums over these rows are over the rows of all processes."""
-        return sums
-
-    def any(self, mask):
-        """Whether anything is true, for all processes alike."""
-        return bool(mask.any())
 
     def scores(self, params):
         """Linear scores, shape (..., n_scores, n_rows)."""
@@ -215,13 +206,13 @@ class DiagonalMetric:
     @classmethod
     def build(cls, rows, weights, probabilities, ridge):
         curvature = weights[:, :, None] * probabilities * (1 - probabilities)
-        diagonal = rows.total(rows.column_squares(curvature)) + rows.penalty(ridge)
+        diagonal = rows.column_squares(curvature) + rows.penalty(ridge)
         return cls(diagonal.mean(2, keepdim=True))
 
     @classmethod
     def usual(cls, rows, weights, ridge):
         """That of predictions of usual sharpness, at any point."""
-        squares = rows.total(rows.column_squares(weights.mean((0, 1))))
+        squares = rows.column_squares(weights.mean((0, 1)))
         return cls(USUAL_CURVATURE * squares + rows.penalty(ridge))
 
     def solve(self, vector):
@@ -243,7 +234,7 @@ def weighted_squares(rows, curvature):
             weight = curvature[index].cpu().numpy()[:, None]
             product = rows.design.T @ rows.design.multiply(weight)
             blocks[index] = torch.from_numpy(product.toarray()).to(curvature)
-    return rows.total(blocks)
+    return blocks
 
 
 def make_metric(rows, weights, probabilities, ridge):
@@ -267,14 +258,18 @@ def minimize_cross_entropy(rows, weights, ridge, start, *, tol=1e-6, max_iter=30
     if metric is not None:
         return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, metric)
     usual = DiagonalMetric.usual(rows, weights, ridge)
-    n_operations = rows.n_scores * rows.n_rows * rows.n_columns**2
-    if tol >= NEAR or n_operations > MAX_BLOCKS:
+    if tol >= NEAR or blocks_cost_much(rows):
         tol = max(tol, NEAR / 10)
         return _conjugate_gradients(rows, weights, ridge, start, tol, max_iter, usual)
     params = _conjugate_gradients(rows, weights, ridge, start, NEAR, max_iter, usual)
     _, probabilities = rows.cross_entropy(rows.scores(params))
     metric = make_metric(rows, weights, probabilities, ridge)
     return _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric)
+
+
+def blocks_cost_much(rows):
+    """Whether the curvature blocks of all rows cost more than they save."""
+    return rows.n_scores * rows.n_rows * rows.n_columns**2 > MAX_BLOCKS
 
 
 def _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric):
@@ -285,30 +280,29 @@ def _conjugate_gradients(rows, weights, ridge, params, tol, max_iter, metric):
     penalty = rows.penalty(ridge)
     scores = rows.scores(params)
     loss, probabilities = rows.cross_entropy(scores)
-    value = rows.total((weights * loss).sum(2)) + sum_params(penalty * params.square()) / 2
+    value = (weights * loss).sum(2) + sum_params(penalty * params.square()) / 2
     direction = previous = None
     for _ in range(max_iter):
         residual = probabilities - rows.indicator
-        gradient = rows.total(rows.adjoint(weights[:, :, None] * residual)) + penalty * params
+        gradient = rows.adjoint(weights[:, :, None] * residual) + penalty * params
         steepest = metric.solve(gradient)
         decrement = sum_params(gradient * steepest)
         moving = decrement > tol**2
-        if not rows.any(moving):
+        if not moving.any():
             break
         direction = _conjugate(gradient, steepest, decrement, direction, previous)
         slope = sum_params(gradient * direction)
         ahead = rows.scores(direction)
-        bend = rows.total((weights * rows.curvature_along(probabilities, ahead)).sum(2))
+        bend = (weights * rows.curvature_along(probabilities, ahead)).sum(2)
         bend = bend + sum_params(penalty * direction.square())
         step = (slope / bend.clamp_min(1e-300)).where(moving, bend * 0)[..., None, None]
         residual = probabilities = loss = None  # as large as all rows; others are made
         for _ in range(20):
             tried, tried_scores = params - step * direction, scores - step * ahead
             loss, probabilities = rows.cross_entropy(tried_scores)
-            found = rows.total((weights * loss).sum(2))
-            found = found + sum_params(penalty * tried.square()) / 2
+            found = (weights * loss).sum(2) + sum_params(penalty * tried.square()) / 2
             risen = found > value * (1 + 1e-12)
-            if not rows.any(risen):
+            if not risen.any():
                 break
             step = step.where(~risen[..., None, None], step / 2)
         params, scores, value = tried, tried_scores, found

@@ -8,8 +8,7 @@ import pytest
 from sklearn import config_context
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning import _rows, _sample
-from skbamm.dask._shared_rows import StackedRows
+from skbamm.cleaning import _fit, _rows, _sample
 from tests.tools import run_python
 
 N_ROWS, N_FEATURES = 900, 8
@@ -33,10 +32,10 @@ def small_samples(monkeypatch):
     monkeypatch.setattr(_sample, "PER_CLASS", 1)
 
 
-def assert_same_fit(found, expected):
+def assert_same_fit(found, expected, tol=1e-9):
     for name in ("coef_", "intercept_", "sample_weight_", "noise_rate_"):
         np.testing.assert_allclose(
-            getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-9
+            getattr(found, name), getattr(expected, name), rtol=tol, atol=tol
         )
 
 
@@ -94,27 +93,19 @@ def test_predictions_of_single_precision_copy_no_table():
     assert peak < 0.8 * X.nbytes  # 8 bytes a row twice, and a block
 
 
-# Several arrays as one
-
-
-@pytest.mark.parametrize(
-    "index",
-    [
-        slice(0, 9),
-        slice(3, 4),
-        slice(2, 8),
-        slice(4, 4),
-        slice(9, 20),
-        np.array([8, 0, 4, 4, 3]),
-        np.array([], dtype=int),
-    ],
-    ids=str,
-)
-def test_stacked_rows_are_those_of_the_arrays(index):
-    rows = np.arange(18.0).reshape(9, 2)
-    stacked = StackedRows([rows[:0], rows[:4], rows[4:4], rows[4:5], rows[5:]])
-    assert stacked.shape == rows.shape
-    np.testing.assert_array_equal(stacked[index], rows[index])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("has_clean", [True, False])
+def test_the_sample_tells_the_curvature_where_there_are_many_rows(
+    n_classes, has_clean, monkeypatch
+):
+    X, y, clean = labelled(n_classes)
+    clean = clean if has_clean else None
+    expected = HyperCleaningClassifier().fit(X, y, is_clean=clean)
+    used = []
+    monkeypatch.setattr(_fit, "blocks_cost_much", lambda rows: not used.append(rows))
+    # In other coordinates it ends at another point of the same tolerance.
+    assert_same_fit(HyperCleaningClassifier().fit(X, y, is_clean=clean), expected, tol=1e-8)
+    assert used
 
 
 # Beyond a limit

@@ -6,10 +6,7 @@ import pytest
 @pytest.fixture(scope="session")
 def client():
     distributed = pytest.importorskip("distributed")
-    dask = pytest.importorskip("dask")
     with (
-        # How soon it is seen that a client is gone.
-        dask.config.set({"distributed.scheduler.locks.lease-validation-interval": "200ms"}),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=None
         ) as cluster,

@@ -35,27 +35,10 @@ DATA = labelled(3, 200)
 CHUNKS = {"even": (1000,) * 3, "uneven": (5, 2200, 795), "empty": (0, 1400, 0, 1600)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_are_enough(client):
-    """Samples of few rows, here and on the workers."""
-
-    def change(name, value):
-        setattr(_sample, name, value)
-
-    changed = {"ENOUGH": ENOUGH, "PER_COLUMN": 1, "PER_CLASS": 1}
-    before = {name: getattr(_sample, name) for name in changed}
-    for values in (changed, before):
-        for name, value in values.items():
-            change(name, value)
-            client.run(_change, name, value)
-        if values is changed:
-            yield
-
-
-def _change(name, value):
-    from skbamm.cleaning import _sample as module
-
-    setattr(module, name, value)
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch):
+    for name, value in {"ENOUGH": ENOUGH, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
+        monkeypatch.setattr(_sample, name, value)
 
 
 def arrays(chunks=CHUNKS["even"], data=DATA):

@@ -1,9 +1,6 @@
-"""Waiting for a cluster that has no hope, and for one that others use."""
+"""Waiting for a cluster that has no hope."""
 
 import itertools
-import os
-import subprocess
-import sys
 import time
 
 import pytest
@@ -11,16 +8,6 @@ import pytest
 pytest.importorskip("distributed")
 
 from skbamm.dask import _client
-
-HOLDER = """
-import sys, time
-from distributed import Client
-from skbamm.dask._client import alone_on
-
-with Client(sys.argv[1]) as client, alone_on(client, ["first", "second"]):
-    print("held", flush=True)
-    time.sleep(600)
-"""
 
 
 class Workers:
@@ -34,7 +21,7 @@ class Workers:
 
 
 def look_for(seconds, client, n_waiting):
-    watch, end = _client._Watch(client, []), time.monotonic() + seconds
+    watch, end = _client._Watch(client), time.monotonic() + seconds
     while time.monotonic() < end:
         watch.look(next(n_waiting))
         time.sleep(0.01)
@@ -68,15 +55,3 @@ def test_no_progress_on_workers_that_do_not_work_is_an_error(states, message, mo
 def test_work_that_goes_on_is_waited_for(states, n_waiting, monkeypatch):
     monkeypatch.setattr(_client, "PATIENCE", 0.1)
     look_for(0.5, Workers(*states), n_waiting)
-
-
-def test_a_client_that_dies_loses_the_workers_it_held(client):
-    # Half a minute otherwise; the scheduler keeps to what the holder's configuration says.
-    brief = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_TIMEOUT": "1s"}
-    command = [sys.executable, "-c", HOLDER, client.scheduler_info()["address"]]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=brief) as holder:
-        assert holder.stdout.readline() == "held\n"
-        holder.kill()
-    begin = time.monotonic()
-    with _client.alone_on(client, ["first", "second"]):
-        assert time.monotonic() - begin < 10

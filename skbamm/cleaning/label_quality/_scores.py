@@ -216,7 +216,7 @@ def plain_log_odds(probabilities, labels):
     return np.log(given) - np.log1p(-given)
 
 
-def confident_noise_rates(predictions, labels, weight, *, total=lambda sums: sums):
+def confident_noise_rates(predictions, labels, weight):
     """Share of wrong labels among the rows of each given label, without any clean row.
 
     Only rows count that some class predicts at least as surely as it predicts its own rows on
@@ -229,21 +229,37 @@ def confident_noise_rates(predictions, labels, weight, *, total=lambda sums: sum
         By models that have not seen the rows.
     labels : ndarray of int of shape (n_rows,)
     weight : ndarray of shape (n_rows,)
-    total : callable
-        From sums over these rows to those over all rows, where other processes have more.
 
     Returns
     -------
     rates : ndarray of shape (n_classes,)
         0 for a class without such rows.
     """
+    chances, mass = sums_by_label(predictions, labels, weight)
+    usual = chances / np.maximum(mass, 1e-300)
+    return off_diagonal_shares(confident_joint(predictions, labels, weight, usual))
+
+
+def sums_by_label(predictions, labels, weight):
+    """Of the chances of given labels, and of weights, by given label."""
     given = np.eye(predictions.shape[1])[labels] * weight[:, None]
-    sums, mass = total((given * predictions).sum(axis=0)), total(given.sum(axis=0))
-    usual = sums / np.maximum(mass, 1e-300)
+    return (given * predictions).sum(axis=0), given.sum(axis=0)
+
+
+def confident_joint(predictions, labels, weight, usual):
+    """Weight of rows by given label and surely predicted class; `usual` are classes' own chances.
+
+    Those of parts of the rows add up.
+    """
+    given = np.eye(predictions.shape[1])[labels] * weight[:, None]
     sure = np.where(predictions >= usual, predictions, -1.0)
     used = sure.max(axis=1) >= 0
     found = np.eye(predictions.shape[1])[sure.argmax(axis=1)]
-    joint = total(given[used].T @ found[used])
+    return given[used].T @ found[used]
+
+
+def off_diagonal_shares(joint):
+    """In each row of a joint; 0 where it is empty."""
     mass = joint.sum(axis=1)
     return np.where(mass > 0, 1 - np.diag(joint) / np.maximum(mass, 1e-300), 0.0)
 

@@ -1,0 +1,192 @@
+"""A cleaning fit on a cluster, as the client sees it.
+
+As where rows are many: what is learned comes from a sample of them, which the client gets; all
+other rows stay on the workers, are weighed there, and meet in the sums of the last fit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from .._base import torch_session
+from ..cleaning._fit import sample_metric, search_options
+from ..cleaning._rows import MAX_ROTATED, Standardizer
+from ..cleaning._search import TrustSearch, learn_adaptive
+from ..cleaning.label_quality._out_of_fold import EXACT
+from ..cleaning.label_quality._scores import off_diagonal_shares
+from ..data._tensors import resolve_device, to_numpy, to_tensor
+from ..linalg._softmax import sum_params
+from . import _label_rows
+from ._client import finished, on_each, shared, summed
+from ._sample import SampledRows
+
+# Steps that the last fit remembers, and most of them that it makes.
+MEMORY, MAX_ITER = 20, 300
+
+
+@dataclass(frozen=True)
+class ClusterFit:
+    """What was found: that of all rows, and futures of each partition's `label_record`.
+
+    `layer` are coefficients and intercepts.
+    """
+
+    learned: Any
+    layer: tuple
+    noise_rate: float
+    class_noise_rate: np.ndarray
+    records: list
+
+
+def fit_sampled(estimator, client, columns, census):
+    """Learn from a sample, and fit all rows; None where the sample would be all rows.
+
+    `columns` are futures of what `checked_labels` gives.
+    """
+    seed = estimator._seed()
+    chosen = census.sample(estimator.n_features_in_, seed)
+    if chosen is None:
+        return None
+    _require_adaptive(estimator)
+    weights = census.class_weights(estimator.class_weight)
+    rows = on_each(_label_rows.label_rows, columns, classes=census.classes, class_weight=weights)
+    rows = _kept(client, rows)
+    sample = SampledRows.gather(client, rows, census, *chosen)
+    standardizer = _standardizer(client, rows, sample.rows.X, estimator.standardize)
+    search = TrustSearch(
+        sample.rows,
+        sample.folds(estimator.cv, seed),
+        standardizer,
+        resolve_device(estimator.device),
+    )
+    with torch_session():
+        learned = learn_adaptive(search, **search_options(estimator))
+        weighed, model = _weigh(client, rows, sample, standardizer, learned, estimator.device)
+        rates, rate = _noise_rates(client, rows, weighed, census.has_clean)
+        known = {"has_clean": census.has_clean, "noise_rate": rate}
+        records = _kept(client, on_each(_label_rows.label_record, rows, weighed, **known))
+        if estimator.alpha == "learn":  # it shrinks as rows grow in number
+            ridge = learned.ridge * (len(sample.places) / census.total.sum())
+            learned = replace(learned, ridge=ridge)
+        params = _last_fit(client, rows, weighed, model, search, learned)
+    return ClusterFit(learned, standardizer.raw(params), rate, rates, records)
+
+
+def _kept(client, work):
+    """Futures of delayed values, which stay on the workers."""
+    futures = client.compute(work)
+    finished(client, futures)
+    return futures
+
+
+def _require_adaptive(estimator):
+    """Raise for options that need all rows in one place."""
+    fits = {
+        "weighting": estimator.weighting == "adaptive",
+        "cv": isinstance(estimator.cv, Integral),
+        "final_estimator": estimator.final_estimator is None,
+    }
+    for name in (name for name, fit in fits.items() if not fit):
+        raise ValueError(
+            f"{name}={getattr(estimator, name)!r} needs all rows at once: use "
+            "HyperCleaningClassifier on rows in memory."
+        )
+
+
+def _standardizer(client, rows, sampled, standardize):
+    """As of all rows, from sums over them."""
+    shift = sampled.mean(axis=0, dtype=np.float64)
+    sums = summed(client, on_each(_label_rows.cross_products, rows, shift=shift))[0]
+    total = sums.moments(overwrite=True).total
+    weight, mean = total[-1, -1], total[-1, :-1] / total[-1, -1]
+    square = total[:-1, :-1] - weight * np.outer(mean, mean)
+    variance = np.diag(square) / weight
+    mean = mean + shift
+    # The bound on rounding that scikit-learn takes a column for constant below.
+    eps = np.finfo(np.float64).eps
+    constant = variance <= weight * eps * variance + (weight * mean * eps) ** 2
+    scale = np.sqrt(np.where(constant, 1.0, variance)) if standardize else np.ones(len(mean))
+    rotation = None
+    if len(mean) <= MAX_ROTATED:
+        rotation = np.linalg.eigh(square / np.outer(scale, scale))[1]
+    return Standardizer.known(mean, scale, rotation)
+
+
+def _weigh(client, rows, sample, standardizer, learned, device):
+    """Futures of `WeighedRows`, and the model that they come from."""
+    targets = None if learned.targets is None else to_numpy(learned.targets)
+    nothing = dict.fromkeys(("solution", "params", "trust", "training", "predictions", "targets"))
+    model = shared(_label_rows.FittedModel(standardizer, replace(learned, **nothing), device))
+    of_sample = sample.by_partition(learned, targets)
+    return _kept(client, on_each(_label_rows.weighed_rows, rows, *of_sample, model=model)), model
+
+
+def _noise_rates(client, rows, weighed, has_clean):
+    """See `noise_rates`."""
+    mass, wrong, chances = summed(client, on_each(_label_rows.noise_sums, rows, weighed))
+    least = np.maximum(mass, 1e-300)
+    if has_clean:
+        rates = wrong / least
+    else:
+        joint = on_each(_label_rows.noise_joint, rows, weighed, usual=chances / least)
+        rates = off_diagonal_shares(summed(client, joint)[0])
+    return rates, float(rates @ mass / max(mass.sum(), 1e-300))
+
+
+def _last_fit(client, rows, weighed, model, search, learned):
+    """One fit on all rows, started near those of the folds, as `fit_all` makes it."""
+    start = learned.params.mean(1, keepdim=True)
+    # Nearly that of all rows: each step comes much nearer.
+    metric = sample_metric(search, learned, learned.ridge)
+    penalty = search.softmax.penalty(start.new_full((1,), learned.ridge))
+
+    def value_and_gradient(params):
+        work = on_each(
+            _label_rows.loss_and_gradient, rows, weighed, params=to_numpy(params), model=model
+        )
+        weight, loss, gradient = summed(client, work)
+        value = loss / weight + float((penalty * params.square()).sum()) / 2
+        return value, to_tensor(gradient, params.device) / weight + penalty * params
+
+    # The local fit ends as near in other coordinates; one step more, and only its error is left.
+    return to_numpy(minimize(value_and_gradient, start, metric, tol=EXACT / 10)[0, 0])
+
+
+def minimize(value_and_gradient, params, metric, *, tol):
+    """Minimiser of a convex function by L-BFGS, whose first Hessian is that of a metric.
+
+    One evaluation a step, as each is a round of all workers. `tol` is on the distance to the
+    minimiser in units of the metric.
+    """
+    pairs: deque = deque(maxlen=MEMORY)
+    value, gradient = value_and_gradient(params)
+    for _ in range(MAX_ITER):
+        if sum_params(gradient * metric.solve(gradient)) <= tol**2:
+            break
+        step = _quasi_newton(gradient, pairs, metric)
+        for _ in range(20):
+            tried = params - step
+            found, slope = value_and_gradient(tried)
+            if found <= value * (1 + 1e-12):
+                break
+            step = step / 2
+        pairs.append((tried - params, slope - gradient))
+        params, value, gradient = tried, found, slope
+    return params
+
+
+def _quasi_newton(gradient, pairs, metric):
+    """The inverse Hessian that the last steps tell of, times the gradient (two-loop recursion)."""
+    shares = []
+    for step, change in reversed(pairs):
+        shares.append((step * gradient).sum() / (step * change).sum())
+        gradient = gradient - shares[-1] * change
+    direction = metric.solve(gradient)
+    for (step, change), share in zip(pairs, reversed(shares), strict=True):
+        direction = direction + (share - (change * direction).sum() / (step * change).sum()) * step
+    return direction

@@ -1,0 +1,136 @@
+"""What a worker does with one partition of labelled rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._base import torch_session
+from ..cleaning._rows import LabelRows, Standardizer
+from ..cleaning._sample import RowSample
+from ..cleaning.label_quality._scores import (
+    confident_joint,
+    is_rather_wrong,
+    sums_by_label,
+)
+from ..data._tensors import resolve_device, to_numpy, to_tensor
+from ..linalg._fold_cross_products import FoldSums
+
+
+def label_counts(columns):
+    """Classes, how many rows are noisy and clean of each, and the sums of their weights."""
+    _, y, weight, is_clean = columns
+    classes, labels = np.unique(y, return_inverse=True)
+    of_kind = (~is_clean, is_clean)
+    counts = [np.bincount(labels[kind], minlength=len(classes)) for kind in of_kind]
+    return classes, np.array(counts), np.bincount(labels, weight, minlength=len(classes))
+
+
+def label_rows(columns, classes, class_weight):
+    """The rows of a partition, labels as positions among the classes of all partitions."""
+    X, y, weight, is_clean = columns
+    labels = np.searchsorted(classes, y)
+    return LabelRows(X, labels, weight * class_weight[labels], is_clean, len(labels), classes)
+
+
+def sampled_rows(rows, wanted):
+    """Positions of the wanted rows, and these rows.
+
+    `wanted` are positions among the noisy and clean rows of each class, as `sample_sizes` counts
+    these.
+    """
+    kind = rows.is_clean * rows.n_classes + rows.labels
+    found = [np.flatnonzero(kind == number)[own] for number, own in enumerate(wanted)]
+    positions = np.sort(np.concatenate(found))
+    columns = (rows.X, rows.labels, rows.weight, rows.is_clean)
+    return positions, *(column[positions] for column in columns)
+
+
+def cross_products(rows, shift):
+    """Weighted sums of squares and products of the columns less a shift, and of 1."""
+    n_rows = len(rows.labels)
+    fold = np.zeros(n_rows, dtype=int)
+    return [FoldSums(shift, 0, 1).add(rows.X, np.empty((n_rows, 0)), rows.weight, fold)]
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """What was learned on the sample; `learned` without what there is one of for each row."""
+
+    standardizer: Standardizer
+    learned: Any
+    device: str | None
+
+    def labelled(self, rows):
+        """Rows as tensors, of which only products are taken: there is no second X."""
+        from ..linalg._blocked_design import BlockedDesign
+        from ..linalg._softmax import LabelledRows
+
+        device, scales = resolve_device(self.device), self.standardizer
+        design = BlockedDesign(rows.X, scales.mean, scales.scale, scales.rotation, device)
+        return LabelledRows(design, rows.labels, rows.n_classes, device)
+
+
+class WeighedRows(NamedTuple):
+    """Label weight, out-of-fold prediction, training weight and target of each row."""
+
+    trust: np.ndarray  # (n_rows,)
+    predictions: np.ndarray  # (n_rows, n_classes)
+    training: np.ndarray  # (n_rows,)
+    targets: np.ndarray | None  # (n_scores, n_rows)
+
+
+def weighed_rows(rows, positions, trust, predictions, targets, model):
+    """Weigh all rows; those at `positions` were in the sample, and the rest is known of them."""
+    from ..cleaning._fit import extend
+
+    with torch_session():
+        labelled = model.labelled(rows)
+        if targets is not None:
+            targets = to_tensor(targets, labelled.indicator.device)
+        learned = replace(model.learned, trust=trust, predictions=predictions, targets=targets)
+        sample = RowSample(positions, np.ones(len(positions)))
+        learned = extend(learned, sample, rows, labelled, alpha=None)
+        targets = None if learned.targets is None else to_numpy(learned.targets)
+    weight = np.ones(len(rows.labels))
+    weight[rows.noisy] = learned.trust
+    return WeighedRows(weight, learned.predictions, rows.weight * learned.training, targets)
+
+
+def loss_and_gradient(rows, weighed, params, model):
+    """Sums of the weights, the weighted cross-entropies, and their gradient in `params`."""
+    with torch_session():
+        labelled = model.labelled(rows)
+        if weighed.targets is not None:
+            labelled = labelled.with_targets(to_tensor(weighed.targets, labelled.indicator.device))
+        weight = to_tensor(weighed.training, labelled.indicator.device)
+        scores = labelled.scores(to_tensor(params, weight.device))
+        loss, probabilities = labelled.cross_entropy(scores)
+        gradient = labelled.adjoint(weight * (probabilities - labelled.indicator))
+        return [float(weight.sum()), float((weight * loss).sum()), to_numpy(gradient)]
+
+
+def noise_sums(rows, weighed):
+    """By given label: weight of noisy rows, its part on wrong labels, chances of classes."""
+    noisy = rows.noisy
+    labels, weight = rows.labels[noisy], rows.weight[noisy]
+    wrong = weight * (1 - weighed.trust[noisy])
+    chances, mass = sums_by_label(weighed.predictions[noisy], labels, weight)
+    return [mass, np.bincount(labels, wrong, minlength=rows.n_classes), chances]
+
+
+def noise_joint(rows, weighed, usual):
+    """See `confident_joint`; of a partition without clean rows."""
+    return [confident_joint(weighed.predictions, rows.labels, rows.weight, usual)]
+
+
+def label_record(rows, weighed, has_clean, noise_rate):
+    """Label weights, and the columns of a `LabelRecord`."""
+    trust, predictions = weighed.trust, weighed.predictions
+    if has_clean:
+        is_wrong = trust < 0.5
+    else:
+        is_wrong = is_rather_wrong(predictions, rows.labels, trust, noise_rate)
+    return trust, rows.labels, predictions.argmax(axis=1), ~rows.is_clean, is_wrong

@@ -1,0 +1,169 @@
+"""The rows of all partitions, counted, and a sample of them on the client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import compute_class_weight
+
+from ..cleaning._rows import LabelFolds, LabelRows
+from ..cleaning._sample import sample_sizes, taken
+from ..data._folds import position_folds
+from ._client import on_each, results
+from ._label_rows import label_counts, sampled_rows
+
+
+@dataclass(frozen=True)
+class Census:
+    """How many rows there are of each kind (noisy, clean) and class.
+
+    Attributes
+    ----------
+    classes, mass : ndarray of shape (n_classes,)
+        Labels, and the sums of their rows' weights.
+    counts : ndarray of int of shape (n_parts, 2, n_classes)
+    """
+
+    classes: np.ndarray
+    mass: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def take(cls, client, columns):
+        found = results(client, client.compute(on_each(label_counts, columns)))
+        classes = np.unique(np.concatenate([seen for seen, _, _ in found]))
+        counts, mass = np.zeros((len(found), 2, len(classes)), dtype=int), np.zeros(len(classes))
+        for part, (seen, own, weight) in zip(counts, found, strict=True):
+            index = np.searchsorted(classes, seen)
+            part[:, index] = own
+            mass[index] += weight
+        return cls(classes, mass, counts)
+
+    @property
+    def total(self):
+        return self.counts.sum(axis=0)
+
+    @property
+    def has_clean(self):
+        return bool(self.total[1].any())
+
+    @property
+    def lengths(self):
+        """Numbers of rows of the partitions."""
+        return tuple(self.counts.sum(axis=(1, 2)).tolist())
+
+    def check(self):
+        """Raise for rows that cannot be learned from, as the local estimator does."""
+        if sum(self.lengths) < 2:
+            raise ValueError(f"Found {sum(self.lengths)} rows, but a minimum of 2 is required.")
+        if not self.mass.any():
+            raise ValueError("sample_weight must not be all zero.")
+        if np.count_nonzero(self.mass) < 2:
+            raise ValueError(
+                "The number of classes has to be greater than one; all rows with positive weight "
+                "are of one class."
+            )
+        if self.total[1].sum() == 1:
+            raise ValueError(
+                "A single clean row cannot be split into folds: mark two or more clean rows, or "
+                "none."
+            )
+
+    def class_weights(self, class_weight):
+        if class_weight is None:
+            return np.ones(len(self.classes))
+        return compute_class_weight(
+            class_weight, classes=self.classes, y=self.classes, sample_weight=self.mass
+        )
+
+    def sample(self, n_features, seed):
+        """What `search_sample` takes: places in each kind and class, and factors of weights.
+
+        None where that is all rows.
+        """
+        sizes, factors = sample_sizes(self.total, n_features)
+        if np.array_equal(sizes, self.total):
+            return None
+        pairs = zip(self.total.ravel(), sizes.ravel(), strict=True)
+        return [np.sort(taken(n_rows, size, seed)) for n_rows, size in pairs], factors.ravel()
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """A sample of all rows.
+
+    Attributes
+    ----------
+    rows : LabelRows
+    places : ndarray of int of shape (n_rows,)
+        Of each row among all rows of its kind and class.
+    positions : list of ndarray
+        Of the sampled rows of each partition among its rows.
+    """
+
+    rows: LabelRows
+    places: np.ndarray
+    positions: list
+
+    @classmethod
+    def gather(cls, client, parts, census, places, factors):
+        """From the `LabelRows` of all partitions."""
+        counts = census.counts.reshape(len(parts), -1)
+        before = np.cumsum(counts, axis=0) - counts
+        cuts = [np.searchsorted(own, before[1:, kind]) for kind, own in enumerate(places)]
+        pieces = [np.split(own, cut) for own, cut in zip(places, cuts, strict=True)]
+        wanted = [
+            [own - first for own, first in zip(kinds, starts, strict=True)]
+            for kinds, starts in zip(zip(*pieces, strict=True), before, strict=True)
+        ]
+        found = results(client, client.compute(on_each(sampled_rows, parts, wanted)))
+        positions, *columns = zip(*found, strict=True)
+        X, labels, weight, is_clean = (np.concatenate(column) for column in columns)
+        kind = is_clean * len(census.classes) + labels
+        place = np.empty(len(kind), dtype=int)
+        for number, own in enumerate(places):
+            place[kind == number] = own
+        rows = LabelRows(X, labels, weight * factors[kind], is_clean, len(kind), census.classes)
+        return cls(rows, place, list(positions))
+
+    def folds(self, cv, seed):
+        """The folds of all rows, of the sampled ones alone; see `make_label_folds`."""
+        rows, n_rows = self.rows, len(self.places)
+        validates = rows.is_clean if rows.is_clean.any() else np.ones(n_rows, dtype=bool)
+        n_folds = min(int(cv), np.count_nonzero(validates))
+        part = np.empty(n_rows, dtype=int)
+        part[validates] = np.unique(
+            self._stratified(validates, n_folds, seed), return_inverse=True
+        )[1]
+        n_folds = part[validates].max() + 1
+        part[~validates] = self._stratified(~validates, n_folds, seed + 1)
+        held_out = validates & (part == np.arange(n_folds)[:, None])
+        folds = LabelFolds.of_use(1.0 - held_out, held_out * rows.weight, part, rows.weight)
+        if folds is None:
+            raise ValueError(
+                "cv must leave rows of positive weight to train on and to validate on."
+            )
+        return folds
+
+    def _stratified(self, mask, n_folds, seed):
+        """`stratified_position_folds` of some of the rows, from their places in their classes."""
+        labels, places = self.rows.labels[mask], self.places[mask]
+        folds = np.empty(len(labels), dtype=int)
+        for index, label in enumerate(np.unique(labels)):
+            of_class = labels == label
+            known = position_folds(places[of_class].max() + 1, n_folds, seed)
+            folds[of_class] = (known[places[of_class]] + index) % n_folds
+        return folds
+
+    def by_partition(self, learned, targets):
+        """Positions, label weights, predictions and targets (or None), a list of each."""
+        ends = np.cumsum([len(own) for own in self.positions])[:-1]
+        noisy = np.concatenate([[0], np.cumsum(~self.rows.is_clean)])[ends]
+        columns = [
+            self.positions,
+            np.split(learned.trust, noisy),
+            np.split(learned.predictions, ends),
+            [None] * len(self.positions) if targets is None else np.split(targets, ends, axis=1),
+        ]
+        return columns
