@@ -34,7 +34,7 @@ from machine import description
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.data._folds import position_folds
-from skbamm.linalg._fold_cross_products import FoldSums
+from skbamm.linalg._cross_products import FoldSums
 
 OUT = Path("bench_out")
 # Rows that are made at a time.

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils.validation import has_fit_parameter
 
-from ..data._tensors import to_numpy
+from ..linalg._tensors import to_numpy
 
 # Rows come with classes of this share or more: all shares make trees slower, and no better.
 LEAST_SHARE = 0.3

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from ..data._tensors import resolve_device, to_numpy, to_tensor
 from ..linalg._softmax import (
     MAX_BLOCK,
     blocks_cost_much,
     make_metric,
     minimize_cross_entropy,
 )
+from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 from ._rows import Standardizer, make_label_folds
 from ._sample import search_sample
 from ._search import TrustSearch, learn_adaptive, learn_free

@@ -211,7 +211,7 @@ class Standardizer:
 
     def products(self, X, device):
         """The design, or where it would exceed scikit-learn's ``working_memory``, its products."""
-        from ..linalg._blocked_design import BlockedDesign
+        from ..linalg._design import BlockedDesign
 
         n_columns = X.shape[1] if self.rotation is None else self.rotation.shape[1]
         allowed = get_config()["working_memory"] * 2**20

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from ..data._tensors import to_numpy, to_tensor
 from ..linalg._softmax import minimize_cross_entropy
+from ..linalg._tensors import to_numpy, to_tensor
 from ..solvers import SlBamm, Solution, solve
 from ._problem import CleaningProblem, TrustedLoss
 from ._weighting import EvidenceWeighting, FreeWeighting

@@ -19,8 +19,8 @@ from ..cleaning._rows import MAX_ROTATED, Standardizer
 from ..cleaning._search import TrustSearch, learn_adaptive
 from ..cleaning.label_quality._out_of_fold import EXACT
 from ..cleaning.label_quality._scores import off_diagonal_shares
-from ..data._tensors import resolve_device, to_numpy, to_tensor
 from ..linalg._softmax import sum_params
+from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 from . import _label_rows
 from ._client import finished, on_each, shared, summed
 from ._sample import SampledRows
@@ -102,7 +102,7 @@ def _standardizer(client, rows, sampled, standardize):
     """As of all rows, from sums over them."""
     shift = sampled.mean(axis=0, dtype=np.float64)
     sums = summed(client, on_each(_label_rows.cross_products, rows, shift=shift))[0]
-    total = sums.moments(overwrite=True).total
+    total = sums.cross_products(overwrite=True).total
     weight, mean = total[-1, -1], total[-1, :-1] / total[-1, -1]
     square = total[:-1, :-1] - weight * np.outer(mean, mean)
     variance = np.diag(square) / weight

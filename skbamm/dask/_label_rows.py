@@ -15,8 +15,8 @@ from ..cleaning.label_quality._scores import (
     is_rather_wrong,
     sums_by_label,
 )
-from ..data._tensors import resolve_device, to_numpy, to_tensor
-from ..linalg._fold_cross_products import FoldSums
+from ..linalg._cross_products import FoldSums
+from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 
 
 def label_counts(columns):
@@ -65,7 +65,7 @@ class FittedModel:
 
     def labelled(self, rows):
         """Rows as tensors, of which only products are taken: there is no second X."""
-        from ..linalg._blocked_design import BlockedDesign
+        from ..linalg._design import BlockedDesign
         from ..linalg._softmax import LabelledRows
 
         device, scales = resolve_device(self.device), self.standardizer

@@ -7,16 +7,11 @@ import numpy as np
 
 from .._base import fit_atomically
 from ..data._validation import _fit_context, check_is_fitted, validate_data
-from ..linalg._cross_products import SHIFT_ROWS, column_shift
-from ..linalg._fold_cross_products import FoldSums
+from ..linalg._cross_products import SHIFT_ROWS, FoldSums, column_shift
 from ..regularization import BilevelRegularizedRegressor
-from ..regularization._rows import (
-    is_few,
-    n_repeats,
-    needs_rows,
-    position_labels,
-    summed_rows,
-)
+from ..regularization._input import is_few, n_repeats
+from ..regularization._statistics import fold_statistics
+from ..regularization._stream import needs_rows, position_labels
 from ._client import results, summed
 from ._estimator import DaskEstimator, with_client
 from ._part_input import checked_rows
@@ -108,8 +103,8 @@ tol, warm_start, random_state, device, verbose : see there
         shift = _shift(client, parts, self.fit_intercept)
         labels = position_labels(int(self.cv), self._seed(), n_repeats(self, parts.n_samples))
         sums = summed(client, _pieces(parts, shift, labels, int(self.cv)))
-        data = summed_rows(sums, parts.n_samples, y.ndim == 1, overwrite=True)
-        self._fit(data, data.folds(), None, (X, y, sample_weight))
+        repeats = fold_statistics(sums, parts.n_samples, y.ndim == 1, overwrite=True)
+        self._fit(repeats, (X, y, sample_weight))
         return self
 
     def predict(self, X):

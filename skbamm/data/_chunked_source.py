@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -130,19 +129,6 @@ class ArrowRows:
             name: np.concatenate([columns[name] for _, columns in parts]) for name in self._others
         }
         return X, others
-
-
-def is_row_source(X):
-    """Whether X is read block by block."""
-    if isinstance(X, np.memmap):
-        return X.ndim == 2 and X.dtype.kind in "fiu" and X.shape[1] > 0
-    if isinstance(X, (str, os.PathLike)):
-        return True
-    if "pyarrow" not in sys.modules or not type(X).__module__.startswith("pyarrow"):
-        return False
-    import pyarrow.dataset
-
-    return isinstance(X, (pyarrow.Table, pyarrow.dataset.Dataset))
 
 
 def row_source(X, **columns) -> Any:

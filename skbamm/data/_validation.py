@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklearn.utils.validation import validate_data as sklearn_validate_data
 
-from ._columns import explanation
+from ._tables import explanation
 
 __all__ = [
     "HasMethods",

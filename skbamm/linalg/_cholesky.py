@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
+from ._tensors import as_tensor
+
 # Up to so many right-hand sides, solving one after the other is faster.
 FEW_COLUMNS = 4
 
@@ -32,10 +34,10 @@ def solve_factorized(factor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     array = factor.numpy().T
     if len(rows) > FEW_COLUMNS:
         (potrs,) = get_lapack_funcs(("potrs",), (array,))
-        return torch.from_numpy(potrs(array, rows.numpy().T, lower=1)[0].T)
+        return as_tensor(potrs(array, rows.numpy().T, lower=1)[0].T)
     (trsv,) = get_blas_funcs(("trsv",), (array,))
     solution = torch.empty_like(rows)
     for index, row in enumerate(rows.numpy()):
         half = trsv(array, row, lower=1)
-        solution[index] = torch.from_numpy(trsv(array, half, lower=1, trans=1, overwrite_x=1))
+        solution[index] = as_tensor(trsv(array, half, lower=1, trans=1, overwrite_x=1))
     return solution

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ._blocked_design import BlockedDesign
+from ._design import BlockedDesign
 
 # Keeps the unpenalized intercepts of separable or absent classes finite.
 INTERCEPT_RIDGE = 1e-6
@@ -49,7 +49,10 @@ class LabelledRows:
 
     def subset(self, mask):
         """Only the rows of a boolean mask."""
-        design = self.design[mask if self.is_dense else mask.cpu().numpy()]
+        if self.is_blocked:
+            design = self.design.take(mask).X
+        else:
+            design = self.design[mask if self.is_dense else mask.cpu().numpy()]
         part = self.altered(design, self.indicator[..., mask])
         part.is_dense, part.is_blocked = self.is_dense or self.is_blocked, False
         return part
@@ -91,7 +94,7 @@ class LabelledRows:
         if self.is_dense:
             return params @ self.design.T
         if self.is_blocked:
-            return self.design.product(params)
+            return self.design.matmul(params)
         return self._sparse(self.design, params)
 
     def adjoint(self, columns):
@@ -99,7 +102,7 @@ class LabelledRows:
         if self.is_dense:
             return columns @ self.design
         if self.is_blocked:
-            return self.design.adjoint(columns)
+            return self.design.rmatmul(columns)
         return self._sparse(self.design.T, columns)
 
     def zeros(self, n_candidates, n_folds):
@@ -229,7 +232,7 @@ def weighted_squares(rows, curvature):
             half = rows.design * curvature[index].clamp_min(0).sqrt()[:, None]
             blocks[index] = half.T @ half
         elif rows.is_blocked:
-            blocks[index] = rows.design.weighted_square(curvature[index])
+            blocks[index] = rows.design.gram(curvature[index])
         else:
             weight = curvature[index].cpu().numpy()[:, None]
             product = rows.design.T @ rows.design.multiply(weight)

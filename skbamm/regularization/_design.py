@@ -1,245 +1,266 @@
-"""The data of a regression: scaled, split into folds, and turned into losses."""
+"""From statistics, or from rows with their folds, to the losses of training and held-out rows."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import sparse
 
-from ..data._tensors import to_numpy, to_tensor
-from ..linalg._cross_products import augmented, column_shift, residual_moments, row_blocks
-from ._input import RegressionRows
-from .losses._quadratic import GramLoss, RowLoss, Rows
-from .losses._ridge_path import GramPath, RowPath
+from ..linalg._cross_products import augmented, column_shift, partial_out, row_blocks
+from ..linalg._row_kernels import FoldRows
+from ..linalg._tensors import to_numpy, to_tensor
+from .losses._quadratic import GramLoss, GramPath
+from .losses._rows import RowLoss, RowPath
+
+# With more features than that, memory counts on the Gram path, and eigenvectors cost more than a
+# few Cholesky factors,
+LARGE = 300
+# unless each of many targets needs a ridge path of its own.
+FEW_TARGETS = 8
+# Rounding guard, in units of the mean square: a column of less variance is constant.
+CONSTANT = 1e-15
 
 
-class Design:
-    """What both ways of handling the data share: scales, and the way back to raw units.
+def make_design(folded, **options):
+    """Rows where there are more features than rows, Gram matrices elsewhere.
 
-    Penalized columns are divided by their scale and targets by theirs; intercept and
-    unpenalized columns are fitted exactly in every fold and never become parameters.
+    `folded` is a `FoldedRows` or `FoldStatistics`, `options` are those of `Units.of`, and `device`.
+    """
+    if folded.n_features > folded.n_samples:
+        return RowDesign(folded, **options)
+    products = folded.cross_products(options["fit_intercept"])
+    is_partition = products.formed_train is None and len(products.test) > 1
+    if is_partition and folded.n_features > LARGE and folded.n_targets <= FEW_TARGETS:
+        from ._large_design import SharedGramDesign  # which imports this file
+
+        return SharedGramDesign(products, **options)
+    return GramDesign(products, **options)
+
+
+@dataclass(frozen=True)
+class Units:
+    """The scales of all columns, and the way back to raw units.
+
+    Penalized columns are divided by their scale and targets by theirs. Intercept and unpenalized
+    columns are partialled out of them in every fold and never become parameters.
 
     Attributes
     ----------
     penalized : ndarray of bool of shape (n_features,)
     scale : ndarray of shape (n_penalized,)
     target_scale : ndarray of shape (n_targets,)
+    covariate_scale : ndarray of shape (n_unpenalized [+ 1],)
+        Of the unpenalized columns, and the intercept last.
+    strength : float
+        Mean variance of the columns as they are penalized: the unit of strengths.
+    shift : ndarray of shape (n_features + n_targets,)
+        What was taken off the columns.
+    fit_intercept : bool
     """
 
-    #: How many starts are compared beside the usual ones, and whether all at once.
-    n_more_starts = 4
-    compares_at_once = True
+    penalized: np.ndarray
+    scale: np.ndarray
+    target_scale: np.ndarray
+    covariate_scale: np.ndarray
+    strength: float
+    shift: np.ndarray
+    fit_intercept: bool
 
-    def __init__(self, penalized, fit_intercept, standardize, device):
-        self.penalized = penalized
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.device = device
-
-    def _set_scales(self, mean, square, shift):
+    @classmethod
+    def of(cls, mean, square, shift, *, penalized, fit_intercept, standardize):
         """Weighted standard deviations, from the shifted columns' means and mean squares."""
-        n_features = len(self.penalized)
+        n_features = len(penalized)
         variance = square - mean**2
-        # Below this a column is constant but for rounding.
-        noise = (10 * np.finfo(np.float64).eps * np.abs(mean + shift)) ** 2 + 1e-15 * square
+        eps = np.finfo(np.float64).eps
+        noise = (10 * eps * np.abs(mean + shift)) ** 2 + CONSTANT * square
         scale = np.sqrt(np.where(variance > noise, variance, 1.0))
-        self.target_scale = scale[n_features:]
-        if not self.fit_intercept:
-            root = np.sqrt(square[n_features:])
-            self.target_scale = np.where(root > 0, root, 1.0)
-        self.shift = shift
-        variance = scale[:n_features][self.penalized] ** 2
-        #: Mean variance of the columns as they are penalized: the unit of strengths.
-        self.unit = 1.0 if self.standardize or not len(variance) else variance.mean()
-        if self.standardize:
-            self.scale = scale[:n_features][self.penalized]
-        else:
-            self.scale = np.ones(self.penalized.sum())
-        # Regressed out by a pseudoinverse, which takes columns in tiny units for rounding.
-        root = scale if self.fit_intercept else np.sqrt(square)
-        nuisance = root[:n_features][~self.penalized]
-        nuisance = np.where(nuisance > 0, nuisance, 1.0)
-        self.nuisance_scale = np.append(nuisance, np.ones(int(self.fit_intercept)))
+        # Without an intercept nothing is taken off the targets: their size is their mean square.
+        root = scale if fit_intercept else np.sqrt(square)
+        # The pseudoinverse that partials them out takes columns in tiny units for rounding.
+        root = np.where(root > 0, root, 1.0)
+        own = scale[:n_features][penalized]
+        return cls(
+            penalized=penalized,
+            scale=own if standardize else np.ones(len(own)),
+            target_scale=root[n_features:],
+            covariate_scale=np.append(root[:n_features][~penalized], np.ones(int(fit_intercept))),
+            strength=1.0 if standardize or not len(own) else (own**2).mean(),
+            shift=shift,
+            fit_intercept=fit_intercept,
+        )
 
-    def coefficients(self, params, nuisance):
-        """Coefficients and intercept in raw units.
+    def raw(self, params, covariates):
+        """Coefficients and intercepts of all features.
 
-        Parameters
-        ----------
-        params : ndarray of shape (n_targets, n_penalized)
-        nuisance : ndarray of shape (n_targets, n_unpenalized [+ 1])
-            Of the unpenalized columns, and the intercept last.
+        From params of shape (n_targets, n_penalized) and the coefficients of the covariates, of
+        shape (n_targets, n_unpenalized [+ 1]).
         """
-        coef = np.zeros((len(params), len(self.penalized)))
+        n_features = len(self.penalized)
+        coef = np.zeros((len(params), n_features))
         target_scale = self.target_scale[:, None]
         coef[:, self.penalized] = params / self.scale * target_scale
-        n_unpenalized = int((~self.penalized).sum())
+        n_unpenalized = n_features - len(self.scale)
         coef[:, ~self.penalized] = (
-            nuisance[:, :n_unpenalized] / self.nuisance_scale[:n_unpenalized] * target_scale
+            covariates[:, :n_unpenalized] / self.covariate_scale[:n_unpenalized] * target_scale
         )
         if not self.fit_intercept:
             return coef, np.zeros(len(params))
-        n_features = len(self.penalized)
-        intercept = nuisance[:, -1] * self.target_scale
+        intercept = covariates[:, -1] * self.target_scale
         return coef, intercept + self.shift[n_features:] - coef @ self.shift[:n_features]
 
 
-class GramDesign(Design):
-    """Through Gram matrices: one pass over the rows, then no cost in their number."""
+class GramDesign:
+    """From cross-products: nothing costs more with more rows.
 
-    def __init__(
-        self, data, folds, validation=None, *, penalized, fit_intercept, standardize, device
-    ):
-        super().__init__(penalized, fit_intercept, standardize, device)
-        shift, moments = data.moments(folds, validation, fit_intercept)
-        n_rows = moments.total[-1, -1]
-        self._set_scales(
-            moments.total[-1, :-1] / n_rows, np.diag(moments.total)[:-1] / n_rows, shift
+    Attributes
+    ----------
+    units : Units
+    train, test : GramLoss
+        Of the rows of each fold that train and that are held out.
+    """
+
+    #: How many initializations are compared beside the usual ones, and whether all at once.
+    n_more_starts = 4
+    compares_at_once = True
+
+    def __init__(self, products, *, device, **options):
+        total = products.total
+        mean, square = total[-1, :-1] / total[-1, -1], np.diag(total)[:-1] / total[-1, -1]
+        self.units = Units.of(mean, square, products.shift, **options)
+        self.device = device
+        # Penalized columns, targets, then what is partialled out of them.
+        penalized, columns = self.units.penalized, np.arange(len(total))
+        n_features, targets = len(penalized), columns[len(penalized) : -1]
+        covariates = np.append(
+            columns[:n_features][~penalized], columns[-1:][: int(self.units.fit_intercept)]
         )
-        self._order = self._column_order(moments.total)
-        self._set_losses(moments)
+        self._n_covariates = len(covariates)
+        self._order = np.concatenate([columns[:n_features][penalized], targets, covariates])
+        self._scale = np.concatenate(
+            [self.units.scale, self.units.target_scale, self.units.covariate_scale]
+        )
+        self._set_losses(products)
 
-    def _set_losses(self, moments):
-        self._total = self._scaled(moments.total)
-        keep = (moments.train[:, -1, -1] > 0) & (moments.test[:, -1, -1] > 0)
+    def _set_losses(self, products):
+        self._total = self._scaled(products.total)
+        train, test = products.train, products.test
+        keep = (train[:, -1, -1] > 0) & (test[:, -1, -1] > 0)
         require_folds(keep.any())
-        train, test = self._scaled(moments.train[keep]), self._scaled(moments.test[keep])
-        train, test, _ = residual_moments(train, test, self._n_nuisance)
-        fold_weight = moments.test[keep, -1, -1] / moments.test[keep, -1, -1].sum()
+        weight = test[keep, -1, -1]
+        train, test, _ = partial_out(
+            self._scaled(train[keep]), self._scaled(test[keep]), self._n_covariates
+        )
         self.train = self._loss(train)
-        self.test = self._loss(test, fold_weight / len(self.target_scale))
+        self.test = self._loss(test, weight / weight.sum() / len(self.units.target_scale))
 
-    def _column_order(self, total):
-        """Penalized columns, targets, then what is regressed out."""
-        n_features = len(self.penalized)
-        columns = np.arange(n_features)
-        nuisance = columns[~self.penalized]
-        if self.fit_intercept:
-            nuisance = np.append(nuisance, len(total) - 1)
-        self._n_nuisance = len(nuisance)
-        targets = np.arange(n_features, len(total) - 1)
-        return np.concatenate([columns[self.penalized], targets, nuisance])
+    def _scaled(self, products):
+        """For each unit of weight, of the scaled columns in their order."""
+        ordered = products[..., self._order[:, None], self._order]
+        return ordered / (products[..., -1:, -1:] * np.outer(self._scale, self._scale))
 
-    def _scaled(self, moments):
-        """Moments for each unit of weight, of the scaled columns in their order."""
-        scale = np.concatenate([self.scale, self.target_scale, self.nuisance_scale])
-        ordered = moments[..., self._order[:, None], self._order]
-        return ordered / (moments[..., -1:, -1:] * np.outer(scale, scale))
-
-    def _loss(self, moments, fold_weight=1.0):
+    def _loss(self, products, fold_weight=1.0):
         """Sum over targets; `fold_weight` of shape (n_folds,)."""
-        moments = moments * np.reshape(fold_weight, (-1, 1, 1))
-        n_features = len(self.scale)
-        targets = moments[..., n_features:, n_features:]
+        products = products * np.reshape(fold_weight, (-1, 1, 1))
+        n_features = len(self.units.scale)
+        targets = products[..., n_features:, n_features:]
         return GramLoss(
-            to_tensor(moments[..., :n_features, :n_features], self.device),
-            to_tensor(moments[..., n_features:, :n_features], self.device),
+            to_tensor(products[..., :n_features, :n_features], self.device),
+            to_tensor(products[..., n_features:, :n_features], self.device),
             to_tensor(np.trace(targets, axis1=-2, axis2=-1).sum() / 2, self.device),
         )
 
-    def path(self, loss):
-        return GramPath.build(loss)
+    def path(self):
+        """The ridge path of the training rows."""
+        return GramPath.build(self.train)
 
     def all_rows(self):
-        """Loss of a fit on all rows, as a single fold."""
-        total, _, self._total_nuisance = residual_moments(
-            self._total[None], self._total[None], self._n_nuisance
-        )
-        return self._loss(total)
+        """The loss of all rows as a single fold, and a function from its params to raw units."""
+        total, _, regression = partial_out(self._total[None], self._total[None], self._n_covariates)
+        return self._loss(total), partial(self._raw, regression[0])
 
-    def raw_coefficients(self, params):
-        params = to_numpy(params)
-        columns = self._total_nuisance[0]  # (n_nuisance, n_penalized + n_targets)
-        n_penalized = len(self.scale)
-        nuisance = columns[:, n_penalized:] - columns[:, :n_penalized] @ params.T
-        return self.coefficients(params, nuisance.T)
+    def _raw(self, regression, params):
+        """`regression` holds the coefficients of the covariates for all other columns."""
+        params, n_penalized = to_numpy(params), len(self.units.scale)
+        covariates = regression[:, n_penalized:] - regression[:, :n_penalized] @ params.T
+        return self.units.raw(params, covariates.T)
 
 
-class RowDesign(Design):
-    """Through products with the rows: for more features than rows."""
+class RowDesign:
+    """From the rows and products with them: for more features than rows."""
 
-    def __init__(
-        self, data, folds, validation=None, *, penalized, fit_intercept, standardize, device
-    ):
-        super().__init__(penalized, fit_intercept, standardize, device)
-        shift = column_shift(data.X, data.y, fit_intercept)
-        mean, square = _means_and_squares(data, shift)
-        self._set_scales(mean, square, shift)
-        weight = data.weights()
-        train, test = np.zeros((2, len(folds), len(data)))
+    n_more_starts = GramDesign.n_more_starts
+    compares_at_once = True
+
+    def __init__(self, folded, *, device, **options):
+        rows, folds, validation = folded.rows, folded.folds, folded.validation
+        shift = column_shift(rows.X, rows.y, options["fit_intercept"])
+        mean, square = _means_and_squares(rows, shift)
+        self.units = Units.of(mean, square, shift, **options)
+        self.device = device
+        weight = rows.weights()
+        train, test = np.zeros((2, len(folds), len(rows)))
         for k, (train_rows, test_rows) in enumerate(folds.splits):
             np.add.at(train[k], train_rows, weight[train_rows])
             if validation is None:
                 np.add.at(test[k], test_rows, weight[test_rows])
-        stacked = data
         if validation is not None:
             train = np.hstack([train, np.zeros((len(folds), len(validation)))])
             test = np.hstack([test, validation.weights()[None]])
-            stack = sparse.vstack if sparse.issparse(data.X) else np.vstack
-            stacked = RegressionRows(
-                stack([data.X, validation.X]), np.vstack([data.y, validation.y]), None
-            )
+            rows = rows.below(validation)
         keep = (train.sum(axis=1) > 0) & (test.sum(axis=1) > 0)
         require_folds(keep.any())
         train, test = train[keep], test[keep]
         self._all = np.pad(weight / weight.sum(), (0, train.shape[1] - len(weight)))[None]
-        self._arrays = self._scaled_arrays(stacked)
-        rows = self._rows(train / train.sum(axis=1, keepdims=True))
-        self.train = RowLoss(rows, rows.train_weight)
-        test = test / (test.sum() * len(self.target_scale))
-        self.test = RowLoss(rows, to_tensor(test, self.device))
+        self._design, self._targets, self._covariates = self._scaled_arrays(rows)
+        of_folds = self._rows(train / train.sum(axis=1, keepdims=True))
+        self.train = RowLoss(of_folds, of_folds.train_weight)
+        test = test / (test.sum() * len(self.units.target_scale))
+        self.test = RowLoss(of_folds, to_tensor(test, device))
 
-    def _scaled_arrays(self, data):
-        n_features = len(self.penalized)
-        if sparse.issparse(data.X):
-            X = sparse.csr_matrix(data.X, dtype=np.float64)
-            design = X[:, self.penalized] @ sparse.diags(1 / self.scale)
-            unpenalized = X[:, ~self.penalized].toarray()
+    def _scaled_arrays(self, rows):
+        units = self.units
+        penalized, n_features = units.penalized, len(units.penalized)
+        if sparse.issparse(rows.X):
+            X = sparse.csr_matrix(rows.X, dtype=np.float64)
+            design = X[:, penalized] @ sparse.diags(1 / units.scale)
+            unpenalized = X[:, ~penalized].toarray()
         else:
-            X = np.asarray(data.X, dtype=np.float64) - self.shift[:n_features]
-            design = np.ascontiguousarray(X[:, self.penalized]) / self.scale
-            unpenalized = X[:, ~self.penalized]
-        targets = ((data.y - self.shift[n_features:]) / self.target_scale).T
-        ones = np.ones((len(data), int(self.fit_intercept)))
-        return design, targets, np.hstack([unpenalized, ones]) / self.nuisance_scale
+            X = np.asarray(rows.X, dtype=np.float64) - units.shift[:n_features]
+            design = np.ascontiguousarray(X[:, penalized]) / units.scale
+            unpenalized = X[:, ~penalized]
+        targets = ((rows.y - units.shift[n_features:]) / units.target_scale).T
+        ones = np.ones((len(rows), int(units.fit_intercept)))
+        covariates = np.hstack([unpenalized, ones]) / units.covariate_scale
+        return design, to_tensor(targets, self.device), to_tensor(covariates, self.device)
 
     def _rows(self, train_weight):
-        design, targets, nuisance = self._arrays
-        return Rows(
-            design,
-            to_tensor(targets, self.device),
-            to_tensor(nuisance, self.device),
-            to_tensor(train_weight, self.device),
-        )
+        weight = to_tensor(train_weight, self.device)
+        return FoldRows(self._design, self._targets, self._covariates, weight)
 
-    def path(self, loss):
-        return RowPath.build(loss)
+    def path(self):
+        return RowPath.build(self.train)
 
     def all_rows(self):
-        self._all_rows = self._rows(self._all)
-        return RowLoss(self._all_rows, self._all_rows.train_weight)
+        rows = self._rows(self._all)
 
-    def raw_coefficients(self, params):
-        rows = self._all_rows
-        _, targets, _ = self._arrays
-        plain = to_tensor(targets, self.device) - _plain_product(rows, params)
-        nuisance = plain @ rows.regression[0].mT
-        return self.coefficients(to_numpy(params), to_numpy(nuisance))
+        def raw(params):
+            plain = self._targets - rows.design.matmul(params)
+            covariates = plain @ rows.regression[0].mT
+            return self.units.raw(to_numpy(params), to_numpy(covariates))
 
-
-def _plain_product(rows, params):
-    if rows.is_dense:
-        return params @ rows.design.T
-    return to_tensor((rows.design @ to_numpy(params).T).T, params.device)
+        return RowLoss(rows, rows.train_weight), raw
 
 
-def _means_and_squares(data, shift):
+def _means_and_squares(rows, shift):
     """Weighted means and mean squares of the shifted columns and targets."""
     mean, square = np.zeros((2, len(shift)))
-    for rows in row_blocks(len(data), len(shift)):
-        block = augmented(data.X, data.y, data.weight, shift, rows)
+    for some in row_blocks(len(rows), len(shift)):
+        block = augmented(rows.X, rows.y, rows.weight, shift, some)
         mean += block[:, -1] @ block[:, :-1]
         square += np.square(block[:, :-1]).sum(axis=0)
-    total = data.weights().sum()
+    total = rows.weights().sum()
     return mean / total, square / total
 
 

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data._folds import Folds, position_folds
-from ..data._tensors import to_numpy
+from ..linalg._tensors import to_numpy
 from ..solvers import History
+from ._design import RowDesign, make_design
+from ._search import PenaltySearch
+from .losses._huber import HuberError
+from .losses._quadratic import HeldOutError
 from .penalties._shrinkage import choose_shrinkage, effective
+from .penalties._specs import PenalizedFeatures, make_spec
 
 # Where the lower level is no square, a run for each fold and shrinkage takes long, and its order
 # shows early.
@@ -54,9 +58,7 @@ class LearnedPenalty:
 
 
 def learn_penalty(
-    data,
     repeats,
-    validation,
     options,
     solver,
     *,
@@ -71,10 +73,8 @@ def learn_penalty(
 
     Parameters
     ----------
-    data : RegressionRows
-    repeats : list of Folds
+    repeats : list of FoldedRows or FoldStatistics
         Several assignments of rows to folds; the learned log weights are averaged over them.
-    validation : RegressionRows or None
     options : PenaltyOptions
     start : ndarray or None
         Numbers learned before, to start from as well.
@@ -91,19 +91,19 @@ def learn_penalty(
     learned : LearnedPenalty
     """
     search, outcome = _first_search(
-        data, repeats[0], validation, options, solver, progress, {"max_iter": max_iter, **run}
+        repeats[0], options, solver, progress, {"max_iter": max_iter, **run}
     )
     if progress.stopped and max_iter and search.family.n_hyper:
         progress.leave_out("a run of iterations")
         max_iter = 0
     start = outcome.learned_from(start)
     found: list = []
-    for number, folds in enumerate(repeats if search.family.n_hyper else repeats[:1]):
+    for number, folded in enumerate(repeats if search.family.n_hyper else repeats[:1]):
         if found:
             if progress.stopped:
                 progress.leave_out(f"{len(repeats) - number} of {len(repeats)} repeats")
                 break
-            search = options.search(data, folds, validation, outcome.shrinkage)
+            search = make_search(folded, options, outcome.shrinkage)
             start = to_numpy(found[0].hyper[0])
         with progress.stage("learn penalty", max_iter) as stage:
             # What is printed and reported of a run is that of the first one.
@@ -122,6 +122,29 @@ def learn_penalty(
         found.append(one)
     with progress.stage("last fit"):
         return outcome.of(found, exact_zeros)
+
+
+def make_search(folded, options, shrinkage):
+    """A `PenaltySearch` on these rows and folds; infinite shrinkage leaves no deviations."""
+    group = options.groups.index
+    of_design = {"penalized": ~(options.strengths == 0)[group], **options.design}
+    design = make_design(folded, **of_design)
+    units = design.units
+    features = PenalizedFeatures(
+        group=group[units.penalized],
+        grouped=options.groups.given,
+        strength=options.strengths[group][units.penalized],
+        descriptions=options.descriptions[:, units.penalized],
+        log_bounds=tuple(np.log(np.asarray(options.alpha_bounds) * units.strength)),
+        log_target_scale=float(np.log(units.target_scale).mean()),
+        positive=options.positive,
+    )
+    spec = make_spec(options.kind, features, shrinkage, asked=options.shrinkage)
+    if options.loss == "squared_error":
+        return PenaltySearch(design, spec, HeldOutError(design.test))
+    # A squared error needs sums only, this one the rows themselves.
+    of_rows = design if isinstance(design, RowDesign) else RowDesign(folded, **of_design)
+    return PenaltySearch(design, spec, HuberError.of(of_rows.test, design.test))
 
 
 @dataclass(frozen=True)
@@ -176,7 +199,7 @@ class _Outcome:
         )
 
 
-def _first_search(data, folds, validation, options, solver, progress, run):
+def _first_search(folded, options, solver, progress, run):
     """The search on the first folds, its shrinkage chosen where that is left open.
 
     Returns
@@ -185,7 +208,7 @@ def _first_search(data, folds, validation, options, solver, progress, run):
     outcome : _Outcome
     """
     shrinkage = 0.0 if options.shrinkage == "auto" else effective(options.shrinkage)
-    search = options.search(data, folds, validation, shrinkage)
+    search = make_search(folded, options, shrinkage)
     names = search.family.names(options.groups.names)
     same = np.eye(search.family.n_hyper)
     if options.shrinkage != "auto" or not search.family.n_deviations:
@@ -195,38 +218,25 @@ def _first_search(data, folds, validation, options, solver, progress, run):
     if progress.stopped:
         progress.leave_out("the choice of a shrinkage")
     else:
-        shrinkage = _chosen(search.family, data, folds, validation, options, solver, progress, run)
+        shrinkage = _chosen(search.family, folded, options, solver, progress, run)
     if np.isfinite(shrinkage):
         return search, _Outcome(search, shrinkage, names, same)
     embedding = search.family.from_common()
-    search = options.search(data, folds, validation, shrinkage)
+    search = make_search(folded, options, shrinkage)
     return search, _Outcome(search, shrinkage, names, embedding)
 
 
-def _chosen(family, data, folds, validation, options, solver, progress, run):
+def _chosen(family, folded, options, solver, progress, run):
     """The shrinkage that nested cross-validation chooses."""
 
-    def make_search(part, candidate):
-        return options.search(data, part, validation, candidate)
-
     max_iter = run["max_iter"]
-    pairs = _nested(folds, validation)
+    pairs = folded.nested()
     with progress.stage("choose shrinkage", len(pairs)) as stage:
         return choose_shrinkage(
             stage.each(pairs, what="fold"),
-            make_search,
+            lambda some, candidate: make_search(some, options, candidate),
             solver,
             max_iter=max_iter if family.is_square else min(max_iter, NESTED_MAX_ITER),
             tol=run["tol"],
             standard_errors=run["standard_errors"],
         )
-
-
-def _nested(folds, validation):
-    """Pairs of folds to learn from and to judge by; halves of the validation rows where given."""
-    if validation is None:
-        return folds.nested()
-    half = position_folds(len(validation), 2, seed=0)
-    train = folds.splits[0][0]
-    halves = [Folds([(train, np.flatnonzero(half == k))]) for k in (0, 1)]
-    return [(halves[0], halves[1]), (halves[1], halves[0])]

@@ -1,56 +1,168 @@
-"""The rows of a regression, validated."""
+"""From what users pass to validated rows and their folds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import FLOAT_DTYPES
 
+from ..data._folds import Folds, make_folds, position_folds
+from ..data._tables import is_row_source
 from ..data._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
-from ..linalg._cross_products import column_shift, split_moments
-from ..linalg._fold_cross_products import fold_moments
+from ..linalg._cross_products import (
+    CrossProducts,
+    column_shift,
+    fold_cross_products,
+    split_cross_products,
+)
+
+# On few rows what is learned hangs on which of them are held out together: averaging over three
+# assignments predicts better, more do not (docs/design-notes.md).
+FEW_ROWS, FEW_ROWS_REPEATS = 1000, 3
 
 
 @dataclass(frozen=True)
-class RegressionRows:
+class Rows:
     """Validated rows: targets 2-D, weights None when all equal."""
 
     X: Any  # ndarray or sparse, (n_samples, n_features)
     y: np.ndarray  # (n_samples, n_targets)
-    weight: np.ndarray | None
+    weight: np.ndarray | None = None
     single_target: bool = True
 
     def target(self, index):
         """The same rows with one target, or a slice of the targets."""
-        if isinstance(index, slice):
-            return self
-        return RegressionRows(self.X, self.y[:, [index]], self.weight)
+        return self if isinstance(index, slice) else Rows(self.X, self.y[:, [index]], self.weight)
 
     def __len__(self):
         return len(self.y)
 
+    def weights(self):
+        return np.ones(len(self)) if self.weight is None else self.weight
+
+    def below(self, other):
+        """These rows with others below them."""
+        both = [self.X, other.X]
+        is_sparse = any(sparse.issparse(X) for X in both)
+        X = sparse.vstack(both, format="csr") if is_sparse else np.vstack(both)
+        weight = None
+        if self.weight is not None or other.weight is not None:
+            weight = np.concatenate([self.weights(), other.weights()])
+        return Rows(X, np.vstack([self.y, other.y]), weight, self.single_target)
+
+
+@dataclass(frozen=True)
+class FoldedRows:
+    """Training rows, which of them are held out when, and validation rows in place of these."""
+
+    rows: Rows
+    folds: Folds
+    validation: Rows | None = None
+
+    @property
+    def n_samples(self):
+        return len(self.rows.y)
+
     @property
     def n_features(self):
-        return self.X.shape[1]
+        return self.rows.X.shape[1]
 
     @property
     def n_targets(self):
-        return self.y.shape[1]
+        return self.rows.y.shape[1]
 
-    def moments(self, folds, validation, fit_intercept):
-        """What is taken off the columns, and `Moments` of the rows of the folds."""
-        shift = column_shift(self.X, self.y, fit_intercept)
-        if validation is None and folds.is_partition:
-            sums = fold_moments(self.X, self.y, self.weight, folds.label, len(folds), shift)
-            return shift, sums
-        held_out = None if validation is None else (validation.X, validation.y, validation.weight)
-        return shift, split_moments(self.X, self.y, self.weight, folds.splits, shift, held_out)
+    @property
+    def single_target(self):
+        return self.rows.single_target
 
-    def weights(self):
-        return np.ones(len(self)) if self.weight is None else self.weight
+    def target(self, index):
+        """The same rows with one target, or a slice of the targets."""
+        validation = self.validation and self.validation.target(index)
+        return FoldedRows(self.rows.target(index), self.folds, validation)
+
+    def nested(self):
+        """Pairs of what to learn from and what to validate on.
+
+        For each fold the others without its rows, and the fold; with validation rows their
+        halves.
+        """
+        if self.validation is None:
+            pairs = self.folds.nested()
+        else:
+            half = position_folds(len(self.validation), 2, seed=0)
+            train = self.folds.splits[0][0]
+            halves = [Folds([(train, np.flatnonzero(half == k))]) for k in (0, 1)]
+            pairs = [(halves[0], halves[1]), (halves[1], halves[0])]
+        return [tuple(replace(self, folds=folds) for folds in pair) for pair in pairs]
+
+    def cross_products(self, fit_intercept) -> CrossProducts:
+        """The statistics of a squared error, in one pass where each row is held out once."""
+        X, y, weight = self.rows.X, self.rows.y, self.rows.weight
+        shift = column_shift(X, y, fit_intercept)
+        folds, val = self.folds, self.validation
+        if val is None and folds.label is not None:
+            return fold_cross_products(X, y, weight, folds.label, len(folds), shift)
+        held_out = None if val is None else (val.X, val.y, val.weight)
+        return split_cross_products(X, y, weight, folds.splits, shift, held_out)
+
+
+def regression_data(estimator, X, y, sample_weight, held_out, split_params):
+    """For each repeat the validated rows with their folds, or the statistics of these.
+
+    `held_out` is ``(X_val, y_val, sample_weight_val)``; `split_params` are for the splitter.
+    """
+    source = None
+    if is_row_source(X):
+        from ._stream import RowStream, stream_statistics
+
+        stream = RowStream.open(X, y, sample_weight)
+        source = stream.source
+        if not is_few(estimator, *source.shape):
+            repeats = stream_statistics(estimator, stream, held_out, split_params)
+            if repeats is not None:
+                source.describe(estimator, reset=True)
+                return repeats
+        X, y, sample_weight = stream.whole()
+    rows = regression_rows(estimator, X, y, sample_weight)
+    if source is not None:
+        source.describe(estimator, reset=True)
+    if not has_validation_rows(*held_out):
+        return make_repeats(estimator, rows, split_params, estimator._seed())
+    validation = _validation_rows(estimator, rows, *held_out)
+    folds = Folds([(np.arange(len(rows)), np.arange(len(validation)))])
+    return [FoldedRows(rows, folds, validation)]
+
+
+def is_few(estimator, n_samples, n_features):
+    """Whether rows are so few that they are kept: no more numbers than in a Gram matrix."""
+    n_folds = estimator.cv if isinstance(estimator.cv, Integral) else 0
+    return n_samples <= max(FEW_ROWS, n_features, n_folds)
+
+
+def n_repeats(estimator, n_samples):
+    """How many assignments of rows to folds are learned from."""
+    if not isinstance(estimator.cv, Integral):
+        return 1
+    if estimator.n_repeats != "auto":
+        return estimator.n_repeats
+    cheap = estimator.penalty in ("adaptive", "l2")
+    return FEW_ROWS_REPEATS if cheap and n_samples <= FEW_ROWS else 1
+
+
+def make_repeats(estimator, rows, split_params, seed):
+    """The rows in their folds; in several assignments of these where `cv` is an int."""
+    y = rows.y[:, 0] if rows.single_target else rows.y
+    return [
+        FoldedRows(
+            rows,
+            make_folds(estimator.cv, rows.X, y, seed=seed + repeat, split_params=split_params),
+        )
+        for repeat in range(n_repeats(estimator, len(y)))
+    ]
 
 
 def regression_rows(estimator, X, y, sample_weight, *, more=False, enough=True):
@@ -59,6 +171,19 @@ def regression_rows(estimator, X, y, sample_weight, *, more=False, enough=True):
     With ``more`` these must be the features that it knows. Unless they must be ``enough`` to learn
     from, one row will do, also without weight.
     """
+    return _rows(
+        estimator,
+        X,
+        y,
+        sample_weight,
+        "sample_weight",
+        all_zero=not enough,
+        ensure_min_samples=2 if enough else 1,
+        reset=not more,
+    )
+
+
+def _rows(estimator, X, y, weight, weight_name, *, all_zero=False, **options):
     X, y = validate_data(
         estimator,
         X,
@@ -67,45 +192,23 @@ def regression_rows(estimator, X, y, sample_weight, *, more=False, enough=True):
         dtype=FLOAT_DTYPES,
         y_numeric=True,
         multi_output=True,
-        ensure_min_samples=2 if enough else 1,
-        reset=not more,
+        **options,
     )
-    return _rows(X, y, sample_weight, "sample_weight", all_zero=not enough)
-
-
-def _rows(X, y, sample_weight, name, *, all_zero=False):
-    weight = sample_weight
     if weight is not None:
-        weight = validate_weight(weight, X, name, all_zero=all_zero)
+        weight = validate_weight(weight, X, weight_name, all_zero=all_zero)
     if sparse.issparse(X):
         X = X.tocsr()
-    single = np.ndim(y) == 1
-    return RegressionRows(X, np.asarray(y, dtype=np.float64).reshape(len(y), -1), weight, single)
+    targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    return Rows(X, targets, weight, np.ndim(y) == 1)
 
 
-def validation_rows(estimator, data, X_val, y_val, sample_weight_val):
-    """Validated rows to judge by, or None."""
-    if not has_validation_rows(X_val, y_val, sample_weight_val):
-        return None
-    X_val, y_val = validate_data(
-        estimator,
-        X_val,
-        y_val,
-        accept_sparse=["csr", "csc"],
-        dtype=FLOAT_DTYPES,
-        y_numeric=True,
-        multi_output=True,
-        reset=False,
-        name="X_val",
-    )
-    validation = _rows(X_val, y_val, sample_weight_val, "sample_weight_val")
-    warn_if_unlike(data.X, validation.X)
-    if validation.y.shape[1] != data.y.shape[1]:
-        raise ValueError(
-            f"y_val must have as many targets as y: got {validation.y.shape[1]}, "
-            f"not {data.y.shape[1]}."
-        )
-    if sparse.issparse(data.X) != sparse.issparse(validation.X):
-        convert = sparse.csr_matrix if sparse.issparse(data.X) else sparse.csr_matrix.toarray
-        validation = RegressionRows(convert(validation.X), validation.y, validation.weight, True)
-    return validation
+def _validation_rows(estimator, rows, X_val, y_val, weight):
+    found = _rows(estimator, X_val, y_val, weight, "sample_weight_val", reset=False, name="X_val")
+    warn_if_unlike(rows.X, found.X)
+    n_targets, n_given = rows.y.shape[1], found.y.shape[1]
+    if n_given != n_targets:
+        raise ValueError(f"y_val must have as many targets as y: got {n_given}, not {n_targets}.")
+    if sparse.issparse(rows.X) != sparse.issparse(found.X):
+        convert = sparse.csr_matrix if sparse.issparse(rows.X) else sparse.csr_matrix.toarray
+        found = replace(found, X=convert(found.X))
+    return found

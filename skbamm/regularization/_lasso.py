@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lasso_path
 
-from ..data._tensors import to_numpy, to_tensor
+from ..linalg._tensors import to_numpy, to_tensor
 
 # From the strength that gives only zeros down to this fraction of it.
 SMALLEST_FRACTION = 1e-4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..data._tensors import to_numpy, to_tensor
+from ..linalg._tensors import to_numpy, to_tensor
 from ._lasso import FINAL, lasso_fits, weighted_lasso
 
 # Penalty that takes a coefficient out, in units of the largest of the others' or of the Gram

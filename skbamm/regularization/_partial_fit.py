@@ -8,17 +8,15 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
 from .._base import fit_atomically
 from ..data._folds import Folds, position_folds
 from ..data._validation import _fit_context, level_of_caller
-from ..linalg._cross_products import column_shift
-from ..linalg._fold_cross_products import FoldSums
-from ._input import RegressionRows, regression_rows
-from ._rows import is_few, make_repeats, n_repeats, summed_rows
+from ..linalg._cross_products import FoldSums, column_shift
+from ._input import FoldedRows, is_few, make_repeats, n_repeats, regression_rows
+from ._statistics import fold_statistics
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,10 @@ class SeenRows:
         start, n_samples = self.n_samples, self.n_samples + len(block)
         new = replace(self, n_samples=n_samples, single_target=block.single_target)
         if not self.sums:
-            rows = block if self.rows is None else _stacked(self.rows, block)
+            rows = block if self.rows is None else self.rows.below(block)
             if fold is not None and self.fold is not None:
                 fold = np.concatenate([self.fold, fold])
-            if is_few(estimator, n_samples, rows.n_features):
+            if is_few(estimator, n_samples, rows.X.shape[1]):
                 return replace(new, rows=rows, fold=fold)
             start, block = 0, rows
         return new._added(estimator, block, fold, start)
@@ -78,7 +76,7 @@ class SeenRows:
         n_folds, positions = int(estimator.cv), range(start, start + len(block))
 
         def sums_by(labels):
-            sums = FoldSums(shift, block.n_targets, n_folds)
+            sums = FoldSums(shift, block.y.shape[1], n_folds)
             return sums.add(block.X, block.y, block.weight, labels)
 
         def by_position(seed):
@@ -111,19 +109,18 @@ class SeenRows:
             more = [known + new for known, new in zip(self.sums, more, strict=True)]
         return replace(self, rows=None, fold=None, sums=tuple(more))
 
-    def data(self, estimator):
-        """All rows so far, or their sums, and their folds."""
+    def repeats(self, estimator):
+        """All rows so far in their folds, or the statistics of these."""
         if self.sums:
             sums = self.sums if self.stand_in is None else (self.stand_in,)
-            data = summed_rows(sums, self.n_samples, self.single_target)
-            return data, data.folds()
+            return fold_statistics(sums, self.n_samples, self.single_target)
         if self.rows.weight is not None and not self.rows.weight.any():
             raise ValueError("sample_weight must not be all zero.")
         if self.given:
             labels, index = np.unique(self.fold, return_inverse=True)
             if len(labels) > 1:
-                return self.rows, [Folds.from_labels(index, len(labels))]
-        return self.rows, make_repeats(estimator, self.rows, None, {}, self.seed)
+                return [FoldedRows(self.rows, Folds.from_labels(index, len(labels)))]
+        return make_repeats(estimator, self.rows, {}, self.seed)
 
 
 def _needs_only_sums(estimator):
@@ -208,7 +205,7 @@ class PartialFitMixin:
         block = regression_rows(self, X, y, sample_weight, more=more, enough=learn and not more)
         if single_target is not None and _shape_of_target(seen) != (
             block.single_target,
-            block.n_targets,
+            block.y.shape[1],
         ):
             raise ValueError("y must have the same targets in all blocks.")
         labels = _given_folds(fold, len(block), int(self.cv))
@@ -272,8 +269,7 @@ class PartialFitMixin:
 
     def _remember(self, seen, learn, given):
         if learn:
-            data, repeats = seen.data(self)
-            self._fit(data, repeats, None, given)
+            self._fit(seen.repeats(self), given)
         self.fold_statistics_ = seen
         self.n_samples_seen_ = seen.n_samples
         return self
@@ -345,7 +341,7 @@ def _adopt_features(estimator, other):
 
 
 def _shape_of_target(seen):
-    n_targets = seen.sums[0].n_targets if seen.sums else seen.rows.n_targets
+    n_targets = seen.sums[0].n_targets if seen.sums else seen.rows.y.shape[1]
     return seen.single_target, n_targets
 
 
@@ -364,17 +360,3 @@ def _given_folds(fold, n_samples, n_folds):
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= n_folds:
         raise ValueError(f"fold must be whole numbers from 0 to cv - 1 = {n_folds - 1}.")
     return labels.astype(np.intp)
-
-
-def _stacked(rows, block):
-    """The rows of both."""
-    is_sparse = sparse.issparse(rows.X) or sparse.issparse(block.X)
-    X = (
-        sparse.vstack([rows.X, block.X], format="csr")
-        if is_sparse
-        else np.vstack([rows.X, block.X])
-    )
-    weight = None
-    if rows.weight is not None or block.weight is not None:
-        weight = np.concatenate([rows.weights(), block.weights()])
-    return RegressionRows(X, np.vstack([rows.y, block.y]), weight, rows.single_target)

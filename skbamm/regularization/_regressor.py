@@ -12,8 +12,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from .._base import BilevelEstimator, fit_atomically
 from .._progress import Progress, attributes_after
-from ..data._chunked_source import is_row_source, predicted
-from ..data._tables import dataframe_kind
+from ..data._tables import dataframe_kind, is_row_source
 from ..data._validation import (
     Interval,
     StrOptions,
@@ -21,8 +20,8 @@ from ..data._validation import (
     check_is_fitted,
     validate_data,
 )
+from ._input import regression_data
 from ._partial_fit import PartialFitMixin
-from ._rows import regression_data
 
 
 class BilevelRegularizedRegressor(
@@ -386,10 +385,7 @@ class BilevelRegularizedRegressor(
         """
         given = (X, y, sample_weight)
         held_out = (X_val, y_val, sample_weight_val)
-        data, repeats, validation = regression_data(
-            self, *given, held_out, self._split_params(params)
-        )
-        self._fit(data, repeats, validation, given)
+        self._fit(regression_data(self, *given, held_out, self._split_params(params)), given)
         for name in ("fold_statistics_", "n_samples_seen_"):  # of partial_fit
             self.__dict__.pop(name, None)
         return self
@@ -410,6 +406,8 @@ class BilevelRegularizedRegressor(
         """
         check_is_fitted(self)
         if is_row_source(X):
+            from ..data._chunked_source import predicted
+
             return predicted(self, X, self._linear)
         return self._linear(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
 
@@ -436,18 +434,19 @@ class BilevelRegularizedRegressor(
     def _linear(self, X):
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
-    def _fit(self, data, repeats, validation, given):
-        """Learn on validated rows, or on their sums; callbacks see what the user has `given`."""
+    def _fit(self, repeats, given):
+        """Learn on folded rows, or on their statistics; callbacks see what the user has `given`."""
         from ._options import penalty_options
 
         self.dataframe_ = dataframe_kind(given[0])
-        options = penalty_options(self, data.n_features)
-        targets = range(data.n_targets) if self.alpha_per_target else [slice(None)]
+        first = repeats[0]
+        options = penalty_options(self, first.n_features)
+        targets = range(first.n_targets) if self.alpha_per_target else [slice(None)]
         # At most the choice of a shrinkage, a run for each repeat, and the last fit.
         n_stages = len(targets) * (len(repeats) + 2)
 
         def store(estimator, learned):
-            estimator._store(learned, options.groups, progress, single_target=data.single_target)
+            estimator._store(learned, options.groups, progress, single_target=first.single_target)
 
         def attributes(learned):
             return attributes_after(self, lambda fitted: store(fitted, [learned]))
@@ -456,9 +455,7 @@ class BilevelRegularizedRegressor(
         with Progress(self, X, y, sample_weight, n_stages) as progress:
             learned = [
                 self._learn(
-                    data.target(t),
-                    repeats,
-                    validation and validation.target(t),
+                    [folded.target(t) for folded in repeats],
                     options,
                     number,
                     progress=progress,
@@ -469,13 +466,11 @@ class BilevelRegularizedRegressor(
             ]
             store(self, learned)
 
-    def _learn(self, data, repeats, validation, options, number, **following):
+    def _learn(self, repeats, options, number, **following):
         from ._fit import learn_penalty
 
         return learn_penalty(
-            data,
             repeats,
-            validation,
             options,
             self.solver,
             start=self._previous_hyper(number),

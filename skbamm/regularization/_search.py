@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..data._tensors import to_numpy, to_tensor
+from ..linalg._tensors import to_numpy, to_tensor
 from ..solvers import Solution, solve
 from ._lasso import lasso_fits
 from ._last_fit import refit
-from .losses._nonquadratic_problem import ShapedError, ShapedProblem
-from .losses._problem import PenalizedError, PenaltyProblem
+from .losses._nonquadratic_problem import NonquadraticError, NonquadraticProblem
+from .losses._quadratic import PenalizedError, PenaltyProblem
 from .penalties._functions import Barrier, Bridge, Square
 from .penalties._specs import SMOOTHING, GlobalFit
 from .penalties._weights import LinearPenalty
@@ -210,10 +210,10 @@ class PenaltySearch:
         """The problem's two levels, the best global fit and the points to start from."""
         train = self.design.train
         plain = self.family.is_square and self.family.n_hyper == 0
-        path = None if plain else self.design.path(train)
+        path = None if plain else self.design.path()
         fit = self._global_fit(path)
         penalty = self.family.penalty(path, train.n_folds, self.tensor)
-        points = self.family.starts(fit, self.design.n_more_starts)
+        points = self.family.initial(fit, self.design.n_more_starts)
         common, starts = (self.tensor(point) for point in points)
         if path is None:
             params = train.zeros()[None]
@@ -225,17 +225,17 @@ class PenaltySearch:
         positive = self.family.features.positive
         if self.family.is_square and not positive:
             return PenaltyProblem(PenalizedError(loss, penalty), self.upper)
-        shape = Square() if self.family.is_square else Bridge(self.smoothing)
-        barrier = Barrier(STIFFNESS * self.design.unit if positive else 0.0)
-        return ShapedProblem(ShapedError(loss, penalty, shape, barrier), self.upper)
+        function = Square() if self.family.is_square else Bridge(self.smoothing)
+        barrier = Barrier(STIFFNESS * self.design.units.strength if positive else 0.0)
+        return NonquadraticProblem(NonquadraticError(loss, penalty, function, barrier), self.upper)
 
     def _global_fit(self, path):
         """The best of the ridge path and, where coefficients may be zero, of the lasso's."""
         if path is None:
             return GlobalFit(0.0)
         low, high = self.family.features.log_bounds
-        grid = self.tensor(np.log(PATH * self.design.unit).clip(low, high))
-        surveyed = path.survey(grid)
+        grid = self.tensor(np.log(PATH * self.design.units.strength).clip(low, high))
+        surveyed = path.compared(grid)
         self.upper = self.upper.calibrated(surveyed)
         best = first_best(to_numpy(self.upper.value(grid[:, None], surveyed)))
         ridge = float(grid[best])
@@ -264,7 +264,7 @@ class PenaltySearch:
         shrinkage = np.broadcast_to(shrinkage, len(starts))
         if self.family.n_deviations and shrinkage.any():
             strength = self.tensor(shrinkage * max(ceiling, TINY))
-            problem = problem.pulled(self.tensor(self.family.pull()), strength)
+            problem = problem.with_prior(self.tensor(self.family.prior()), strength)
         low, high = self.tensor(self.family.bounds()).unbind(1)
         return problem.problem(starts, low, high)
 
@@ -282,14 +282,15 @@ class PenaltySearch:
         penalty = LinearPenalty(nothing, log_weights, 1)
         if not self.family.is_square:
             penalty = replace(penalty, power_basis=nothing, fixed_power=self.tensor(power))
+        loss, raw = self.design.all_rows()
         coefficients = refit(
-            self._problem(self.design.all_rows(), penalty),
+            self._problem(loss, penalty),
             learned,
             exact_zeros=exact_zeros,
             is_lasso=self.family.kind == "l1",
             positive=self.family.features.positive,
         )
-        coef, intercept = self.design.raw_coefficients(coefficients)
+        coef, intercept = raw(coefficients)
         unit = (2 - power) * self.family.features.log_target_scale
         return {
             "coef": coef,
@@ -300,8 +301,8 @@ class PenaltySearch:
 
     def _of_all(self, values, otherwise):
         """A number for every feature, from those of the penalized."""
-        found = np.full(len(self.design.penalized), otherwise)
-        found[self.design.penalized] = values
+        found = np.full(len(self.design.units.penalized), otherwise)
+        found[self.design.units.penalized] = values
         return found
 
 

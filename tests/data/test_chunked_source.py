@@ -12,7 +12,8 @@ from sklearn import config_context
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.data._chunked_source import is_row_source, row_source
+from skbamm.data._chunked_source import row_source
+from skbamm.data._tables import is_row_source
 from tests.regularization.regression_data import make_regression
 from tests.tools import run_python
 

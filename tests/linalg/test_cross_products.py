@@ -6,12 +6,13 @@ from scipy import sparse
 from sklearn import config_context
 
 from skbamm.linalg._cross_products import (
+    FoldSums,
     column_shift,
-    residual_moments,
+    fold_cross_products,
+    partial_out,
     row_blocks,
-    split_moments,
+    split_cross_products,
 )
-from skbamm.linalg._fold_cross_products import FoldSums, fold_moments
 
 N_ROWS, N_FOLDS = 11, 3
 generator = np.random.default_rng(0)
@@ -31,66 +32,67 @@ def direct(X, y, weight, shift, rows):
     return M.T @ W @ M
 
 
-def assert_moments_are_direct(moments, X, weight, splits, held_out=None):
+def assert_products_are_direct(products, X, weight, splits, held_out=None):
     X_test, y_test, weight_test = (X, Y, weight) if held_out is None else held_out
-    np.testing.assert_allclose(moments.total, direct(X, Y, weight, SHIFT, np.arange(len(Y))))
+    np.testing.assert_allclose(products.total, direct(X, Y, weight, SHIFT, np.arange(len(Y))))
     for k, (train, test) in enumerate(splits):
         np.testing.assert_allclose(
-            moments.train[k],
+            products.train[k],
             direct(X, Y, weight, SHIFT, train),
             atol=1e-12,  # differences of sums
         )
         np.testing.assert_allclose(
-            moments.test[k], direct(X_test, y_test, weight_test, SHIFT, test), atol=1e-12
+            products.test[k], direct(X_test, y_test, weight_test, SHIFT, test), atol=1e-12
         )
 
 
 @weights
-def test_fold_moments_are_the_sums_over_their_rows(weight):
-    moments = fold_moments(X, Y, weight, FOLD, N_FOLDS, SHIFT)
-    assert_moments_are_direct(moments, X, weight, SPLITS)
+def test_fold_cross_products_are_the_sums_over_their_rows(weight):
+    products = fold_cross_products(X, Y, weight, FOLD, N_FOLDS, SHIFT)
+    assert_products_are_direct(products, X, weight, SPLITS)
 
 
 @weights
-def test_split_moments_are_the_sums_over_their_rows(weight):
-    moments = split_moments(X, Y, weight, SPLITS, SHIFT)
-    assert_moments_are_direct(moments, X, weight, SPLITS)
+def test_split_cross_products_are_the_sums_over_their_rows(weight):
+    products = split_cross_products(X, Y, weight, SPLITS, SHIFT)
+    assert_products_are_direct(products, X, weight, SPLITS)
 
 
-def test_split_moments_count_repeated_rows():
+def test_split_cross_products_count_repeated_rows():
     bootstrap = [(np.array([0, 0, 3, 5, 5, 5]), np.array([1, 2]))]
-    moments = split_moments(X, Y, WEIGHT, bootstrap, SHIFT)
+    products = split_cross_products(X, Y, WEIGHT, bootstrap, SHIFT)
     expected = sum(direct(X, Y, WEIGHT, SHIFT, np.array([i])) for i in bootstrap[0][0])
-    np.testing.assert_allclose(moments.train[0], expected)
+    np.testing.assert_allclose(products.train[0], expected)
 
 
 @weights
-def test_split_moments_take_held_out_rows_of_their_own(weight):
+def test_split_cross_products_take_held_out_rows_of_their_own(weight):
     held_out = (X[:4] + 1, Y[:4] - 1, None if weight is None else weight[:4] + 1)
     splits = [(np.arange(N_ROWS), np.arange(4))]
-    moments = split_moments(X, Y, weight, splits, SHIFT, held_out)
-    assert_moments_are_direct(moments, X, weight, splits, held_out)
+    products = split_cross_products(X, Y, weight, splits, SHIFT, held_out)
+    assert_products_are_direct(products, X, weight, splits, held_out)
 
 
 @pytest.mark.parametrize("form", ["folds", "splits"])
-def test_moments_of_sparse_rows_are_those_of_dense_rows(form):
+def test_cross_products_of_sparse_rows_are_those_of_dense_rows(form):
     if form == "folds":
         dense, rows = (
-            fold_moments(design, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
+            fold_cross_products(design, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
             for design in (X, sparse.csr_matrix(X))
         )
     else:
         dense, rows = (
-            split_moments(design, Y, WEIGHT, SPLITS, SHIFT) for design in (X, sparse.csr_matrix(X))
+            split_cross_products(design, Y, WEIGHT, SPLITS, SHIFT)
+            for design in (X, sparse.csr_matrix(X))
         )
     for name in ("total", "train", "test"):
         np.testing.assert_array_equal(getattr(rows, name), getattr(dense, name))
 
 
-def test_moments_do_not_depend_on_the_working_memory():
-    expected = fold_moments(X, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
+def test_cross_products_do_not_depend_on_the_working_memory():
+    expected = fold_cross_products(X, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
     with config_context(working_memory=0):  # blocks of a single row
-        found = fold_moments(X, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
+        found = fold_cross_products(X, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
     np.testing.assert_allclose(found.train, expected.train, atol=1e-12)  # order of the sums
 
 
@@ -102,13 +104,13 @@ def test_blocks_cover_every_row_once(working_memory):
     np.testing.assert_array_equal(rows, np.arange(5000))
 
 
-def test_moments_of_columns_with_a_huge_mean_keep_their_digits():
+def test_cross_products_of_columns_with_a_huge_mean_keep_their_digits():
     # Whole numbers: float64 holds them exactly beside 1e8, so that the truth is known.
     columns = np.random.default_rng(1).integers(-9, 10, size=(50, 4)).astype(float)
     raw = columns + 1e8
     shift = column_shift(raw[:, :3], raw[:, 3:], fit_intercept=True)
-    moments = fold_moments(raw[:, :3], raw[:, 3:], None, np.arange(50) % 2, 2, shift)
-    centred, _, _ = residual_moments(moments.total, moments.total, 1)
+    products = fold_cross_products(raw[:, :3], raw[:, 3:], None, np.arange(50) % 2, 2, shift)
+    centred, _, _ = partial_out(products.total, products.total, 1)
     # The shift itself is rounded to 1e-8, which is regressed out again. Without a shift the
     # sums would be of size 1e17 and nothing would be left.
     np.testing.assert_allclose(centred, 50 * np.cov(columns.T, bias=True), rtol=1e-9, atol=1e-6)
@@ -125,25 +127,23 @@ def test_columns_of_a_sparse_design_are_not_shifted():
 
 
 @pytest.mark.parametrize("n_eliminated", [0, 1, 3])
-class TestResidualMoments:
+class TestPartialOut:
     """Against weighted least squares on the rows."""
 
     def parts(self, n_eliminated):
         M = np.hstack([X, Y, np.ones((N_ROWS, 1))])
         train, test = WEIGHT * (FOLD != 0), WEIGHT * (FOLD == 0)
-        found = residual_moments(
-            M.T @ (train[:, None] * M), M.T @ (test[:, None] * M), n_eliminated
-        )
+        found = partial_out(M.T @ (train[:, None] * M), M.T @ (test[:, None] * M), n_eliminated)
         kept, gone = M[:, : 7 - n_eliminated], M[:, 7 - n_eliminated :]
         root = np.sqrt(train)[:, None]
         fit = np.linalg.lstsq(root * gone, root * kept, rcond=None)[0]
         return found, kept - gone @ fit, fit, train, test
 
-    def test_training_moments_are_those_of_the_residuals(self, n_eliminated):
+    def test_training_cross_products_are_those_of_the_residuals(self, n_eliminated):
         (found, _, _), residual, _, train, _ = self.parts(n_eliminated)
         np.testing.assert_allclose(found, residual.T @ (train[:, None] * residual), atol=1e-12)
 
-    def test_held_out_moments_are_those_of_the_residuals(self, n_eliminated):
+    def test_held_out_cross_products_are_those_of_the_residuals(self, n_eliminated):
         (_, found, _), residual, _, _, test = self.parts(n_eliminated)
         np.testing.assert_allclose(found, residual.T @ (test[:, None] * residual), atol=1e-12)
 
@@ -154,8 +154,8 @@ class TestResidualMoments:
 
 def test_collinear_eliminated_columns_are_no_obstacle():
     M = np.hstack([X, Y, np.ones((N_ROWS, 1)), np.ones((N_ROWS, 1))])
-    twice, _, _ = residual_moments(M.T @ M, M.T @ M, 2)
-    once, _, _ = residual_moments(M[:, :-1].T @ M[:, :-1], M[:, :-1].T @ M[:, :-1], 1)
+    twice, _, _ = partial_out(M.T @ M, M.T @ M, 2)
+    once, _, _ = partial_out(M[:, :-1].T @ M[:, :-1], M[:, :-1].T @ M[:, :-1], 1)
     np.testing.assert_allclose(twice, once, atol=1e-12)
 
 
@@ -168,21 +168,21 @@ def test_collinear_eliminated_columns_are_no_obstacle():
     ],
     ids=["columns first", "single precision", "both"],
 )
-def test_moments_do_not_depend_on_how_the_numbers_are_stored(convert):
+def test_cross_products_do_not_depend_on_how_the_numbers_are_stored(convert):
     exact = X.astype(np.float32).astype(float)  # these numbers have no further digits
-    expected = fold_moments(exact, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
-    found = fold_moments(convert(exact), Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
+    expected = fold_cross_products(exact, Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
+    found = fold_cross_products(convert(exact), Y, WEIGHT, FOLD, N_FOLDS, SHIFT)
     np.testing.assert_allclose(found.test, expected.test)
 
 
-def test_moments_of_a_wide_table_in_several_blocks_are_symmetric_sums():
+def test_cross_products_of_a_wide_table_in_several_blocks_are_symmetric_sums():
     wide = np.random.default_rng(2).normal(size=(700, 300))
     y, fold = wide[:, :1] * 2, np.arange(700) % 2
     with config_context(working_memory=1):  # a few blocks
-        moments = fold_moments(wide, y, None, fold, 2, np.zeros(301))
+        products = fold_cross_products(wide, y, None, fold, 2, np.zeros(301))
     columns = np.hstack([wide, y, np.ones((700, 1))])
-    np.testing.assert_allclose(moments.total, columns.T @ columns, atol=1e-10)
-    np.testing.assert_array_equal(moments.test, moments.test.swapaxes(1, 2))
+    np.testing.assert_allclose(products.total, columns.T @ columns, atol=1e-10)
+    np.testing.assert_array_equal(products.test, products.test.swapaxes(1, 2))
 
 
 @weights
@@ -192,6 +192,6 @@ def test_sums_of_parts_add_up_whatever_was_taken_off(weight):
         part_weight = None if weight is None else weight[rows]
         sums = FoldSums(shift, Y.shape[1], N_FOLDS)
         both.append(sums.add(X[rows], Y[rows], part_weight, FOLD[rows]))
-    expected = fold_moments(X, Y, weight, FOLD, N_FOLDS, SHIFT)
+    expected = fold_cross_products(X, Y, weight, FOLD, N_FOLDS, SHIFT)
     for found in (both[0] + both[1], (both[1] + both[0]).shifted(SHIFT)):
-        np.testing.assert_allclose(found.moments().test, expected.test, atol=1e-12)
+        np.testing.assert_allclose(found.cross_products().test, expected.test, atol=1e-12)

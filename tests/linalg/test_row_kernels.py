@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from skbamm.linalg import _row_kernels as _rows
-from skbamm.linalg._row_kernels import CountedRows, KernelFactor, Rows
+from skbamm.linalg._row_kernels import CountedRows, FoldRows, KernelFactor
 
 N_ROWS, N_FEATURES = 12, 40
 
@@ -19,15 +18,15 @@ def make_counted(container=np.asarray):
     weight[np.arange(N_ROWS) % 3, np.arange(N_ROWS)] = 0
     weight[2, 2] = 1
     weight = torch.tensor(weight / weight.sum(axis=1, keepdims=True))
-    nuisance = torch.tensor(np.column_stack([generator.normal(size=N_ROWS), np.ones(N_ROWS)]))
+    covariates = torch.tensor(np.column_stack([generator.normal(size=N_ROWS), np.ones(N_ROWS)]))
     targets = torch.tensor(generator.normal(size=(2, N_ROWS)))
-    return CountedRows(Rows(container(X), targets, nuisance, weight), weight), X
+    return CountedRows(FoldRows(container(X), targets, covariates, weight), weight), X
 
 
 def dense_kernel(counted, X, fold, scale):
     """Of all rows, weighted: those that do not count are zero."""
     rows = counted.rows
-    residual = torch.tensor(X) - rows.nuisance @ (rows.regression[fold] @ torch.tensor(X))
+    residual = torch.tensor(X) - rows.partialled_out @ (rows.regression[fold] @ torch.tensor(X))
     half = rows.train_weight[fold].sqrt()[:, None] * residual * scale.sqrt()
     return half @ half.T
 
@@ -55,20 +54,6 @@ def test_few_noticeable_features_make_a_small_factor():
     scale = torch.full((N_FEATURES,), 1e-20, dtype=torch.float64)
     scale[:3] = 1.0
     assert KernelFactor.build(counted, 0, scale).factor.shape == (3, 3)
-
-
-@containers
-@pytest.mark.parametrize("density", [0.0, 1.0])
-def test_kernel_of_rows_is_their_products(container, density, monkeypatch):
-    monkeypatch.setattr(_rows, "SPARSE_DENSITY", density + 0.1)
-    monkeypatch.setattr(_rows, "BLOCK", 1)
-    counted, X = make_counted(container)
-    index = torch.tensor([4, 1, 7])
-    scale = torch.linspace(0.1, 2, N_FEATURES, dtype=torch.float64)
-    part = X[index.numpy()]
-    expected = torch.tensor(part * scale.numpy() @ part.T)
-    torch.testing.assert_close(counted.rows.kernel(index, scale), expected)
-    torch.testing.assert_close(counted.rows.kernel(index), torch.tensor(part @ part.T))
 
 
 def test_fitted_is_new_after_a_change_in_place():

@@ -8,9 +8,15 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skbamm.regularization.losses._problem import HeldOutError, PenalizedError, PenaltyProblem
-from skbamm.regularization.losses._quadratic import GramLoss, RowLoss, Rows
-from skbamm.regularization.losses._ridge_path import GramPath, RowPath
+from skbamm.linalg._row_kernels import FoldRows
+from skbamm.regularization.losses._quadratic import (
+    GramLoss,
+    GramPath,
+    HeldOutError,
+    PenalizedError,
+    PenaltyProblem,
+)
+from skbamm.regularization.losses._rows import RowLoss, RowPath
 from skbamm.regularization.penalties._weights import AdaptivePenalty, LinearPenalty
 
 # Groups of the five features; the fourth feature's penalty is fixed.
@@ -22,11 +28,11 @@ PENALTIES = ("groups", "adaptive", "adaptive with groups")
 
 @dataclass(frozen=True)
 class Data:
-    """Rows with weights, in folds that overlap nowhere, and two nuisance columns."""
+    """Rows with weights, in folds that overlap nowhere, and two covariates."""
 
     X: np.ndarray  # (n_rows, n_features)
     y: np.ndarray  # (n_rows, n_targets)
-    nuisance: np.ndarray  # (n_rows, 2)
+    covariates: np.ndarray  # (n_rows, 2)
     train: np.ndarray  # (n_folds, n_rows), rows sum to 1
     test: np.ndarray  # (n_folds, n_rows), sums to 1 / n_targets
 
@@ -36,27 +42,31 @@ def make_data(seed=0, n_rows=14, n_targets=2, n_folds=3):
     X = generator.normal(size=(n_rows, 5)) * (generator.random((n_rows, 1)) < 0.8)
     X[:, 1] += X[:, 0]
     coef = generator.normal(size=(5, n_targets)) * np.array([[2], [1], [0.1], [0], [1]])
-    nuisance = np.column_stack([generator.normal(size=n_rows), np.ones(n_rows)])
-    y = X @ coef + nuisance.sum(axis=1, keepdims=True) + generator.normal(size=(n_rows, n_targets))
+    covariates = np.column_stack([generator.normal(size=n_rows), np.ones(n_rows)])
+    y = (
+        X @ coef
+        + covariates.sum(axis=1, keepdims=True)
+        + generator.normal(size=(n_rows, n_targets))
+    )
     weight = generator.uniform(0.5, 1.5, size=n_rows)
     held_out = np.arange(n_rows) % n_folds == np.arange(n_folds)[:, None]
     train, test = weight * ~held_out, weight * held_out
     return Data(
-        X, y, nuisance, train / train.sum(axis=1, keepdims=True), test / (test.sum() * n_targets)
+        X, y, covariates, train / train.sum(axis=1, keepdims=True), test / (test.sum() * n_targets)
     )
 
 
-def regressed_out(data, fold, columns):
-    """What a fold's weighted training fit on the nuisance columns leaves of all rows."""
+def partialled_out(data, fold, columns):
+    """What a fold's weighted training fit on the covariates leaves of all rows."""
     root = np.sqrt(data.train[fold])[:, None]
-    fit = np.linalg.lstsq(root * data.nuisance, root * columns, rcond=None)[0]
-    return columns - data.nuisance @ fit
+    fit = np.linalg.lstsq(root * data.covariates, root * columns, rcond=None)[0]
+    return columns - data.covariates @ fit
 
 
 def gram_loss(data, weight):
     gram, moment, constant = [], [], 0.0
     for fold, row_weight in enumerate(weight):
-        X, y = regressed_out(data, fold, data.X), regressed_out(data, fold, data.y)
+        X, y = partialled_out(data, fold, data.X), partialled_out(data, fold, data.y)
         gram.append(X.T @ (row_weight[:, None] * X))
         moment.append(y.T @ (row_weight[:, None] * X))
         constant += (row_weight[:, None] * y**2).sum() / 2
@@ -68,8 +78,8 @@ def losses(kind, data):
     if kind == "gram":
         return gram_loss(data, data.train), gram_loss(data, data.test)
     design = sparse.csr_matrix(data.X) if kind == "sparse" else data.X
-    tensors = (torch.tensor(array) for array in (data.y.T, data.nuisance, data.train))
-    rows = Rows(design, *tensors)
+    tensors = (torch.tensor(array) for array in (data.y.T, data.covariates, data.train))
+    rows = FoldRows(design, *tensors)
     return RowLoss(rows, rows.train_weight), RowLoss(rows, torch.tensor(data.test))
 
 

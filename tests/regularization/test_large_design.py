@@ -7,11 +7,10 @@ from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor
 from skbamm.data._folds import make_folds
-from skbamm.regularization import _make_design
-from skbamm.regularization._design import GramDesign
-from skbamm.regularization._input import RegressionRows
+from skbamm.regularization import _design
+from skbamm.regularization._design import GramDesign, make_design
+from skbamm.regularization._input import FoldedRows, Rows
 from skbamm.regularization._large_design import SharedGramDesign
-from skbamm.regularization._make_design import make_design
 from tests.regularization.regression_data import make_regression
 
 N_ROWS, N_FEATURES = 60, 8
@@ -23,12 +22,12 @@ def designs(*, fit_intercept=True, n_unpenalized=0, weighted=True, standardize=T
     X = data.X.copy()
     X[:, 3] = X[:, 1]  # duplicate
     X[:, 4] = 2.5  # constant
-    rows = RegressionRows(X, data.y, data.weight if weighted else None)
     folds = make_folds(4, X, data.y, seed=0)
+    folded = FoldedRows(Rows(X, data.y, data.weight if weighted else None), folds)
     penalized = np.arange(N_FEATURES) % 3 != 1 if n_unpenalized else np.ones(N_FEATURES, bool)
     options = {"penalized": penalized, "fit_intercept": fit_intercept, "standardize": standardize}
     return [
-        kind(rows, folds, device=torch.device("cpu"), **options)
+        kind(folded.cross_products(fit_intercept), device=torch.device("cpu"), **options)
         for kind in (SharedGramDesign, GramDesign)
     ]
 
@@ -51,7 +50,7 @@ cases = pytest.mark.parametrize(
 @pytest.mark.parametrize("part", ["train", "test", "all rows"])
 def test_shared_losses_are_those_of_separate_matrices(options, part):
     found, expected = (
-        design.all_rows() if part == "all rows" else getattr(design, part)
+        design.all_rows()[0] if part == "all rows" else getattr(design, part)
         for design in designs(**options)
     )
     for name in ("gram", "moment", "constant"):
@@ -64,12 +63,10 @@ def test_shared_losses_are_those_of_separate_matrices(options, part):
 @cases
 def test_raw_coefficients_are_those_of_separate_matrices(options):
     found, expected = designs(**options)
-    params = torch.linspace(-1, 1, 2 * len(expected.scale), dtype=torch.float64).reshape(2, -1)
-    for design in (found, expected):
-        design.all_rows()
-    for one, other in zip(
-        found.raw_coefficients(params), expected.raw_coefficients(params), strict=True
-    ):
+    n_penalized = len(expected.units.scale)
+    params = torch.linspace(-1, 1, 2 * n_penalized, dtype=torch.float64).reshape(2, -1)
+    found, expected = (design.all_rows()[1](params) for design in (found, expected))
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
@@ -78,10 +75,10 @@ def test_folds_of_zero_weight_do_not_count():
     folds = make_folds(3, data.X, data.y, seed=0)
     weight = data.weight * (folds.label != 1)
     options = {"penalized": np.ones(N_FEATURES, bool), "fit_intercept": True}
+    folded = FoldedRows(Rows(data.X, data.y[:, None], weight), folds)
     found, expected = (
         kind(
-            RegressionRows(data.X, data.y[:, None], weight),
-            folds,
+            folded.cross_products(True),
             standardize=True,
             device=torch.device("cpu"),
             **options,
@@ -94,7 +91,7 @@ def test_folds_of_zero_weight_do_not_count():
 
 @pytest.fixture
 def small_is_large(monkeypatch):
-    monkeypatch.setattr(_make_design, "LARGE", 5)
+    monkeypatch.setattr(_design, "LARGE", 5)
 
 
 @pytest.mark.usefixtures("small_is_large")
@@ -107,10 +104,9 @@ class TestLargeFit:
 
     def test_tables_are_handled_by_shared_matrices(self):
         data = make_regression(N_ROWS, N_FEATURES)
-        rows = RegressionRows(data.X, data.y[:, None], None)
+        rows = Rows(data.X, data.y[:, None])
         design = make_design(
-            rows,
-            make_folds(3, data.X, data.y, seed=0),
+            FoldedRows(rows, make_folds(3, data.X, data.y, seed=0)),
             penalized=np.ones(N_FEATURES, bool),
             fit_intercept=True,
             standardize=True,
@@ -123,7 +119,7 @@ class TestLargeFit:
     def test_criterion_is_near_that_of_small_tables(self, penalty, n_targets, monkeypatch):
         data = make_regression(N_ROWS, N_FEATURES, n_targets)
         large = self.fit(data.X, data.y, penalty=penalty)
-        monkeypatch.setattr(_make_design, "LARGE", 300)
+        monkeypatch.setattr(_design, "LARGE", 300)
         small = self.fit(data.X, data.y, penalty=penalty)
         np.testing.assert_allclose(large.initial_criterion_, small.initial_criterion_, rtol=1e-6)
         # Another start may end in another valley; both give up half a standard error.

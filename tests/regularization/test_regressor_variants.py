@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.regularization import _design, _large_design, _make_design
+from skbamm.regularization import _design, _large_design
 from tests.regularization.regression_data import make_regression
 from tests.tools import COPIES
 
@@ -118,9 +118,9 @@ def test_sparse_equals_dense(options, shape):
 def test_shared_gram_matrices_give_the_same_fit(options, n_targets, monkeypatch):
     """Those that large tables have."""
     data = make_regression(40, 6, n_targets, seed=1)
-    monkeypatch.setattr(_make_design, "LARGE", 5)
+    monkeypatch.setattr(_design, "LARGE", 5)
     large = fit(options, data.X, data.y, data.weight, cv=data.splits)
-    monkeypatch.setattr(_make_design, "SharedGramDesign", SeparateDesign)
+    monkeypatch.setattr(_large_design, "SharedGramDesign", SeparateDesign)
     plain = fit(options, data.X, data.y, data.weight, cv=data.splits)
     np.testing.assert_allclose(large.coef_, plain.coef_, **LEARNED)
 

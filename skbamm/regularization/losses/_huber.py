@@ -5,54 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
+from ...linalg._design import Design
 from ...problems._base import CurvatureProducts, Gradients, Objective
 
 # Times the standard deviation of normal errors: 95 % as efficient as squares where errors are
 # normal (Huber, "Robust Estimation of a Location Parameter", 1964).
 EFFICIENT = 1.345
-# Standard deviation of a normal error beside the median of its size.
+# Standard deviation of a normal error relative to the median of its size.
 DEVIATION = 1.4826
+# Rounding guard: sums must not decide between two values in the middle.
+HALF = (1 - 1e-12) / 2
 
 
 @dataclass(frozen=True)
 class HeldOutRows:
     """The held-out rows of one fold, ready for products.
 
-    Attributes
-    ----------
-    design : Tensor or sparse matrix of shape (n_rows, n_features)
-    targets : Tensor of shape (n_targets, n_rows)
-        Without what the training fit on the nuisance columns explains.
-    nuisance : Tensor of shape (n_rows, n_nuisance)
-        Intercept and unpenalized columns.
-    effect : Tensor of shape (n_nuisance, n_features)
-        Coefficients of the design's columns in the training fit on the nuisance columns.
-    weight : Tensor of shape (n_rows,)
+    `effect` are the coefficients of the covariates for the design's columns in the training fit.
     """
 
-    design: Any
-    targets: torch.Tensor
-    nuisance: torch.Tensor
-    effect: torch.Tensor
-    weight: torch.Tensor
+    design: Design  # (n_rows, n_features)
+    targets: torch.Tensor  # (n_targets, n_rows), the covariates partialled out
+    partialled_out: torch.Tensor  # (n_rows, n_partialled_out): intercept and unpenalized columns
+    effect: torch.Tensor  # (n_partialled_out, n_features)
+    weight: torch.Tensor  # (n_rows,)
 
     def fitted(self, params):
         """From (n_candidates, n_targets, n_features) to (n_candidates, n_targets, n_rows)."""
-        return self._times(params, self.design.T) - (params @ self.effect.mT) @ self.nuisance.mT
+        return self.design.matmul(params) - (params @ self.effect.mT) @ self.partialled_out.mT
 
     def adjoint(self, columns):
         """Transpose of `fitted`."""
-        return self._times(columns, self.design) - (columns @ self.nuisance) @ self.effect
-
-    def _times(self, columns, matrix):
-        if isinstance(matrix, torch.Tensor):
-            return columns @ matrix
-        flat = columns.reshape(-1, columns.shape[-1]).cpu().numpy()
-        product = np.ascontiguousarray((matrix.T @ flat.T).T)
-        return torch.from_numpy(product).to(columns).reshape(*columns.shape[:-1], -1)
+        return self.design.rmatmul(columns) - (columns @ self.partialled_out) @ self.effect
 
 
 @dataclass(frozen=True)
@@ -62,19 +48,26 @@ class HuberError(Objective):
     .. math:: \rho(r) = r^2 \text{ for } |r| \le \delta, \quad
         2 \delta |r| - \delta^2 \text{ beyond}
 
-    Attributes
-    ----------
-    folds : tuple of HeldOutRows
-        Their weights sum to 1 over all folds, for each target.
-    loss : QuadraticLoss
-        Half the mean square of the same rows, which bounds the curvature from above.
-    threshold : float
-        :math:`\delta`, in units of the scaled targets.
+    The weights of `folds` sum to 1 over all folds, for each target. `loss`, a `QuadraticLoss`, is
+    half the mean square of the same rows, which bounds the curvature from above. The `threshold`
+    delta is in units of the scaled targets.
     """
 
     folds: tuple[HeldOutRows, ...]
     loss: Any
     threshold: float = float("inf")
+
+    @classmethod
+    def of(cls, held_out, loss):
+        """Of the rows of a `RowLoss`, and the `loss` that the design has for them."""
+        rows, folds = held_out.rows, []
+        for fold, weight in enumerate(held_out.weight):
+            index = weight.nonzero()[:, 0]
+            effect = rows.design.rmatmul(rows.regression[fold])
+            targets = rows.targets[0, fold][:, index]
+            design, covariates = rows.design.take(index), rows.partialled_out[index]
+            folds.append(HeldOutRows(design, targets, covariates, effect, weight[index]))
+        return cls(tuple(folds), loss)
 
     def calibrated(self, params):
         """The same with the threshold for the errors of the best of some candidates.
@@ -116,18 +109,18 @@ class HuberError(Objective):
         return self.by_fold(params).sum(1)
 
     def gradients(self, hyper, params, *, differentiable=False):
-        def slope(fold, rows):
+        def gradient(fold, rows):
             held = self._residual(fold, params).clamp(-self.threshold, self.threshold)
             return -2 * rows.adjoint(rows.weight * held)
 
-        return Gradients(torch.zeros_like(hyper), self._stacked(slope))
+        return Gradients(torch.zeros_like(hyper), self._stacked(gradient))
 
     def curvature_products(self, hyper, params, vector):
-        def bend(fold, rows):
+        def curved(fold, rows):
             inside = self._residual(fold, params).abs() <= self.threshold
             return 2 * rows.adjoint(rows.weight * inside * rows.fitted(vector[:, fold]))
 
-        return CurvatureProducts(self._stacked(bend), torch.zeros_like(hyper))
+        return CurvatureProducts(self._stacked(curved), torch.zeros_like(hyper))
 
     def _residual(self, fold, params):
         rows = self.folds[fold]
@@ -141,6 +134,4 @@ def _weighted_median(values, weight):
     """Smallest value with half of the weight at or below it."""
     order = values.argsort()
     reached = weight[order].cumsum(0)
-    # Rounding of the sums must not decide between two values in the middle.
-    half = float(reached[-1]) / 2 * (1 - 1e-12)
-    return float(values[order][int((reached >= half).to(torch.int8).argmax())])
+    return float(values[order][int((reached >= float(reached[-1]) * HALF).to(torch.int8).argmax())])

@@ -1,4 +1,4 @@
-"""Squared losses of folds whose large Gram matrices are parts of one.
+"""Squared losses of folds whose large Gram matrices are parts of one, and their ridge path.
 
 A fold's training rows are all rows but the held-out ones, and so is its Gram matrix: the one
 of all rows and one for each fold serve the training and the held-out loss.
@@ -12,50 +12,48 @@ import numpy as np
 import torch
 
 from ...linalg._cholesky import factorize, solve_factorized
+from ...linalg._memo import memo_last
 from ...linalg._scaled_solutions import ScaledSolutions
-from ._quadratic import JITTER, GramLoss, MomentLoss, fold_product
+from ._quadratic import JITTER, GramLoss, MomentLoss, fold_product, shrunken
 
 # How many products are kept: params, the multiplier, and the params of a point that is tried.
 REMEMBERED = 4
+# Products with the Gram matrix that a path's subspace begins with, good for strong penalties.
+N_PRODUCTS = 8
+# Solves of it with each factor: far cheaper than another one.
+N_SOLVES = 4
+# Largest residual relative to the moments, of a solution and of one of many to compare.
+ACCURACY = 1e-8
+COMPARED = 1e-3
+# Rounding guards: of a length to divide by, and of two penalties that are multiples.
+TINY = 1e-300
+MULTIPLE = 1e-12
 
 
+@dataclass(frozen=True)
 class SharedGrams:
     """The matrices, and the latest products with them.
 
-    Parameters
-    ----------
-    total : Tensor of shape (n_features, n_features)
-    part : Tensor of shape (n_folds, n_features, n_features)
-    root : Tensor of shape (n_folds, few, n_features)
-        What centring with the training rows' means, not with those of all rows, adds.
+    Both levels ask for products with the same few vectors, one after the other.
     """
 
-    def __init__(self, total, part, root):
-        self.total, self.part, self.root = total, part, root
-        self._latest: dict[str, list] = {"total": [], "part": []}
+    total: torch.Tensor  # (n_features, n_features)
+    part: torch.Tensor  # (n_folds, n_features, n_features)
+    # What centring with the training rows' means, not with those of all rows, adds.
+    root: torch.Tensor  # (n_folds, few, n_features)
 
+    @memo_last(REMEMBERED)
     def total_product(self, vector):
         # Symmetric: this order is faster for few vectors.
         rows = vector.reshape(-1, len(self.total))
-        return self._remembered(
-            "total", vector, lambda: (self.total @ rows.mT).mT.reshape(vector.shape)
-        )
+        return (self.total @ rows.mT).mT.reshape(vector.shape)
 
+    @memo_last(REMEMBERED)
     def part_product(self, vector):
-        return self._remembered("part", vector, lambda: fold_product(vector, self.part))
+        return fold_product(vector, self.part)
 
     def root_product(self, vector):
         return (vector @ self.root.mT) @ self.root
-
-    def _remembered(self, name, vector, product):
-        """Both levels ask for products with the same few vectors, one after the other."""
-        latest = self._latest[name]
-        for known, version, result in latest:
-            if known is vector and version == vector._version:
-                return result
-        result = product()
-        latest[:] = [*latest[1 - REMEMBERED :], (vector, vector._version, result)]
-        return result
 
 
 @dataclass(frozen=True)
@@ -64,20 +62,13 @@ class SharedGramLoss(MomentLoss):
 
     In fold k it is ``share[k] * total + part_share[k] * part[k]
     + root_share[k] * root[k]' root[k]``.
-
-    Attributes
-    ----------
-    shared : SharedGrams
-    share, part_share, root_share : Tensor of shape (n_folds,)
-    moment : Tensor of shape (n_folds, n_targets, n_features)
-    constant : Tensor, scalar
     """
 
     shared: SharedGrams
-    share: torch.Tensor
+    share: torch.Tensor  # (n_folds,), as the other shares
     part_share: torch.Tensor
     root_share: torch.Tensor
-    moment: torch.Tensor
+    moment: torch.Tensor  # (n_folds, n_targets, n_features)
     constant: torch.Tensor
     store: FactorStore = field(default_factory=lambda: FactorStore(), repr=False)
 
@@ -200,7 +191,7 @@ class FactorStore:
             return None
         ratios = penalty / known.penalty
         ratio = float(ratios[0])
-        if not bool(((ratios - ratio).abs() <= 1e-12 * ratio).all()):
+        if not bool(((ratios - ratio).abs() <= MULTIPLE * ratio).all()):
             return None
         solutions = [one.solution(ratio) for one in known.scaled(moment)]
         return None if any(one is None for one in solutions) else torch.stack(solutions)
@@ -243,3 +234,99 @@ class PenalizedFactor:
         if not self._scaled:
             self._scaled.extend(ScaledSolutions(self, row) for row in moment)
         return self._scaled
+
+
+class RationalPath:
+    """`RidgePath` from solutions at few strengths, without eigenvectors of Gram matrices.
+
+    In every fold these solutions, and what the same factors make of them, span a small subspace
+    that holds the solutions for all other strengths to many digits: a rational Krylov space
+    (Ruhe, "Rational Krylov sequence methods", 1984). It grows where it is not good enough.
+
+    `values` are the eigenvalues on the subspace, (n_folds, n_targets, n_vectors), `vectors` the
+    eigenvectors and `images` the Gram matrices times these, (..., n_features).
+    """
+
+    def __init__(self, loss):
+        self.loss = loss
+        self._begin()
+
+    def coefficients(self, log_strength):
+        pairs = [self._accurate(one[None]) for one in log_strength]
+        return tuple(torch.cat(parts) for parts in zip(*pairs, strict=True))
+
+    def _accurate(self, log_strength):
+        """Coefficients and slope for one strength."""
+        if float(self._residuals(log_strength)[0]) > ACCURACY:
+            self._add_solutions(float(log_strength.exp()))
+        return [self._expand(reduced, self.vectors) for reduced in self._reduced(log_strength)]
+
+    def compared(self, log_strength):
+        for _ in log_strength:
+            residuals = self._residuals(log_strength)
+            if bool((residuals <= COMPARED).all()):
+                break
+            self._add_solutions(float(log_strength[residuals.argmax()].exp()))
+        return self._expand(self._reduced(log_strength)[0], self.vectors)
+
+    def _begin(self):
+        moment = self.loss.moment
+        none = moment[:, :, None][:, :, :0]
+        self.vectors = self.images = none
+        vector, found = moment, []
+        for _ in range(N_PRODUCTS):
+            # Lengths do not matter, as long as no power overflows.
+            vector = vector / vector.norm(dim=-1, keepdim=True).clamp_min(TINY)
+            found.append(vector)
+            vector = self.loss.product(vector[None])[0]
+        self._extend(torch.stack(found, dim=2))
+
+    def _add_solutions(self, strength):
+        if self.vectors.shape[2] + N_SOLVES > self.vectors.shape[3] // 2:
+            self._begin()
+        penalty = self.loss.moment.new_full(self.loss.moment.shape[-1:], strength)
+        solutions = []
+        for fold, rows in enumerate(self.loss.moment):
+            # In the store, where plain ridge of this strength will find it.
+            factor = self.loss.store.factor(self.loss, (0, fold), penalty)
+            found = []
+            for _ in range(N_SOLVES):
+                rows = factor.solve(rows)
+                rows = rows / rows.norm(dim=-1, keepdim=True).clamp_min(TINY)
+                found.append(rows)
+            solutions.append(torch.stack(found, dim=1))
+        self._extend(torch.stack(solutions))
+
+    def _extend(self, found):
+        """Add vectors of shape (n_folds, n_targets, n_found, n_features) to the subspace."""
+        n_known = self.vectors.shape[2]
+        basis = torch.linalg.qr(torch.cat([self.vectors, found], dim=2).mT)[0].mT
+        # The known vectors are orthonormal already: only rounding changes them.
+        basis = torch.cat([self.vectors, basis[:, :, n_known:]], dim=2)
+        images = torch.cat([self.images, self._images(basis[:, :, n_known:])], dim=2)
+        projected = images @ basis.mT
+        values, rotation = torch.linalg.eigh((projected + projected.mT) / 2)
+        self.values = values.clamp_min(0)
+        self.vectors, self.images = rotation.mT @ basis, rotation.mT @ images
+        self.target = (self.vectors @ self.loss.moment[..., None])[..., 0]
+
+    def _images(self, vectors):
+        n_folds, n_targets, n_vectors, n_features = vectors.shape
+        flat = vectors.reshape(1, n_folds, n_targets * n_vectors, n_features)
+        return self.loss.product(flat)[0].reshape(vectors.shape)
+
+    def _reduced(self, log_strength):
+        return shrunken(self.values, self.target, log_strength)
+
+    def _expand(self, reduced, vectors):
+        """From (n_strengths, n_folds, n_targets, n_vectors) to features."""
+        return (reduced.permute(1, 2, 0, 3) @ vectors).permute(2, 0, 1, 3)
+
+    def _residuals(self, log_strength):
+        """Largest over folds and targets, relative to the moments, for each strength."""
+        ratio, _ = self._reduced(log_strength)
+        strength = log_strength.exp()[:, None, None, None]
+        fitted = self._expand(ratio, self.images) + strength * self._expand(ratio, self.vectors)
+        size = self.loss.moment.norm(dim=-1)
+        residual = (self.loss.moment - fitted).norm(dim=-1)
+        return (residual / size.where(size > 0, torch.ones_like(size))).amax((1, 2))

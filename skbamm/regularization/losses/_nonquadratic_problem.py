@@ -9,29 +9,23 @@ import torch
 from ...problems._base import CurvatureProducts, Gradients, Metric
 from ..penalties._functions import CURVATURE_FLOOR, Barrier, Bridge, Square
 from ..penalties._weights import LinearPenalty
-from ._problem import PenalizedError, PenaltyProblem
+from ._quadratic import PenalizedError, PenaltyProblem
 
-ACCURACY = 1e-5
-MAX_SOLVE_ITER = 200
+# Of the lower level's solution: its gradient relative to the moments, and Newton steps at most.
+ACCURACY, MAX_SOLVE_ITER = 1e-5, 200
+# Rounding guard of values that a step must lower.
 ROUNDING = 1e-14
-# A gradient beside the moments from which Newton's method needs no way around.
+# A gradient relative to the moments from which Newton's method needs no way around.
 NEAR = 0.1
-# On the way from ridge: smoothing beside the final one, and the accuracy there.
-SOFTENING = (100.0, 10.0)
-ROUGH = 1e-3
+# On the way from ridge: smoothing relative to the final one, and the accuracy there.
+SOFTENING, ROUGH = (100.0, 10.0), 1e-3
 
 
-@dataclass
-class ShapedError(PenalizedError):
-    """Half the mean squared error plus ``sum_j alpha_j phi(w_j)``, and a barrier at zero.
+@dataclass(frozen=True)
+class NonquadraticError(PenalizedError):
+    """Half the mean squared error plus ``sum_j alpha_j phi(w_j)``, and a barrier at zero."""
 
-    Attributes
-    ----------
-    shape : Bridge or Square
-    barrier : Barrier
-    """
-
-    shape: Bridge | Square = field(default_factory=Square)
+    function: Bridge | Square = field(default_factory=Square)  # phi
     barrier: Barrier = field(default_factory=Barrier)
 
     @property
@@ -54,49 +48,49 @@ class ShapedError(PenalizedError):
         return self.loss.by_fold(params) + self._penalty(hyper, params)
 
     def _penalty(self, hyper, params):
-        penalty = self._alpha(hyper) * self.shape.value(params, self.power(hyper))
+        penalty = self._alpha(hyper) * self.function.value(params, self.power(hyper))
         return (penalty + self.barrier.value(params)).sum((2, 3))
 
     def gradients(self, hyper, params, *, differentiable=False):
         power = self.power(hyper)
-        by_weight = self.shape.value(params, power)
-        by_power = self._by_power(lambda shape: shape.value_by_power(params, power))
+        by_weight = self.function.value(params, power)
+        by_power = self._by_power(lambda function: function.value_by_power(params, power))
         return Gradients(
             self._pull_back_both(hyper, by_weight, by_power), self.params_gradient(hyper, params)
         )
 
     def params_gradient(self, hyper, params):
-        slope = self._alpha(hyper) * self.shape.slope(params, self.power(hyper))
-        return self.loss.gradient(params) + slope + self.barrier.slope(params)
+        penalty = self._alpha(hyper) * self.function.gradient(params, self.power(hyper))
+        return self.loss.gradient(params) + penalty + self.barrier.gradient(params)
 
     def curvature(self, hyper, params):
         """Second derivative of the penalty, elementwise."""
-        bend = self._alpha(hyper) * self.shape.curvature(params, self.power(hyper))
-        return bend + self.barrier.curvature(params)
+        penalty = self._alpha(hyper) * self.function.curvature(params, self.power(hyper))
+        return penalty + self.barrier.curvature(params)
 
-    def slope(self, hyper, params):
-        """Of the shape alone, before its weight: the dual variable."""
-        return self.shape.slope(params, self.power(hyper))
+    def penalty_gradient(self, hyper, params):
+        """Of the penalty function alone, before its weight: the dual variable."""
+        return self.function.gradient(params, self.power(hyper))
 
     def dual_curvature(self, hyper, params, dual):
-        """Curvature of the penalty where its slope is taken to be `dual`."""
+        """Curvature of the penalty where its gradient is taken to be `dual`."""
         power = self.power(hyper)
-        ratio = self.shape.majorizer(params, power)
-        bent = ratio * (1 - dual * self.shape.stretch(params, power))
-        bent = bent.maximum(CURVATURE_FLOOR * ratio)
-        return self._alpha(hyper) * bent + self.barrier.curvature(params)
+        ratio = self.function.majorizer(params, power)
+        curved = ratio * (1 - dual * self.function.stretch(params, power))
+        curved = curved.maximum(CURVATURE_FLOOR * ratio)
+        return self._alpha(hyper) * curved + self.barrier.curvature(params)
 
     def next_dual(self, hyper, params, dual, move, step):
-        """The dual variable after its own Newton step, within the slopes that there are."""
+        """The dual variable after its own Newton step, within the gradients that there are."""
         power = self.power(hyper)
-        ratio = self.shape.majorizer(params, power)
-        change = ratio * (move * (1 - dual * self.shape.stretch(params, power)) + params) - dual
-        bound = self.shape.largest_slope(params, power)
+        ratio = self.function.majorizer(params, power)
+        change = ratio * (move * (1 - dual * self.function.stretch(params, power)) + params) - dual
+        bound = self.function.largest_gradient(params, power)
         return (dual + step[..., None, None] * change).clamp(-bound, bound)
 
     def majorizer(self, hyper, params):
         """Weights of the quadratic penalty that touches this one from above at `params`."""
-        weight = self._alpha(hyper) * self.shape.majorizer(params, self.power(hyper))
+        weight = self._alpha(hyper) * self.function.majorizer(params, self.power(hyper))
         return weight + self.barrier.curvature(params)
 
     def hessian_product(self, hyper, params, vector):
@@ -104,8 +98,10 @@ class ShapedError(PenalizedError):
 
     def mixed_product(self, hyper, params, vector):
         power = self.power(hyper)
-        by_weight = self.shape.slope(params, power) * vector
-        by_power = self._by_power(lambda shape: shape.slope_by_power(params, power) * vector)
+        by_weight = self.function.gradient(params, power) * vector
+        by_power = self._by_power(
+            lambda function: function.gradient_by_power(params, power) * vector
+        )
         return self._pull_back_both(hyper, by_weight, by_power)
 
     def curvature_products(self, hyper, params, vector):
@@ -115,10 +111,10 @@ class ShapedError(PenalizedError):
         )
 
     def _by_power(self, derivative):
-        return None if self._power_basis is None else derivative(self.shape)
+        return None if self._power_basis is None else derivative(self.function)
 
     def _pull_back_both(self, hyper, by_weight, by_power):
-        """Gradient in `hyper` from the slopes in weights and powers, summed over targets."""
+        """Gradient in `hyper` from those in weights and powers, summed over targets."""
         gradient = self._pull_back(hyper, by_weight.sum(2))
         basis = self._power_basis
         if basis is None:
@@ -126,21 +122,13 @@ class ShapedError(PenalizedError):
         return gradient + (self._alpha(hyper) * by_power).sum((1, 2)) @ basis.mT
 
 
-class ShapedProblem(PenaltyProblem):
-    """Builds the `BilevelProblem` of a penalty that is not a square.
+@dataclass(frozen=True)
+class NonquadraticProblem(PenaltyProblem):
+    """Builds the `BilevelProblem` of a penalty that is not a square, from a `NonquadraticError`."""
 
-    Parameters
-    ----------
-    lower : ShapedError
-    upper : Objective
-    accuracy : float
-        The lower level is solved when its gradient is this small beside the moments.
-    """
-
-    def __init__(self, lower, upper, accuracy=ACCURACY):
-        self.lower = lower
-        self.upper = upper
-        self.accuracy = accuracy
+    lower: NonquadraticError
+    # The lower level is solved when its gradient is this small relative to the moments.
+    accuracy: float = ACCURACY
 
     def metric(self, hyper, params, averaging):
         return InexactMetric(self._metric(self.lower, hyper, params, averaging))
@@ -167,33 +155,33 @@ class ShapedProblem(PenaltyProblem):
         return self._descend(self.lower, hyper, params, self.accuracy)
 
     def _continued(self, hyper, params):
-        lower, shape = self.lower, self.lower.shape
-        if isinstance(shape, Bridge):
+        lower, function = self.lower, self.lower.function
+        if isinstance(function, Bridge):
             for factor in SOFTENING:
-                rounder = Bridge(shape.smoothing * factor)
-                softer = ShapedError(lower.loss, lower.penalty, rounder, lower.barrier)
+                rounder = Bridge(function.smoothing * factor)
+                softer = NonquadraticError(lower.loss, lower.penalty, rounder, lower.barrier)
                 params = self._descend(softer, hyper, params, ROUGH)
         return params
 
     def _ridge(self, hyper, params):
         """Ridge whose weights are the penalty's where coefficients are as large as usual."""
-        shape = self.lower.shape
+        function = self.lower.function
         typical = torch.ones_like(params[..., :1, :])
-        if isinstance(shape, Bridge):
-            typical = typical * (shape.smoothing * SOFTENING[0])
+        if isinstance(function, Bridge):
+            typical = typical * (function.smoothing * SOFTENING[0])
         weights = self.lower.majorizer(hyper, typical)[:, :, 0]
         return self.lower.loss.metric(weights).minimizer(self.lower.loss, params)
 
     def _descend(self, lower, hyper, params, accuracy):
         """Primal-dual Newton steps where they descend, else the majorizer's, which always do.
 
-        The slope of the penalty is a variable of its own, which tames the curvature near zero
+        The gradient of the penalty is a variable of its own, which tames the curvature near zero
         (Chan, Golub, Mulet, "A nonlinear primal-dual method for total variation-based image
         restoration", 1999).
         """
         size = lower.loss.gradient(torch.zeros_like(params)).square().sum((2, 3)).sqrt()
         value = lower.by_fold(hyper, params)
-        dual = lower.slope(hyper, params)
+        dual = lower.penalty_gradient(hyper, params)
         for _ in range(MAX_SOLVE_ITER):
             gradient = lower.params_gradient(hyper, params)
             active = gradient.square().sum((2, 3)).sqrt() > accuracy * size
@@ -213,7 +201,7 @@ class ShapedProblem(PenaltyProblem):
                 step = step.where(~failed, again)
                 moved_value = moved_value.where(~failed, again_value)
                 moved = lower.barrier.step(params, step[..., None, None] * move)
-                dual = dual.where(~failed[..., None, None], lower.slope(hyper, moved))
+                dual = dual.where(~failed[..., None, None], lower.penalty_gradient(hyper, moved))
             step = step * active
             if not bool((step > 0).any()):
                 break
@@ -224,11 +212,11 @@ class ShapedProblem(PenaltyProblem):
 
 def _backtrack(lower, hyper, params, move, value, gradient):
     """Largest of a few fractions of the move that decreases each fold's value; 0 if none."""
-    slope = (gradient * move).sum((2, 3))
+    decrease = (gradient * move).sum((2, 3))
     step = torch.ones_like(value)
     for _ in range(4):
         moved = lower.by_fold(hyper, lower.barrier.step(params, step[..., None, None] * move))
-        good = moved <= value + 1e-4 * step * slope + ROUNDING * value.abs()
+        good = moved <= value + 1e-4 * step * decrease + ROUNDING * value.abs()
         if bool(good.all()):
             return step, moved
         step = step.where(good, step / 4)

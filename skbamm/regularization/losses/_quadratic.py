@@ -1,23 +1,24 @@
-"""Squared losses of all folds at once, from Gram matrices or from rows.
+"""Learning a quadratic penalty: squared losses of all folds, their ridge path, and the problem.
 
-`params` has shape (n_candidates, n_folds, n_targets, n_features). Both kinds of loss
-answer the same questions; the solve of ``(Hessian + diag(penalty)) w = r`` is a Cholesky
-factor of a Gram matrix in one, of a kernel of rows in the other, which is how no
-p x p matrix is ever formed for p > n.
+`params` has shape (n_candidates, n_folds, n_targets, n_features). A loss from Gram matrices and
+one from rows answer the same questions; the solve of ``(Hessian + diag(penalty)) w = r`` is a
+Cholesky factor of a Gram matrix in one, of a kernel of rows in the other (`_rows`), which is how
+no p x p matrix is ever formed for p > n. What a solver asks is answered in this file where it can
+be: it asks often.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 
-from ...linalg._row_kernels import CountedRows, KernelFactor, Rows
+from ...linalg._memo import memo_last
+from ...problems._base import BilevelProblem, CurvatureProducts, Gradients, Objective
 
-# Added to a Gram matrix that rounding made indefinite, beside its mean diagonal.
+# Rounding guard: added to a Gram matrix that rounding made indefinite, relative to its mean
+# diagonal.
 JITTER = (1e-10, 1e-6)
 
 
@@ -37,6 +38,10 @@ def fold_product(columns, matrices):
 class QuadraticLoss(Protocol):
     """``sum over folds of w'Gw/2 - b'w + c``, one value for each candidate."""
 
+    @property
+    def n_folds(self) -> int:
+        """How many there are."""
+
     def value(self, params: torch.Tensor) -> torch.Tensor:
         """Value, shape (n_candidates,)."""
 
@@ -52,39 +57,34 @@ class QuadraticLoss(Protocol):
     def zeros(self) -> torch.Tensor:
         """Params of one candidate, all zero."""
 
-    def combine(self, factor: float, other, other_factor: float):
+    def combine(self, factor: float, other: Any, other_factor: float) -> Any:
         """A weighted sum of two losses of the same folds."""
 
-    def metric(self, penalty: torch.Tensor):
+    def metric(self, penalty: torch.Tensor) -> Any:
         """Inverse of ``G + diag(penalty)``, exact.
 
-        Parameters
-        ----------
-        penalty : Tensor of shape (n_candidates, n_folds, [n_targets,] n_features)
-            One for all targets, or one for each.
+        `penalty` has shape (n_candidates, n_folds, [n_targets,] n_features). The answer has
+        ``solve(vector)`` and ``minimizer(loss, like)``, the solution for a loss's ``b``.
         """
 
-    def root_rows(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
-        """Few rows A and targets t with ``A'A = G`` and ``A't = b`` of one fold.
+    def root_rows(self, fold: int) -> tuple[Any, Any]:
+        """Few rows A and targets t with ``A'A = G`` and ``A't = b`` of one fold, as arrays.
 
         As least squares solvers want them, of shapes (n, n_features) and (n, n_targets).
         """
 
 
 class MomentLoss:
-    """What losses share that hold the moments ``b`` and can multiply by ``G``.
+    """A loss that knows ``b`` of every fold, and products with ``G``."""
 
-    Attributes
-    ----------
-    moment : Tensor of shape (n_folds, n_targets, n_features)
-    constant : Tensor, scalar
-        Summed over folds and targets.
-    """
-
-    moment: torch.Tensor
-    constant: torch.Tensor
+    moment: torch.Tensor  # (n_folds, n_targets, n_features)
+    constant: torch.Tensor  # a scalar, summed over folds and targets
 
     def product(self, vector):
+        raise NotImplementedError
+
+    def matrix(self, fold):
+        """One fold's ``G``."""
         raise NotImplementedError
 
     def value(self, params):
@@ -99,10 +99,6 @@ class MomentLoss:
     def zeros(self):
         return torch.zeros_like(self.moment)
 
-    def matrix(self, fold):
-        """One fold's ``G``."""
-        raise NotImplementedError
-
     def root_rows(self, fold):
         values, vectors = torch.linalg.eigh(self.matrix(fold))
         kept = values > 1e-13 * values.max().clamp_min(0) if len(values) else values > 0
@@ -116,7 +112,7 @@ class GramLoss(MomentLoss):
     """Loss from the folds' Gram matrices: no cost in the number of rows."""
 
     gram: torch.Tensor  # (n_folds, n_features, n_features)
-    moment: torch.Tensor
+    moment: torch.Tensor  # (n_folds, n_targets, n_features)
     constant: torch.Tensor
 
     @property
@@ -173,89 +169,206 @@ class GramMetric:
         return self.solve(loss.moment.expand_as(like))
 
 
-@dataclass(frozen=True)
-class RowLoss:
-    """Loss from the rows themselves: products with X cost n_rows * n_features."""
+class RidgePath(Protocol):
+    """Ridge coefficients of all folds as a smooth function of the log strength."""
 
-    rows: Rows
-    weight: torch.Tensor  # (n_folds, n_rows)
+    def coefficients(self, log_strength: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Coefficients for each candidate's strength, and their derivative in `log_strength`."""
 
-    @property
-    def n_folds(self):
-        return len(self.weight)
+    def compared(self, log_strength: torch.Tensor) -> torch.Tensor:
+        """Coefficients alone, good enough to compare many strengths."""
 
-    def value(self, params):
-        return self.by_fold(params).sum(1)
 
-    def by_fold(self, params):
-        residual = self.rows.targets - self.rows.fitted(params)
-        return (self.weight[:, None] * residual.square()).sum((2, 3)) / 2
+def shrunken(values, target, log_strength):
+    """``target / (values + strength)`` and its derivative in the log strength.
 
-    def zeros(self):
-        n_folds, n_targets = self.rows.targets.shape[1:3]
-        return self.weight.new_zeros(n_folds, n_targets, self.rows.design.shape[1])
-
-    def combine(self, factor, other, other_factor):
-        return RowLoss(self.rows, factor * self.weight + other_factor * other.weight)
-
-    def metric(self, penalty):
-        return RowMetric.build(self.counted, penalty, self._latest)
-
-    def root_rows(self, fold):
-        counted = self.counted
-        half = counted.half(fold, torch.arange(self.rows.design.shape[1]))
-        targets = self.rows.targets[0, fold][:, counted.index[fold]] * counted.root[fold]
-        return half.cpu().numpy(), targets.mT.cpu().numpy()
-
-    @cached_property
-    def counted(self):
-        return CountedRows(self.rows, self.weight)
-
-    @cached_property
-    def _latest(self):
-        """The last metric's penalties and factors, for candidates that have not moved."""
-        return {}
-
-    def gradient(self, params):
-        residual = self.rows.fitted(params) - self.rows.targets
-        return self.rows.adjoint(self.weight[:, None] * residual)
-
-    def product(self, vector):
-        return self.rows.adjoint(self.weight[:, None] * self.rows.fitted(vector))
+    `values` and `target` must broadcast to (n_folds, n_targets, n_values).
+    """
+    strength = log_strength.exp()[:, None, None, None]
+    ratio = target / (values + strength)
+    return ratio, -ratio * strength / (values + strength)
 
 
 @dataclass(frozen=True)
-class RowMetric:
-    """Inverse of ``B'B + diag(penalty)``, B of shape (n_rows, n_features), by Woodbury."""
+class GramPath:
+    """`RidgePath` from the eigenvectors of the folds' Gram matrices."""
 
-    counted: CountedRows
-    inverse_penalty: torch.Tensor  # (n_candidates, n_folds, n_targets or 1, n_features)
-    factors: dict  # by candidate, fold and target
-    exact = True
+    values: torch.Tensor  # (n_folds, n_features)
+    vectors: torch.Tensor  # (n_folds, n_features, n_features)
+    target: torch.Tensor  # (n_folds, n_targets, n_features): moments, rotated
 
     @classmethod
-    def build(cls, counted, penalty, latest):
-        inverse = 1 / (penalty if penalty.ndim == 4 else penalty[:, :, None])
-        factors = {}
-        for place in np.ndindex(*inverse.shape[:3]):
-            scale, factor = latest.get(place, (None, None))
-            if scale is None or not torch.equal(scale, inverse[place]):
-                factor = KernelFactor.build(counted, place[1], inverse[place])
-                latest[place] = inverse[place].clone(), factor
-            factors[place] = factor
-        return cls(counted, inverse, factors)
+    def build(cls, loss):
+        values, vectors = torch.linalg.eigh(loss.gram)
+        return cls(values.clamp_min(0), vectors, loss.moment @ vectors)
 
-    def solve(self, vector):
-        scaled = self.inverse_penalty * vector
-        return scaled - self._back(self.counted.gather(self.counted.rows.fitted(scaled)))
+    def coefficients(self, log_strength):
+        return tuple(
+            fold_product(rotated, self.vectors.mT)
+            for rotated in shrunken(self.values[:, None], self.target, log_strength)
+        )
 
-    def minimizer(self, loss, like):
-        targets = self.counted.rows.targets.expand(*like.shape[:-1], -1)
-        return self._back(self.counted.gather(targets))
+    def compared(self, log_strength):
+        return self.coefficients(log_strength)[0]
 
-    def _back(self, columns):
-        solved = torch.empty_like(columns)
-        for (candidate, fold, target), factor in self.factors.items():
-            own = slice(None) if self.inverse_penalty.shape[2] == 1 else slice(target, target + 1)
-            solved[candidate, fold, own] = factor.solve(columns[candidate, fold, own])
-        return self.inverse_penalty * self.counted.rows.adjoint(self.counted.scatter(solved))
+
+@dataclass(frozen=True)
+class HeldOutError(Objective):
+    """Mean squared error on the held-out rows of all folds; `loss` weighs the folds."""
+
+    loss: QuadraticLoss  # half of it
+
+    def by_fold(self, params):
+        """The folds' parts of the value, but for a constant; shape (n_candidates, n_folds)."""
+        return 2 * self.loss.by_fold(params)
+
+    def calibrated(self, params):
+        """The same: squares have no threshold to find."""
+        return self
+
+    def value(self, hyper, params):
+        return 2 * self.loss.value(params)
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        return Gradients(torch.zeros_like(hyper), 2 * self.loss.gradient(params))
+
+    def curvature_products(self, hyper, params, vector):
+        return CurvatureProducts(2 * self.loss.product(vector), torch.zeros_like(hyper))
+
+
+@dataclass(frozen=True)
+class WithPrior(Objective):
+    """``upper + strength / 2 * hyper' form hyper``: what is learned of groups stays together.
+
+    Attributes
+    ----------
+    upper : Objective
+    form : Tensor of shape (n_hyper, n_hyper)
+        Symmetric, not indefinite.
+    strength : Tensor of shape (n_candidates,) or ()
+    """
+
+    upper: Any
+    form: torch.Tensor
+    strength: torch.Tensor
+
+    @property
+    def loss(self):
+        return self.upper.loss
+
+    def value(self, hyper, params):
+        prior = (hyper * (hyper @ self.form)).sum(1) / 2
+        return self.upper.value(hyper, params) + self.strength * prior
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        found = self.upper.gradients(hyper, params, differentiable=differentiable)
+        strength = self.strength.reshape(-1, 1)
+        return Gradients(found.hyper + strength * (hyper @ self.form), found.params)
+
+    def curvature_products(self, hyper, params, vector):
+        return self.upper.curvature_products(hyper, params, vector)
+
+
+@dataclass(frozen=True)
+class PenalizedError(Objective):
+    """Half the mean squared error of each fold's training rows, plus the penalty."""
+
+    loss: QuadraticLoss
+    penalty: Any  # LinearPenalty or AdaptivePenalty
+
+    @memo_last()
+    def weights(self, hyper):
+        """Penalty weights at `hyper`, and the Jacobian of their logarithms."""
+        log_weights, jacobian = self.penalty.log_weights(hyper)
+        return log_weights.exp(), jacobian
+
+    def majorizer(self, hyper, params):
+        """Weights of the quadratic penalty, for each target."""
+        return self.weights(hyper)[0][:, :, None].expand_as(params)
+
+    def value(self, hyper, params):
+        weights, _ = self.weights(hyper)
+        penalty = (weights[:, :, None] * params.square()).sum((1, 2, 3)) / 2
+        return self.loss.value(params) + penalty
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        return Gradients(
+            self._pull_back(hyper, params.square().sum(2) / 2),
+            self.params_gradient(hyper, params),
+        )
+
+    def params_gradient(self, hyper, params):
+        return self.loss.gradient(params) + self.weights(hyper)[0][:, :, None] * params
+
+    def hessian_product(self, hyper, params, vector):
+        return self.loss.product(vector) + self.weights(hyper)[0][:, :, None] * vector
+
+    def mixed_product(self, hyper, params, vector):
+        return self._pull_back(hyper, (params * vector).sum(2))
+
+    def curvature_products(self, hyper, params, vector):
+        return CurvatureProducts(
+            self.hessian_product(hyper, params, vector),
+            self.mixed_product(hyper, params, vector),
+        )
+
+    def _pull_back(self, hyper, gradient):
+        """Gradient in `hyper` from the gradient in the weights of features."""
+        weights, jacobian = self.weights(hyper)
+        return (jacobian * (weights * gradient)[:, None]).sum((2, 3))
+
+
+@dataclass(frozen=True)
+class PenaltyProblem:
+    """Builds the `BilevelProblem` of a penalty, and its exact solves.
+
+    `upper` has the quadratic `loss` that it is or that bounds its curvature from above.
+    """
+
+    lower: PenalizedError
+    upper: Any
+
+    def with_prior(self, form, strength):
+        """The same problem with a prior of `hyper` added to the upper objective."""
+        return replace(self, upper=WithPrior(self.upper, form, strength))
+
+    def criterion(self, hyper):
+        """Upper objective at the lower level's solution."""
+        zeros = self.lower.loss.zeros()
+        return self.upper.value(hyper, self.solve_lower(hyper, zeros.repeat(len(hyper), 1, 1, 1)))
+
+    def problem(self, initial_hyper, lower_bound, upper_bound):
+        """The problem for some initializations, of shape (n_candidates, n_hyper)."""
+        initial_hyper = torch.minimum(torch.maximum(initial_hyper, lower_bound), upper_bound)
+        zeros = self.lower.loss.zeros()
+        start = self.solve_lower(initial_hyper, zeros.repeat(len(initial_hyper), 1, 1, 1))
+        return BilevelProblem(
+            upper=self.upper,
+            lower=self.lower,
+            initial_hyper=initial_hyper,
+            initial_params=start,
+            lower_bound=lower_bound,
+            upper_bound=upper_bound,
+            strongly_convex=True,
+            n_candidates=len(initial_hyper),
+            metric=self.metric,
+            solve_lower=self.solve_lower,
+        )
+
+    def metric(self, hyper, params, averaging):
+        return self._build(hyper, averaging) if averaging else self._exact_metric(hyper)
+
+    @memo_last()
+    def _exact_metric(self, hyper):
+        return self._build(hyper, 0.0)
+
+    def _build(self, hyper, averaging):
+        """Inverse Hessian of the averaged objective; exact for any averaging."""
+        loss = self.lower.loss
+        if averaging:
+            # The upper value is the mean square, the lower one half of it.
+            loss = loss.combine(1 - averaging, self.upper.loss, 2 * averaging)
+        return loss.metric((1 - averaging) * self.lower.weights(hyper)[0])
+
+    def solve_lower(self, hyper, params):
+        return self._exact_metric(hyper).minimizer(self.lower.loss, params)

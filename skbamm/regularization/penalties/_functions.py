@@ -22,26 +22,21 @@ class Bridge:
     .. math:: \phi_q(w) = ((w^2 + \epsilon^2)^{q/2} - \epsilon^q) / q
 
     Power 2 is ridge, 1 the lasso, less is sparser and not convex.
-
-    Attributes
-    ----------
-    smoothing : float
-        :math:`\epsilon`, small beside the coefficients.
     """
 
-    smoothing: float
+    smoothing: float  # epsilon, small relative to the coefficients
 
     def value(self, params, power):
-        floor = torch.as_tensor(self.smoothing).to(params).pow(power)
+        floor = params.new_tensor(self.smoothing).pow(power)
         return (self._square(params).pow(power / 2) - floor) / power
 
-    def slope(self, params, power):
+    def gradient(self, params, power):
         return params * self.majorizer(params, power)
 
     def curvature(self, params, power):
         square = self._square(params)
-        bend = self.smoothing**2 + (power - 1) * params.square()
-        return square.pow(power / 2 - 2) * bend
+        curved = self.smoothing**2 + (power - 1) * params.square()
+        return square.pow(power / 2 - 2) * curved
 
     def majorizer(self, params, power):
         """Curvature of the parabola around zero that touches the penalty from above."""
@@ -51,21 +46,21 @@ class Bridge:
         """Derivative of ``1 / majorizer``."""
         return (2 - power) * params * self._square(params).pow(-power / 2)
 
-    def largest_slope(self, params, power):
-        """Least upper bound of the slope; infinite for powers above 1."""
+    def largest_gradient(self, params, power):
+        """Least upper bound of the gradient; infinite for powers above 1."""
         concave = (1 - power).clamp_min(1e-12)
         top = self.smoothing / concave.sqrt()
-        return self.slope(top, power).where(power <= 1, torch.full_like(power, torch.inf))
+        return self.gradient(top, power).where(power <= 1, torch.full_like(power, torch.inf))
 
     def value_by_power(self, params, power):
         """Derivative of the value in the power."""
         square = self._square(params)
-        log_floor = torch.as_tensor(self.smoothing).to(params).log()
+        log_floor = params.new_tensor(self.smoothing).log()
         grown = square.log() / 2 * square.pow(power / 2) - log_floor * (log_floor * power).exp()
         return (grown - self.value(params, power)) / power
 
-    def slope_by_power(self, params, power):
-        return self.slope(params, power) * self._square(params).log() / 2
+    def gradient_by_power(self, params, power):
+        return self.gradient(params, power) * self._square(params).log() / 2
 
     def _square(self, params):
         return params.square() + self.smoothing**2
@@ -78,7 +73,7 @@ class Square:
     def value(self, params, power):
         return params.square() / 2
 
-    def slope(self, params, power):
+    def gradient(self, params, power):
         return params
 
     def curvature(self, params, power):
@@ -89,7 +84,7 @@ class Square:
     def stretch(self, params, power):
         return torch.zeros_like(params)
 
-    def largest_slope(self, params, power):
+    def largest_gradient(self, params, power):
         return torch.full_like(power, torch.inf)
 
 
@@ -102,7 +97,7 @@ class Barrier:
     def value(self, params):
         return self.stiffness * params.clamp_max(0).square() / 2
 
-    def slope(self, params):
+    def gradient(self, params):
         return self.stiffness * params.clamp_max(0)
 
     def curvature(self, params):

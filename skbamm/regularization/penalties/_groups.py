@@ -1,4 +1,4 @@
-"""Groups of features and their strengths, in every spelling users write them."""
+"""What users say of features: groups and their strengths in every spelling, descriptions."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+from sklearn.utils import check_array
+
+# Rounding guard: a description that varies less, relative to its size, is the same for all.
+CONSTANT = 1e-12
 
 
 @dataclass(frozen=True)
 class FeatureGroups:
-    """A partition of the features.
+    """A partition of the features."""
 
-    Attributes
-    ----------
-    names : list
-        One for each group.
-    index : ndarray of shape (n_features,)
-        The group of each feature.
-    given : bool
-        Whether the user grouped the features at all.
-    """
-
-    names: list
-    index: np.ndarray
-    given: bool
+    names: list  # one for each group
+    index: np.ndarray  # (n_features,), the group of each feature
+    given: bool  # whether the user grouped the features at all
 
     def __len__(self):
         return len(self.names)
@@ -65,12 +59,7 @@ def resolve_groups(groups, n_features: int, feature_names=None) -> FeatureGroups
 
 
 def resolve_alpha(alpha, groups: FeatureGroups):
-    """Fixed strength of each group; NaN where it is learned.
-
-    Returns
-    -------
-    strengths : ndarray of shape (n_groups,)
-    """
+    """Fixed strength of each group, shape (n_groups,); NaN where it is learned."""
     if isinstance(alpha, Mapping):
         unknown = [name for name in alpha if name not in groups.names]
         if unknown:
@@ -79,6 +68,31 @@ def resolve_alpha(alpha, groups: FeatureGroups):
             )
         return np.array([_strength(alpha.get(name, "learn"), name) for name in groups.names])
     return np.full(len(groups), _strength(alpha, None))
+
+
+def resolve_descriptions(descriptions, learned):
+    """Descriptions standardized over the features whose strength is `learned` (a mask).
+
+    Of shape (n_descriptions, n_features); 0 for other features, and for descriptions that are
+    the same for all.
+    """
+    if descriptions is None:
+        return np.zeros((0, len(learned)))
+    values = np.asarray(descriptions)
+    if values.ndim == 1:
+        values = values[:, None]
+    values = check_array(values, dtype=np.float64, input_name="alpha_features")
+    if len(values) != len(learned):
+        raise ValueError(
+            "alpha_features must have one row per feature: got "
+            f"{len(values)} rows for {len(learned)} features."
+        )
+    if not learned.any():
+        return np.zeros((values.shape[1], len(learned)))
+    centred = values - values[learned].mean(axis=0)
+    scale = centred[learned].std(axis=0)
+    constant = scale <= CONSTANT * np.abs(values[learned]).max(axis=0)
+    return (centred / np.where(constant, 1.0, scale) * (learned[:, None] & ~constant)).T
 
 
 def check_alpha_bounds(bounds):

@@ -1,4 +1,4 @@
-"""How strongly what is learned of groups is pulled to what is common to all."""
+"""How strongly what is learned of groups shrinks to what is common to all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 CANDIDATES = (np.inf, 0.1, 0.01, 0.001, 0.0)
 
 # From here on a difference of a tenth costs half of the error itself: nothing is left to learn,
-# and the pull would only make the problem stiff.
+# and the prior would only make the problem stiff.
 STIFF = 100.0
 
 
@@ -64,5 +64,5 @@ def choose_shrinkage(pairs, make_search, solver, *, max_iter, tol, standard_erro
 
 
 def _finite(shrinkages):
-    """Without deviations there is nothing to pull."""
+    """Without deviations there is nothing to shrink."""
     return np.where(np.isfinite(shrinkages), shrinkages, 0.0)

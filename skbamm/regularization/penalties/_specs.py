@@ -14,50 +14,34 @@ SHARE_BOUNDS = (0.0, 1.0)
 POWER_BOUNDS = (0.1, 2.0)
 # Of a term of the log strengths: a description one deviation from its mean, or a group.
 TERM_BOUNDS = (-10.0, 10.0)
-# Pilot strength beside the best ridge's, and exponent. One start from each side: the criterion has
-# valleys. The best one is followed.
-ADAPTIVE_STARTS = ((1 / 30, 1.0), (30.0, 2.0))
+# Pilot strength relative to the best ridge's, and exponent. One from each side: the criterion has
+# several basins. The best one is followed.
+ADAPTIVE_INITIAL = ((1 / 30, 1.0), (30.0, 2.0))
 # Further ones where they cost little, the most useful first.
-MORE_STARTS = ((1.0, 4.0), (1.0, 2.0), (30.0, 4.0), (1 / 30, 2.0))
+MORE_INITIAL = ((1.0, 4.0), (1.0, 2.0), (30.0, 4.0), (1 / 30, 2.0))
 # The groups' share in the magnitudes, at the start.
 SHARE = 0.3
 # Powers that the bridge starts from: the lasso, and the side where it is sparser.
 BRIDGE_POWERS = (1.0, 0.5)
 # Smoothing of the penalty at zero, in units of the ridge coefficients' root mean square. Less
-# for the bridge only makes more valleys, and for the lasso kinks that a gradient does not see.
+# for the bridge only makes more basins, and for the lasso kinks that a gradient does not see.
 SMOOTHING = {"l1": 3e-2, "bridge": 1e-1}
 LOG_WEIGHT_LIMIT = (-60.0, 60.0)
 
 
 @dataclass(frozen=True)
 class PenalizedFeatures:
-    """What is known of the penalized features before learning.
+    """What is known of the penalized features before learning."""
 
-    Attributes
-    ----------
-    group : ndarray of shape (n_penalized,)
-        Number of each feature's group.
-    grouped : bool
-        Whether the user grouped the features at all.
-    strength : ndarray of shape (n_penalized,)
-        Fixed strength; NaN where learned.
-    descriptions : ndarray of shape (n_descriptions, n_penalized)
-        Standardized over the learned features, 0 for others.
-    log_bounds : tuple of float
-        Of learned strengths.
-    log_target_scale : float
-        A fixed strength of power q is divided by the targets' scale to the power 2 - q.
-    positive : bool
-        Whether coefficients must not be negative.
-    """
-
-    group: np.ndarray
-    grouped: bool
-    strength: np.ndarray
+    group: np.ndarray  # (n_penalized,), number of each feature's group
+    grouped: bool  # whether the user grouped the features at all
+    strength: np.ndarray  # (n_penalized,), where fixed; NaN where learned
+    # (n_descriptions, n_penalized): standardized over the learned features, 0 for others.
     descriptions: np.ndarray
-    log_bounds: tuple[float, float]
+    log_bounds: tuple[float, float]  # of learned strengths
+    # A fixed strength of power q is divided by the targets' scale to the power 2 - q.
     log_target_scale: float
-    positive: bool = False
+    positive: bool = False  # whether coefficients must not be negative
 
     @property
     def learned(self):
@@ -85,33 +69,20 @@ class PenalizedFeatures:
 
 @dataclass(frozen=True)
 class GlobalFit:
-    """The best fits with one strength for all features.
+    """The best fits with one strength for all features."""
 
-    Attributes
-    ----------
-    ridge, lasso : float
-        Log strengths; the lasso's is NaN where it was not asked for.
-    typical : float
-        Size of the lasso's coefficients that are not zero.
-    """
-
-    ridge: float
-    lasso: float = np.nan
-    typical: float = 1.0
+    ridge: float  # log strength
+    lasso: float = np.nan  # log strength; NaN where it was not asked for
+    typical: float = 1.0  # size of the lasso's coefficients that are not zero
 
 
-class LinearFamily:
+class LinearSpec:
     """ "l2", "l1" and "bridge": log strengths and powers are linear in what is learned.
 
     `hyper` is the log strengths of the learned groups (or one for all of them), a slope for
     each description, and with "bridge" the powers of the groups (or one).
 
-    Parameters
-    ----------
-    kind : {"l2", "l1", "bridge"}
-    features : PenalizedFeatures
-    separate : bool
-        Whether groups and descriptions make a difference.
+    Groups and descriptions make a difference only where they are `separate`.
     """
 
     exponents = shares = slice(0, 0)
@@ -150,7 +121,7 @@ class LinearFamily:
         rows += [TERM_BOUNDS] * len(self._terms) + [POWER_BOUNDS] * len(self._powers)
         return np.reshape(rows, (-1, 2)).astype(float)
 
-    def pull(self):
+    def prior(self):
         """Its quadratic form is the sum of squared deviations from what is common to all."""
         return block_diag(
             _spread(len(self._strengths)), np.eye(len(self._terms)), _spread(len(self._powers))
@@ -163,7 +134,7 @@ class LinearFamily:
         )
         return block_diag(strengths, np.zeros((len(self._terms), 0)), powers)
 
-    def starts(self, fit, n_more=0):
+    def initial(self, fit, n_more=0):
         """The best global fit, and the points that the run starts from."""
         if self.kind == "l2":
             common = self._point(fit.ridge, 2.0)[None]
@@ -206,22 +177,15 @@ class LinearFamily:
         return np.full(len(self.features.group), 2.0 if self.is_square else 1.0)
 
 
-class AdaptiveFamily:
+class AdaptiveSpec:
     """ "adaptive": weights that fall with the size of a pilot's coefficients.
 
     `hyper` is the pilot's log strength, the log strength, the exponent and (with groups)
     their share, then slopes of descriptions and deviations of groups.
 
-    Parameters
-    ----------
-    features : PenalizedFeatures
-        At least one of them learned.
-    pooled : bool
-        Whether groups have a share in the magnitudes of their features.
-    described : bool
-        Whether descriptions make a difference.
-    deviating : bool
-        Whether groups also have a deviation each.
+    At least one of the features is learned. Groups have a share in the magnitudes of their
+    features where they are `pooled`, and a deviation each where they are `deviating`; descriptions
+    make a difference where these are `described`.
     """
 
     kind = "adaptive"
@@ -260,17 +224,17 @@ class AdaptiveFamily:
         rows += [] if self._groups is None else [SHARE_BOUNDS]
         return np.array(rows + [TERM_BOUNDS] * len(self._terms), dtype=float)
 
-    def pull(self):
+    def prior(self):
         n_before = self.n_hyper - len(self._terms)
         return block_diag(np.zeros((n_before, n_before)), np.eye(len(self._terms)))
 
     def from_common(self):
         return np.eye(self.n_hyper)[:, : self.n_hyper - len(self._terms)]
 
-    def starts(self, fit, n_more=0):
+    def initial(self, fit, n_more=0):
         common = np.zeros((1, self.n_hyper))
         common[:, :2] = fit.ridge
-        chosen = ADAPTIVE_STARTS + MORE_STARTS[:n_more]
+        chosen = ADAPTIVE_INITIAL + MORE_INITIAL[:n_more]
         starts = common.repeat(len(chosen), axis=0)
         for start, (pilot, exponent) in zip(starts, chosen, strict=True):
             start[0] += np.log(pilot)
@@ -296,29 +260,23 @@ class AdaptiveFamily:
         return np.full(len(self.features.group), 2.0)
 
 
-def make_family(kind, features, shrinkage=0.0, *, asked="auto"):
-    """The family of an estimator's ``penalty``; with nothing to learn, a square.
+def make_spec(kind, features, shrinkage=0.0, *, asked="auto"):
+    """The spec of an estimator's ``penalty``; with nothing to learn, a square.
 
-    Parameters
-    ----------
-    kind : {"adaptive", "l2", "l1", "bridge"}
-    features : PenalizedFeatures
-    shrinkage : float
-        Infinite where nothing but the common numbers is learned.
-    asked : float or "auto"
-        The estimator's parameter. Adaptive weights of groups deviate only where a number is
-        given: left to themselves these deviations predict worse (docs/design-notes.md).
+    With infinite `shrinkage` nothing but the common numbers is learned; `asked` is the estimator's
+    parameter. Adaptive weights of groups deviate only where a number is given: left to themselves
+    these deviations predict worse (docs/design-notes.md).
     """
     separate = np.isfinite(shrinkage)
     if kind == "adaptive" and features.learned.any():
         by_user = asked != "auto"
-        return AdaptiveFamily(
+        return AdaptiveSpec(
             features,
             pooled=separate or not by_user,
             described=separate,
             deviating=separate and by_user,
         )
-    return LinearFamily("l2" if kind == "adaptive" else kind, features, separate)
+    return LinearSpec("l2" if kind == "adaptive" else kind, features, separate)
 
 
 def _spread(n):

@@ -2,59 +2,33 @@
 
 Each class is a smooth map from `hyper`, of shape (n_candidates, n_hyper), to the weights
 alpha of shape (n_candidates, n_folds, n_features); the penalty is
-``sum_j alpha_j w_j^2 / 2``.
+``sum_j alpha_j w_j^2 / 2``. ``log_weights(hyper)`` returns their logarithms and the Jacobian of
+these, of shape (n_candidates, n_hyper, n_folds, n_features).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
-from ..losses._ridge_path import RidgePath
+from ..losses._quadratic import RidgePath
 
 # A feature's magnitude never counts as less than this fraction of the root mean square.
 MAGNITUDE_FLOOR = 1e-3
-
-
-class Penalty(Protocol):
-    """A map from learned numbers to the features' penalty weights."""
-
-    n_hyper: int
-
-    def log_weights(self, hyper: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log weights and their Jacobian.
-
-        Returns
-        -------
-        log_weights : Tensor of shape (n_candidates, n_folds, n_features)
-        jacobian : Tensor of shape (n_candidates, n_hyper, n_folds, n_features)
-        """
 
 
 @dataclass(frozen=True)
 class LinearPenalty:
     """Log weights and powers that are linear in `hyper`: of groups, or of descriptions.
 
-    Attributes
-    ----------
-    basis : Tensor of shape (n_hyper, n_features)
-        A row for each learned number; of a group's log strength it is 1 on the group.
-
-    fixed : Tensor of shape (n_features,)
-        What is added to the log weights.
-
-    n_folds : int
-
-    power_basis : Tensor of shape (n_hyper, n_features) or None
-        The same for the power of the penalty; None where that is 2, a square.
-
-    fixed_power : Tensor of shape (n_features,) or None
+    A row of `basis` belongs to a learned number; of a group's log strength it is 1 on the group.
+    `power_basis` and `fixed_power` are the same for the power of the penalty; None where that is
+    2, a square.
     """
 
-    basis: torch.Tensor
-    fixed: torch.Tensor
+    basis: torch.Tensor  # (n_hyper, n_features)
+    fixed: torch.Tensor  # (n_features,), added to the log weights
     n_folds: int
     power_basis: torch.Tensor | None = None
     fixed_power: torch.Tensor | None = None
@@ -89,52 +63,38 @@ class AdaptivePenalty:
     :math:`t` where groups are given, and :math:`c` where there is a basis z. With exponent 0
     it is ridge, 2 adaptive ridge; more is close to subset selection. With share t = 1 a group
     has one strength, with 0 groups make no difference.
-
-    Attributes
-    ----------
-    path : RidgePath
-    membership : Tensor of shape (n_groups, n_features) or None
-        Rows sum to 1: they average over a group.
-    learned : Tensor of shape (n_features,)
-        1 where the weight is learned, 0 where it is fixed.
-    fixed : Tensor of shape (n_features,)
-        Log weight where fixed, 0 elsewhere.
-    limit : tuple of float
-        Bounds of the log weights.
-    basis : Tensor of shape (n_terms, n_features) or None
-        Further terms of the log weights, one learned number each.
-    positive : bool
-        Whether only positive coefficients of the pilot count.
     """
 
     path: RidgePath
-    learned: torch.Tensor
-    fixed: torch.Tensor
-    limit: tuple[float, float]
+    learned: torch.Tensor  # (n_features,), 1 where the weight is learned, 0 where it is fixed
+    fixed: torch.Tensor  # (n_features,), log weight where fixed, 0 elsewhere
+    limit: tuple[float, float]  # of the log weights
+    # (n_groups, n_features); rows sum to 1: they average over a group.
     membership: torch.Tensor | None = None
+    # (n_terms, n_features): further terms of the log weights, one learned number each.
     basis: torch.Tensor | None = None
-    positive: bool = False
+    positive: bool = False  # whether only positive coefficients of the pilot count
 
     @property
     def n_hyper(self):
-        return self._n_shape + (0 if self.basis is None else len(self.basis))
+        return self._n_common + (0 if self.basis is None else len(self.basis))
 
     @property
-    def _n_shape(self):
+    def _n_common(self):
         """How many numbers come before those of the basis."""
         return 3 if self.membership is None else 4
 
     def log_weights(self, hyper):
         strength, exponent = hyper[:, 1, None, None], hyper[:, 2, None, None]
         if self.basis is not None:
-            strength = strength + (hyper[:, self._n_shape :] @ self.basis)[:, None]
+            strength = strength + (hyper[:, self._n_common :] @ self.basis)[:, None]
         share = hyper[:, 3, None, None] if self.membership is not None else None
         log, by_pilot, by_share = self._magnitudes(hyper[:, 0], share)
         log_weights = strength - exponent * log
-        slopes = [-exponent * by_pilot, torch.ones_like(log), -log]
+        derivatives = [-exponent * by_pilot, torch.ones_like(log), -log]
         if share is not None:
-            slopes.append(-exponent * by_share)
-        jacobian = torch.stack(slopes, dim=1)
+            derivatives.append(-exponent * by_share)
+        jacobian = torch.stack(derivatives, dim=1)
         if self.basis is not None:
             terms = self.basis[None, :, None].expand(len(hyper), -1, jacobian.shape[2], -1)
             jacobian = torch.cat([jacobian, terms], dim=1)
@@ -143,7 +103,7 @@ class AdaptivePenalty:
         return log_weights, jacobian * (inside * self.learned)[:, None]
 
     def _magnitudes(self, log_strength, share):
-        """Log magnitudes beside the root mean square; slopes in `log_strength` and in `share`."""
+        """Log magnitudes relative to the root mean square, and their two derivatives."""
         square, growth = self._squares(log_strength)
         n_learned = self.learned.sum()
         mean = square.sum(-1, keepdim=True) / n_learned
@@ -162,12 +122,12 @@ class AdaptivePenalty:
         return tuple((part / 2).where(known, 0 * safe) for part in found)
 
     def _squares(self, log_strength):
-        """Squared coefficients of the pilot, mean over targets, and their slopes."""
-        coefficients, slope = self.path.coefficients(log_strength)
+        """Squared coefficients of the pilot, mean over targets, and their derivatives."""
+        coefficients, derivative = self.path.coefficients(log_strength)
         if self.positive:
             coefficients = coefficients.clamp_min(0)
         square = coefficients.square().mean(2) * self.learned
-        return square, 2 * (coefficients * slope).mean(2) * self.learned
+        return square, 2 * (coefficients * derivative).mean(2) * self.learned
 
     def _group_means(self, values):
         """The mean over its group for each learned feature, 0 for others."""

@@ -8,26 +8,28 @@ import torch
 from scipy import sparse
 from scipy.special import huber
 
+from skbamm.linalg._design import as_design
 from skbamm.problems import FunctionObjective
 from skbamm.regularization.losses._huber import HeldOutRows, HuberError, _weighted_median
-from skbamm.regularization.losses._problem import HeldOutError
-from tests.reference.regression import losses, make_data, regressed_out
+from skbamm.regularization.losses._quadratic import HeldOutError
+from tests.reference.regression import losses, make_data, partialled_out
 
 THRESHOLD = 0.8
 HYPER = torch.zeros(2, 1, dtype=torch.float64)
 
 
-def make_error(threshold=THRESHOLD, container=torch.tensor, data=None):
+def make_error(threshold=THRESHOLD, container=np.asarray, data=None):
     """The held-out rows of each fold, formed from the definition of `HeldOutRows`."""
     data = make_data() if data is None else data
     folds = []
     for fold, weight in enumerate(data.test):
         rows = np.flatnonzero(weight)
         root = np.sqrt(data.train[fold])[:, None]
-        effect = np.linalg.lstsq(root * data.nuisance, root * data.X, rcond=None)[0]
-        targets = regressed_out(data, fold, data.y)[rows]
-        parts = (targets.T, data.nuisance[rows], effect, weight[rows])
-        folds.append(HeldOutRows(container(data.X[rows]), *(torch.tensor(part) for part in parts)))
+        effect = np.linalg.lstsq(root * data.covariates, root * data.X, rcond=None)[0]
+        targets = partialled_out(data, fold, data.y)[rows]
+        parts = (targets.T, data.covariates[rows], effect, weight[rows])
+        tensors = [torch.tensor(part) for part in parts]
+        folds.append(HeldOutRows(as_design(container(data.X[rows]), tensors[0]), *tensors))
     return HuberError(tuple(folds), losses("rows", data)[1], threshold)
 
 
@@ -41,7 +43,7 @@ def residuals(params, data):
     parts = []
     for fold, weight in enumerate(data.test):
         rows = np.flatnonzero(weight)
-        X, y = (regressed_out(data, fold, columns)[rows] for columns in (data.X, data.y))
+        X, y = (partialled_out(data, fold, columns)[rows] for columns in (data.X, data.y))
         residual = y - X @ params[fold].numpy().T
         parts.append((residual.ravel(), np.repeat(weight[rows], residual.shape[1])))
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

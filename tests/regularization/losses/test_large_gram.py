@@ -6,10 +6,13 @@ import torch
 
 from skbamm.linalg._cholesky import FEW_COLUMNS, factorize, solve_factorized
 from skbamm.linalg._scaled_solutions import MOST_SOLVES, ScaledSolutions
-from skbamm.regularization.losses._large_gram import PenalizedFactor, SharedGramLoss, SharedGrams
-from skbamm.regularization.losses._quadratic import GramLoss
-from skbamm.regularization.losses._rational_path import RationalPath
-from skbamm.regularization.losses._ridge_path import GramPath
+from skbamm.regularization.losses._large_gram import (
+    PenalizedFactor,
+    RationalPath,
+    SharedGramLoss,
+    SharedGrams,
+)
+from skbamm.regularization.losses._quadratic import GramLoss, GramPath
 
 N_FOLDS, N_TARGETS, N_FEATURES = 3, 2, 30
 
@@ -169,7 +172,7 @@ def test_rational_path_equals_the_path_from_eigenvectors(n_features, log_strengt
 def test_survey_of_a_rational_path_is_good_to_three_digits():
     loss = make_losses(120)[0]
     log_strength = torch.linspace(9, -12, 30, dtype=torch.float64)
-    found = RationalPath(loss).survey(log_strength)
+    found = RationalPath(loss).compared(log_strength)
     fitted = loss.product(found) + log_strength.exp()[:, None, None, None] * found
     residual = (fitted - loss.moment).norm(dim=-1) / loss.moment.norm(dim=-1)
     assert float(residual.max()) <= 1e-3

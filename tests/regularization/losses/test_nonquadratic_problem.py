@@ -6,8 +6,11 @@ import torch
 from scipy.optimize import minimize
 
 from skbamm.problems import FunctionObjective
-from skbamm.regularization.losses._nonquadratic_problem import ShapedError, ShapedProblem
-from skbamm.regularization.losses._problem import HeldOutError, PenalizedError
+from skbamm.regularization.losses._nonquadratic_problem import (
+    NonquadraticError,
+    NonquadraticProblem,
+)
+from skbamm.regularization.losses._quadratic import HeldOutError, PenalizedError
 from skbamm.regularization.penalties._functions import Barrier, Bridge, Square
 from skbamm.regularization.penalties._weights import LinearPenalty
 from tests.reference.regression import GROUPS, KINDS, losses, make_data
@@ -46,7 +49,7 @@ def square_penalty(n_folds):
     return LinearPenalty(tensor(np.arange(3)[:, None] == GROUPS), tensor(np.zeros(5)), n_folds)
 
 
-#: Penalty, shape, stiffness of the barrier and learned numbers of two candidates.
+#: Penalty, penalty function, stiffness of the barrier and learned numbers of two candidates.
 CASES = {
     "bridge": (power_penalty, Bridge(SMOOTHING), 0.0, POWERED),
     "lasso": (lasso_penalty, Bridge(SMOOTHING), 0.0, STRENGTHS),
@@ -56,10 +59,10 @@ CASES = {
 
 
 def make_problem(kind, case):
-    penalty, shape, stiffness, _ = CASES[case]
+    penalty, function, stiffness, _ = CASES[case]
     train, test = losses(kind, make_data())
-    lower = ShapedError(train, penalty(train.n_folds), shape, Barrier(stiffness))
-    return ShapedProblem(lower, HeldOutError(test), ACCURACY)
+    lower = NonquadraticError(train, penalty(train.n_folds), function, Barrier(stiffness))
+    return NonquadraticProblem(lower, HeldOutError(test), ACCURACY)
 
 
 def random_params(seed=2):
@@ -109,16 +112,16 @@ def test_values_of_candidates_are_separate(case, hyper):
 def test_a_square_without_barrier_is_the_quadratic_penalty():
     train, _ = losses("gram", make_data())
     penalty, params = square_penalty(train.n_folds), random_params()
-    found = ShapedError(train, penalty).value(tensor(STRENGTHS), params)
+    found = NonquadraticError(train, penalty).value(tensor(STRENGTHS), params)
     expected = PenalizedError(train, penalty).value(tensor(STRENGTHS), params)
     torch.testing.assert_close(found, expected)
 
 
-def test_curvature_at_the_slope_itself_is_that_of_the_penalty():
+def test_curvature_at_the_gradient_itself_is_that_of_the_penalty():
     """Where the floor of the primal-dual curvature does not bind: a convex power."""
     objective, params = make_problem("gram", "bridge").lower, random_params()
     hyper = tensor([[-1.5, -2.0, -0.7, 1.3, 1.4], [-2.2, -1.1, -1.9, 1.6, 2.0]])
-    found = objective.dual_curvature(hyper, params, objective.slope(hyper, params))
+    found = objective.dual_curvature(hyper, params, objective.penalty_gradient(hyper, params))
     torch.testing.assert_close(found, objective.curvature(hyper, params))
 
 
@@ -181,8 +184,8 @@ def test_solution_of_power_two_is_ridge(kind):
 
 def test_stiffness_holds_coefficients_at_zero():
     train, test = losses("gram", make_data())
-    lower = ShapedError(train, square_penalty(3), Square(), Barrier(1e6))
-    params = ShapedProblem(lower, HeldOutError(test)).solve_lower(
+    lower = NonquadraticError(train, square_penalty(3), Square(), Barrier(1e6))
+    params = NonquadraticProblem(lower, HeldOutError(test)).solve_lower(
         tensor(STRENGTHS), torch.zeros_like(random_params())
     )
     free = PenalizedError(train, square_penalty(3))

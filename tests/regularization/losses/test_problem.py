@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skbamm.problems import AveragedObjective, FunctionObjective, Objective
-from skbamm.regularization.losses._problem import HeldOutError, PenalizedError, PenaltyProblem
+from skbamm.regularization.losses._quadratic import HeldOutError, PenalizedError, PenaltyProblem
 from tests.reference.regression import (
     KINDS,
     PENALTIES,

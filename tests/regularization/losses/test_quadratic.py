@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skbamm.regularization.losses._quadratic import GramLoss, GramMetric
-from tests.reference.regression import losses, make_data, regressed_out, ridge_path
+from tests.reference.regression import losses, make_data, partialled_out, ridge_path
 
 TARGET = {"train": 0, "test": 1}
 
@@ -29,7 +29,7 @@ def test_value_is_the_weighted_squared_error_of_the_rows(kind, part):
     data = make_data()
     expected = np.zeros(2)
     for fold, weight in enumerate(getattr(data, part)):
-        X, y = regressed_out(data, fold, data.X), regressed_out(data, fold, data.y)
+        X, y = partialled_out(data, fold, data.X), partialled_out(data, fold, data.y)
         for candidate in range(2):
             error = y - X @ PARAMS[candidate, fold].numpy().T
             expected[candidate] += (weight[:, None] * error**2).sum() / 2

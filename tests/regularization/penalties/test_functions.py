@@ -23,7 +23,7 @@ def power(request):
 
 
 @pytest.fixture(params=[Bridge(SMOOTHING), Square()], ids=["bridge", "square"])
-def shape(request):
+def function(request):
     return request.param
 
 
@@ -48,70 +48,70 @@ def test_bridge_of_power_one_is_the_absolute_value_but_for_its_smoothing():
     torch.testing.assert_close(found, PARAMS.abs(), rtol=0, atol=1.1e-9)
 
 
-def test_slope_is_the_derivative_of_the_value(shape, power):
-    found = shape.slope(PARAMS, power)
-    torch.testing.assert_close(found, derivative(lambda w: shape.value(w, power), PARAMS))
+def test_gradient_is_the_derivative_of_the_value(function, power):
+    found = function.gradient(PARAMS, power)
+    torch.testing.assert_close(found, derivative(lambda w: function.value(w, power), PARAMS))
 
 
-def test_curvature_is_the_derivative_of_the_slope(shape, power):
-    found = shape.curvature(PARAMS, power)
-    torch.testing.assert_close(found, derivative(lambda w: shape.slope(w, power), PARAMS))
+def test_curvature_is_the_derivative_of_the_gradient(function, power):
+    found = function.curvature(PARAMS, power)
+    torch.testing.assert_close(found, derivative(lambda w: function.gradient(w, power), PARAMS))
 
 
 def test_stretch_is_the_derivative_of_the_inverse_majorizer(power):
-    shape = Bridge(SMOOTHING)
-    expected = derivative(lambda w: 1 / shape.majorizer(w, power), PARAMS)
-    torch.testing.assert_close(shape.stretch(PARAMS, power), expected)
+    function = Bridge(SMOOTHING)
+    expected = derivative(lambda w: 1 / function.majorizer(w, power), PARAMS)
+    torch.testing.assert_close(function.stretch(PARAMS, power), expected)
 
 
-def test_majorizing_parabola_touches_the_penalty(shape, power):
-    parabola = shape.majorizer(PARAMS, power) * PARAMS
-    torch.testing.assert_close(parabola, shape.slope(PARAMS, power))
+def test_majorizing_parabola_touches_the_penalty(function, power):
+    parabola = function.majorizer(PARAMS, power) * PARAMS
+    torch.testing.assert_close(parabola, function.gradient(PARAMS, power))
 
 
-def test_majorizing_parabola_is_nowhere_below_the_penalty(shape, power):
+def test_majorizing_parabola_is_nowhere_below_the_penalty(function, power):
     touch, elsewhere = PARAMS[:, None], torch.linspace(-30, 30, 601, dtype=torch.float64)
-    bend = shape.majorizer(touch, power)
-    parabola = shape.value(touch, power) + bend * (elsewhere**2 - touch**2) / 2
-    excess = parabola - shape.value(elsewhere, power)
+    curvature = function.majorizer(touch, power)
+    parabola = function.value(touch, power) + curvature * (elsewhere**2 - touch**2) / 2
+    excess = parabola - function.value(elsewhere, power)
     # But for rounding, where they are the same.
     assert (excess >= -1e-12 * parabola.abs().clamp_min(1)).all()
 
 
 def test_value_by_power_is_the_derivative_in_the_power(power):
-    shape, powers = Bridge(SMOOTHING), power.expand_as(PARAMS)
-    expected = derivative(lambda q: shape.value(PARAMS, q), powers)
-    torch.testing.assert_close(shape.value_by_power(PARAMS, powers), expected)
+    function, powers = Bridge(SMOOTHING), power.expand_as(PARAMS)
+    expected = derivative(lambda q: function.value(PARAMS, q), powers)
+    torch.testing.assert_close(function.value_by_power(PARAMS, powers), expected)
 
 
-def test_slope_by_power_is_the_derivative_in_the_power(power):
-    shape, powers = Bridge(SMOOTHING), power.expand_as(PARAMS)
-    expected = derivative(lambda q: shape.slope(PARAMS, q), powers)
-    torch.testing.assert_close(shape.slope_by_power(PARAMS, powers), expected)
+def test_gradient_by_power_is_the_derivative_in_the_power(power):
+    function, powers = Bridge(SMOOTHING), power.expand_as(PARAMS)
+    expected = derivative(lambda q: function.gradient(PARAMS, q), powers)
+    torch.testing.assert_close(function.gradient_by_power(PARAMS, powers), expected)
 
 
 @pytest.mark.parametrize("power", [0.2, 0.5, 0.9])
-def test_largest_slope_of_a_concave_power_is_reached_and_not_exceeded(power):
-    shape, grid = Bridge(SMOOTHING), torch.linspace(0, 5, 50001, dtype=torch.float64)
-    steepest = shape.slope(grid, tensor(power)).max()
+def test_largest_gradient_of_a_concave_power_is_reached_and_not_exceeded(power):
+    function, grid = Bridge(SMOOTHING), torch.linspace(0, 5, 50001, dtype=torch.float64)
+    steepest = function.gradient(grid, tensor(power)).max()
     # A grid misses the top by the square of its spacing.
     torch.testing.assert_close(
-        shape.largest_slope(grid[:1], tensor(power))[0], steepest, rtol=1e-6, atol=0
+        function.largest_gradient(grid[:1], tensor(power))[0], steepest, rtol=1e-6, atol=0
     )
 
 
-def test_largest_slope_of_power_one_is_one():
-    found = Bridge(SMOOTHING).largest_slope(PARAMS[:1], tensor(1.0))
+def test_largest_gradient_of_power_one_is_one():
+    found = Bridge(SMOOTHING).largest_gradient(PARAMS[:1], tensor(1.0))
     torch.testing.assert_close(found, tensor(1.0))
 
 
 @pytest.mark.parametrize("power", [1.5, 2.0])
-def test_slopes_of_powers_above_one_have_no_bound(power):
-    assert torch.isinf(Bridge(SMOOTHING).largest_slope(PARAMS[:1], tensor(power))).all()
+def test_gradients_of_powers_above_one_have_no_bound(power):
+    assert torch.isinf(Bridge(SMOOTHING).largest_gradient(PARAMS[:1], tensor(power))).all()
 
 
-def test_slopes_of_a_square_have_no_bound():
-    assert torch.isinf(Square().largest_slope(PARAMS[:1], tensor(2.0))).all()
+def test_gradients_of_a_square_have_no_bound():
+    assert torch.isinf(Square().largest_gradient(PARAMS[:1], tensor(2.0))).all()
 
 
 # The barrier
@@ -129,12 +129,12 @@ def test_barrier_is_a_stiff_square_for_negative_coefficients():
     torch.testing.assert_close(BARRIER.value(tensor(-0.2)), tensor(100 * 0.2**2 / 2))
 
 
-def test_slope_of_the_barrier_is_its_derivative():
-    torch.testing.assert_close(BARRIER.slope(PARAMS), derivative(BARRIER.value, PARAMS))
+def test_gradient_of_the_barrier_is_its_derivative():
+    torch.testing.assert_close(BARRIER.gradient(PARAMS), derivative(BARRIER.value, PARAMS))
 
 
 def test_curvature_of_the_barrier_is_its_second_derivative():
-    expected = derivative(BARRIER.slope, AWAY_FROM_ZERO)
+    expected = derivative(BARRIER.gradient, AWAY_FROM_ZERO)
     torch.testing.assert_close(BARRIER.curvature(AWAY_FROM_ZERO), expected)
 
 

@@ -1,4 +1,4 @@
-"""The one door between arrays and tensors."""
+"""The one door between arrays and tensors; torch is imported when it is first passed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,14 @@ def resolve_device(device):
 
 def to_tensor(array, device=None):
     """A float64 tensor; never a view of memory that the caller may not write to."""
+    return as_tensor(np.array(array, dtype=np.float64, order="C"), device)
+
+
+def as_tensor(array, like=None):
+    """An array of our own as a tensor on a device, or like a tensor; no copy if that needs none."""
     import torch
 
-    return torch.from_numpy(np.array(array, dtype=np.float64, order="C")).to(device)
+    return torch.from_numpy(array).to(like)
 
 
 def to_numpy(tensor):
