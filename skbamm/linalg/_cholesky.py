@@ -1,4 +1,4 @@
-"""Cholesky factors that take no memory beside the matrix itself."""
+"""Cholesky factors that take no memory but the matrix's own."""
 
 from __future__ import annotations
 

@@ -21,12 +21,14 @@ def memo_last(n_answers=1):
             owner, latest = vars(self).get(name, (None, ()))
             if owner is None or owner() is not self:  # what `copy.copy` took along
                 latest = ()
-            for known, version, answer in latest:
-                if known is tensor and version == tensor._version:
+            # Tensors of inference mode count no changes: they are not to be changed.
+            version = None if tensor.is_inference() else tensor._version
+            for known, known_version, answer in latest:
+                if known is tensor and known_version == version:
                     return answer
             answer = method(self, tensor)
             if not tensor.requires_grad:
-                newest = (tensor, tensor._version, answer)
+                newest = (tensor, version, answer)
                 vars(self)[name] = weakref.ref(self), (newest, *latest[: n_answers - 1])
             return answer
 

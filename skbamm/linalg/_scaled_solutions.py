@@ -6,7 +6,7 @@ import torch
 
 # Beyond so many solves another factor is the better bargain.
 MOST_SOLVES = 15
-# Largest error of a solution beside the first one, in the norm of the Hessian.
+# Largest error of a solution relative to the first one, in the norm of the Hessian.
 ACCURACY = 1e-9
 
 

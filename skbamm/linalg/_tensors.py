@@ -24,7 +24,12 @@ def resolve_device(device):
 
 def to_tensor(array, device=None):
     """A float64 tensor; never a view of memory that the caller may not write to."""
-    return as_tensor(np.array(array, dtype=np.float64, order="C"), device)
+    return to_tensors(device, array)[0]
+
+
+def to_tensors(device, *arrays):
+    """`to_tensor` of each."""
+    return [as_tensor(np.array(array, dtype=np.float64, order="C"), device) for array in arrays]
 
 
 def as_tensor(array, like=None):

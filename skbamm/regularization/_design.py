@@ -10,17 +10,10 @@ from scipy import sparse
 
 from ..linalg._cross_products import augmented, column_shift, partial_out, row_blocks
 from ..linalg._row_kernels import FoldRows
-from ..linalg._tensors import to_numpy, to_tensor
+from ..linalg._tensors import to_numpy, to_tensor, to_tensors
+from ._constants import CONSTANT_VARIANCE, FEW_TARGETS, LARGE
 from .losses._quadratic import GramLoss, GramPath
 from .losses._rows import RowLoss, RowPath
-
-# With more features than that, memory counts on the Gram path, and eigenvectors cost more than a
-# few Cholesky factors,
-LARGE = 300
-# unless each of many targets needs a ridge path of its own.
-FEW_TARGETS = 8
-# Rounding guard, in units of the mean square: a column of less variance is constant.
-CONSTANT = 1e-15
 
 
 def make_design(folded, **options):
@@ -28,11 +21,12 @@ def make_design(folded, **options):
 
     `folded` is a `FoldedRows` or `FoldStatistics`, `options` are those of `Units.of`, and `device`.
     """
-    if folded.n_features > folded.n_samples:
+    n_samples, n_features = folded.shape
+    if n_features > n_samples:
         return RowDesign(folded, **options)
     products = folded.cross_products(options["fit_intercept"])
     is_partition = products.formed_train is None and len(products.test) > 1
-    if is_partition and folded.n_features > LARGE and folded.n_targets <= FEW_TARGETS:
+    if is_partition and n_features > LARGE and folded.n_targets <= FEW_TARGETS:
         from ._large_design import SharedGramDesign  # which imports this file
 
         return SharedGramDesign(products, **options)
@@ -74,7 +68,7 @@ class Units:
         n_features = len(penalized)
         variance = square - mean**2
         eps = np.finfo(np.float64).eps
-        noise = (10 * eps * np.abs(mean + shift)) ** 2 + CONSTANT * square
+        noise = (10 * eps * np.abs(mean + shift)) ** 2 + CONSTANT_VARIANCE * square
         scale = np.sqrt(np.where(variance > noise, variance, 1.0))
         # Without an intercept nothing is taken off the targets: their size is their mean square.
         root = scale if fit_intercept else np.sqrt(square)
@@ -121,9 +115,9 @@ class GramDesign:
         Of the rows of each fold that train and that are held out.
     """
 
-    #: How many initializations are compared beside the usual ones, and whether all at once.
-    n_more_starts = 4
-    compares_at_once = True
+    #: How many initial points are compared besides the usual ones, and how many points at once.
+    n_more_initial = 4
+    n_at_once = 6
 
     def __init__(self, products, *, device, **options):
         total = products.total
@@ -165,11 +159,10 @@ class GramDesign:
         products = products * np.reshape(fold_weight, (-1, 1, 1))
         n_features = len(self.units.scale)
         targets = products[..., n_features:, n_features:]
-        return GramLoss(
-            to_tensor(products[..., :n_features, :n_features], self.device),
-            to_tensor(products[..., n_features:, :n_features], self.device),
-            to_tensor(np.trace(targets, axis1=-2, axis2=-1).sum() / 2, self.device),
-        )
+        gram = products[..., :n_features, :n_features]
+        moment = products[..., n_features:, :n_features]
+        constant = np.trace(targets, axis1=-2, axis2=-1).sum() / 2
+        return GramLoss(*to_tensors(self.device, gram, moment, constant))
 
     def path(self):
         """The ridge path of the training rows."""
@@ -190,8 +183,8 @@ class GramDesign:
 class RowDesign:
     """From the rows and products with them: for more features than rows."""
 
-    n_more_starts = GramDesign.n_more_starts
-    compares_at_once = True
+    n_more_initial = GramDesign.n_more_initial
+    n_at_once = 1
 
     def __init__(self, folded, *, device, **options):
         rows, folds, validation = folded.rows, folded.folds, folded.validation

@@ -19,10 +19,7 @@ from ..linalg._cross_products import (
     fold_cross_products,
     split_cross_products,
 )
-
-# On few rows what is learned hangs on which of them are held out together: averaging over three
-# assignments predicts better, more do not (docs/design-notes.md).
-FEW_ROWS, FEW_ROWS_REPEATS = 1000, 3
+from ._constants import FEW_ROWS, FEW_ROWS_REPEATS
 
 
 @dataclass(frozen=True)
@@ -64,12 +61,8 @@ class FoldedRows:
     validation: Rows | None = None
 
     @property
-    def n_samples(self):
-        return len(self.rows.y)
-
-    @property
-    def n_features(self):
-        return self.rows.X.shape[1]
+    def shape(self):
+        return self.rows.X.shape
 
     @property
     def n_targets(self):

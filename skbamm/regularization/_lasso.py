@@ -9,33 +9,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lasso_path
 
 from ..linalg._tensors import to_numpy, to_tensor
-
-# From the strength that gives only zeros down to this fraction of it.
-SMALLEST_FRACTION = 1e-4
-N_STRENGTHS = 80
-N_AT_A_TIME = 8
-# The tolerance is on the duality gap, beside the squared length of the target.
-PATH = {"tol": 1e-4, "max_iter": 1000}
-FINAL = {"tol": 1e-10, "max_iter": 20_000}
+from ._constants import (
+    LASSO_FINAL,
+    LASSO_PATH,
+    LASSO_STANDARD_ERRORS,
+    N_AT_A_TIME,
+    N_STRENGTHS,
+    SMALLEST_FRACTION,
+    TINIEST,
+)
 
 
 def weighted_lasso(loss, fold, weights, strengths, *, positive, start=None, **accuracy):
-    """Minimisers of ``loss + strength * sum_j weights_j |w_j|`` for descending strengths.
+    """Minimisers of one fold's ``loss + strength * sum_j weights_j |w_j|``.
 
-    Parameters
-    ----------
-    loss : QuadraticLoss
-    fold : int
-    weights : ndarray of shape (n_targets, n_features)
-    strengths : ndarray of shape (n_strengths,)
-    start : ndarray of shape (n_targets, n_features) or None
-        Coefficients near the first minimiser.
-    **accuracy
-        `PATH` or `FINAL`.
-
-    Returns
-    -------
-    coef : ndarray of shape (n_strengths, n_targets, n_features)
+    For descending strengths, weights and a start (or None) of shape (n_targets, n_features);
+    `accuracy` is `LASSO_PATH` or `LASSO_FINAL`. Of shape (n_strengths, n_targets, n_features).
     """
     design, targets = loss.root_rows(fold)
     # scikit-learn's loss is a mean over rows, ours a sum.
@@ -64,44 +53,32 @@ def weighted_lasso(loss, fold, weights, strengths, *, positive, start=None, **ac
 def strength_grid(loss, weights):
     """Descending strengths, the first of which gives only zeros in every fold.
 
-    Parameters
-    ----------
-    weights : ndarray of shape (n_folds, n_targets, n_features)
+    `weights` have shape (n_folds, n_targets, n_features).
     """
     steepest = loss.gradient(loss.zeros()[None])[0].abs().cpu().numpy() / weights
-    largest = max(steepest.max(initial=0.0), np.finfo(float).tiny)
+    largest = max(steepest.max(initial=0.0), TINIEST)
     return largest * np.logspace(0, np.log10(SMALLEST_FRACTION), N_STRENGTHS)
 
 
 def lasso_fits(train, weights, error, *, positive, device):
-    """Paths of all folds, down to where the error has turned up.
+    """Paths of all folds, down to where the error has turned up: nobody goes on from there.
 
-    Parameters
-    ----------
-    train : QuadraticLoss
-    weights : ndarray of shape (n_folds, n_targets, n_features)
-    error : callable
-        Held-out error of candidates, shape (n_candidates,). Weak penalties are what a path
-        spends its time on, and nobody goes there.
-
-    Returns
-    -------
-    strengths : ndarray of shape (n_strengths,)
-    params : Tensor of shape (n_strengths, n_folds, n_targets, n_features)
+    Weak penalties are what a path spends its time on. ``error(params)`` is the held-out error of
+    candidates. Returns strengths and params, (n_strengths, n_folds, n_targets, n_features).
     """
     grid = strength_grid(train, weights)
     found: list[np.ndarray] = []
     lowest = np.inf
     for begin in range(0, N_STRENGTHS, N_AT_A_TIME):
-        part = grid[begin : begin + N_AT_A_TIME]
+        strengths = grid[begin : begin + N_AT_A_TIME]
         paths = [
             weighted_lasso(
                 train,
                 fold,
                 weights[fold],
-                part,
+                strengths,
                 positive=positive,
-                **PATH,
+                **LASSO_PATH,
                 start=found[-1][-1, fold] if found else None,
             )
             for fold in range(len(weights))
@@ -113,3 +90,35 @@ def lasso_fits(train, weights, error, *, positive, device):
         lowest = errors.min()
     params = np.concatenate(found)
     return grid[: len(params)], to_tensor(params, device)
+
+
+def sparse_coefficients(found, loss, weights, *, positive, device):
+    """A lasso on columns divided by the roots of their learned weights.
+
+    Its strength has the lowest held-out error on the folds of a `SearchResult`, or is a larger
+    one whose error is within half a standard error of that. `loss` and `weights` are of all rows.
+    """
+    lower, upper = found.problem.lower, found.problem.upper
+    by_fold = to_numpy(lower.majorizer(found.hyper, found.params)[0].sqrt())
+    strengths, fits = lasso_fits(
+        lower.loss,
+        by_fold,
+        lambda params: upper.by_fold(params).sum(1),
+        positive=positive,
+        device=device,
+    )
+    errors = to_numpy(upper.by_fold(fits)) * lower.loss.n_folds
+    strength = _half_standard_error_rule(strengths, errors)
+    grid = np.append(strengths[strengths > strength], strength)
+    return weighted_lasso(loss, 0, weights, grid, positive=positive, **LASSO_FINAL)[-1]
+
+
+def _half_standard_error_rule(strengths, errors):
+    """The first of descending strengths that the folds cannot tell from the best one."""
+    best = int(errors.mean(axis=1).argmin())
+    n_folds = errors.shape[1]
+    if n_folds < 3:
+        return strengths[best]
+    increase = errors - errors[best]
+    allowed = LASSO_STANDARD_ERRORS * increase.std(axis=1, ddof=1) / np.sqrt(n_folds)
+    return strengths[np.flatnonzero(increase.mean(axis=1) <= allowed)[0]]

@@ -35,7 +35,7 @@ class SeenRows:
     given : bool
         Whether folds are given with the rows.
     n_samples : int
-    rows : RegressionRows or None
+    rows : Rows or None
         All of them, while they are few.
     fold : ndarray of shape (n_samples,) or None
         Their given folds.

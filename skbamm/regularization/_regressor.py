@@ -436,11 +436,15 @@ class BilevelRegularizedRegressor(
 
     def _fit(self, repeats, given):
         """Learn on folded rows, or on their statistics; callbacks see what the user has `given`."""
-        from ._options import penalty_options
+        from ._fit import learn_penalty
+        from ._options import RunOptions, penalty_options
 
         self.dataframe_ = dataframe_kind(given[0])
         first = repeats[0]
-        options = penalty_options(self, first.n_features)
+        options = penalty_options(self, first.shape[1])
+        run = RunOptions(
+            self.solver, self.max_iter, self.tol, self.standard_errors, self.exact_zeros
+        )
         targets = range(first.n_targets) if self.alpha_per_target else [slice(None)]
         # At most the choice of a shrinkage, a run for each repeat, and the last fit.
         n_stages = len(targets) * (len(repeats) + 2)
@@ -454,10 +458,11 @@ class BilevelRegularizedRegressor(
         X, y, sample_weight = given
         with Progress(self, X, y, sample_weight, n_stages) as progress:
             learned = [
-                self._learn(
+                learn_penalty(
                     [folded.target(t) for folded in repeats],
                     options,
-                    number,
+                    run,
+                    start=self._previous_hyper(number),
                     progress=progress,
                     # There is no model before every target has its penalty.
                     attributes=attributes if len(targets) == 1 else None,
@@ -465,21 +470,6 @@ class BilevelRegularizedRegressor(
                 for number, t in enumerate(targets)
             ]
             store(self, learned)
-
-    def _learn(self, repeats, options, number, **following):
-        from ._fit import learn_penalty
-
-        return learn_penalty(
-            repeats,
-            options,
-            self.solver,
-            start=self._previous_hyper(number),
-            standard_errors=self.standard_errors,
-            exact_zeros=self.exact_zeros,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            **following,
-        )
 
     def _previous_hyper(self, number):
         if not (self.warm_start and hasattr(self, "hyper_")):

@@ -36,15 +36,16 @@ class FoldStatistics:
     excluded: int | None = None
 
     @property
-    def n_features(self):
-        return len(self.products.shift) - self.n_targets
+    def shape(self):
+        return self.n_samples, len(self.products.shift) - self.n_targets
 
     def target(self, index):
         """The same rows with one target, or a slice of the targets."""
         if isinstance(index, slice):
             return self
         products = self.products
-        kept = np.append(np.arange(self.n_features), self.n_features + index)
+        n_features = self.shape[1]
+        kept = np.append(np.arange(n_features), n_features + index)
         columns = np.append(kept, len(products.shift))
         taken = np.ix_(columns, columns)
         test = np.stack([fold[taken] for fold in products.test])

@@ -17,7 +17,7 @@ from skbamm.regularization.losses._quadratic import (
     PenaltyProblem,
 )
 from skbamm.regularization.losses._rows import RowLoss, RowPath
-from skbamm.regularization.penalties._weights import AdaptivePenalty, LinearPenalty
+from skbamm.regularization.penalties._specs import AdaptivePenalty, LinearPenalty
 
 # Groups of the five features; the fourth feature's penalty is fixed.
 GROUPS = np.array([0, 0, 1, 1, 2])

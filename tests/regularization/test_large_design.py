@@ -112,7 +112,7 @@ class TestLargeFit:
             standardize=True,
             device=torch.device("cpu"),
         )
-        assert isinstance(design, SharedGramDesign) and design.n_more_starts == 1
+        assert isinstance(design, SharedGramDesign) and design.n_more_initial == 1
 
     @pytest.mark.parametrize("penalty", ["adaptive", "l2"])
     @pytest.mark.parametrize("n_targets", [None, 2])

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.regularization.penalties._specs import EXPONENT_BOUNDS, SHARE_BOUNDS
+from skbamm.regularization._constants import EXPONENT_BOUNDS, SHARE_BOUNDS
 from tests.reference import adaptive_ridge as reference
 from tests.regularization.regression_data import make_regression
 

@@ -5,8 +5,7 @@ import pytest
 from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.regularization._lasso import strength_grid, weighted_lasso
-from skbamm.regularization._last_fit import _half_standard_error_rule
+from skbamm.regularization._lasso import _half_standard_error_rule, strength_grid, weighted_lasso
 from tests.reference import adaptive_ridge as reference
 from tests.reference.regression import losses, make_data
 from tests.regularization.regression_data import make_regression

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 class SeparateDesign(_design.GramDesign):
     """A Gram matrix for each fold, followed from the same starts as shared ones."""
 
-    n_more_starts = _large_design.SharedGramDesign.n_more_starts
+    n_more_initial = _large_design.SharedGramDesign.n_more_initial
 
 
 @pytest.fixture(params=VARIANTS)

@@ -9,14 +9,7 @@ import torch
 
 from ...linalg._design import Design
 from ...problems._base import CurvatureProducts, Gradients, Objective
-
-# Times the standard deviation of normal errors: 95 % as efficient as squares where errors are
-# normal (Huber, "Robust Estimation of a Location Parameter", 1964).
-EFFICIENT = 1.345
-# Standard deviation of a normal error relative to the median of its size.
-DEVIATION = 1.4826
-# Rounding guard: sums must not decide between two values in the middle.
-HALF = (1 - 1e-12) / 2
+from .._constants import DEVIATION, EFFICIENT, HALF
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,17 @@ import torch
 from ...linalg._cholesky import factorize, solve_factorized
 from ...linalg._memo import memo_last
 from ...linalg._scaled_solutions import ScaledSolutions
-from ._quadratic import JITTER, GramLoss, MomentLoss, fold_product, shrunken
-
-# How many products are kept: params, the multiplier, and the params of a point that is tried.
-REMEMBERED = 4
-# Products with the Gram matrix that a path's subspace begins with, good for strong penalties.
-N_PRODUCTS = 8
-# Solves of it with each factor: far cheaper than another one.
-N_SOLVES = 4
-# Largest residual relative to the moments, of a solution and of one of many to compare.
-ACCURACY = 1e-8
-COMPARED = 1e-3
-# Rounding guards: of a length to divide by, and of two penalties that are multiples.
-TINY = 1e-300
-MULTIPLE = 1e-12
+from .._constants import (
+    COMPARED,
+    JITTER,
+    MULTIPLE,
+    N_PRODUCTS,
+    N_SOLVES,
+    PATH_ACCURACY,
+    REMEMBERED,
+    TINIEST,
+)
+from ._quadratic import GramLoss, MomentLoss, fold_product, shrunken
 
 
 @dataclass(frozen=True)
@@ -175,7 +172,7 @@ class FactorStore:
         return solution
 
     def minimizer(self, loss, penalty):
-        """Solutions for the loss's moments, without new factors for a multiple of a penalty."""
+        """Solutions for the loss's ``b``, without new factors for a multiple of a penalty."""
         solution = loss.moment.repeat(len(penalty), 1, 1, 1)
         for place in np.ndindex(*penalty.shape[:2]):
             scaled = self._scaled(place, loss.moment[place[1]], penalty[place])
@@ -256,8 +253,8 @@ class RationalPath:
         return tuple(torch.cat(parts) for parts in zip(*pairs, strict=True))
 
     def _accurate(self, log_strength):
-        """Coefficients and slope for one strength."""
-        if float(self._residuals(log_strength)[0]) > ACCURACY:
+        """Coefficients and their derivative for one strength."""
+        if float(self._residuals(log_strength)[0]) > PATH_ACCURACY:
             self._add_solutions(float(log_strength.exp()))
         return [self._expand(reduced, self.vectors) for reduced in self._reduced(log_strength)]
 
@@ -276,7 +273,7 @@ class RationalPath:
         vector, found = moment, []
         for _ in range(N_PRODUCTS):
             # Lengths do not matter, as long as no power overflows.
-            vector = vector / vector.norm(dim=-1, keepdim=True).clamp_min(TINY)
+            vector = vector / vector.norm(dim=-1, keepdim=True).clamp_min(TINIEST)
             found.append(vector)
             vector = self.loss.product(vector[None])[0]
         self._extend(torch.stack(found, dim=2))
@@ -292,7 +289,7 @@ class RationalPath:
             found = []
             for _ in range(N_SOLVES):
                 rows = factor.solve(rows)
-                rows = rows / rows.norm(dim=-1, keepdim=True).clamp_min(TINY)
+                rows = rows / rows.norm(dim=-1, keepdim=True).clamp_min(TINIEST)
                 found.append(rows)
             solutions.append(torch.stack(found, dim=1))
         self._extend(torch.stack(solutions))
@@ -323,7 +320,7 @@ class RationalPath:
         return (reduced.permute(1, 2, 0, 3) @ vectors).permute(2, 0, 1, 3)
 
     def _residuals(self, log_strength):
-        """Largest over folds and targets, relative to the moments, for each strength."""
+        """Largest over folds and targets, relative to ``b``, for each strength."""
         ratio, _ = self._reduced(log_strength)
         strength = log_strength.exp()[:, None, None, None]
         fitted = self._expand(ratio, self.images) + strength * self._expand(ratio, self.vectors)

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 import torch
 
 from ...problems._base import CurvatureProducts, Gradients, Metric
-from ..penalties._functions import CURVATURE_FLOOR, Barrier, Bridge, Square
-from ..penalties._weights import LinearPenalty
+from .._constants import (
+    ACCURACY,
+    CURVATURE_FLOOR,
+    MAX_SOLVE_ITER,
+    NEAR,
+    ROUGH,
+    ROUNDING,
+    SOFTENING,
+)
+from ..penalties._functions import Barrier, Bridge, Square
+from ..penalties._specs import LinearPenalty
 from ._quadratic import PenalizedError, PenaltyProblem
-
-# Of the lower level's solution: its gradient relative to the moments, and Newton steps at most.
-ACCURACY, MAX_SOLVE_ITER = 1e-5, 200
-# Rounding guard of values that a step must lower.
-ROUNDING = 1e-14
-# A gradient relative to the moments from which Newton's method needs no way around.
-NEAR = 0.1
-# On the way from ridge: smoothing relative to the final one, and the accuracy there.
-SOFTENING, ROUGH = (100.0, 10.0), 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NonquadraticError(PenalizedError):
         return hyper.new_full((len(hyper), 1, 1, 1), 2.0)
 
     def _alpha(self, hyper):
-        return self.weights(hyper)[0][:, :, None]
+        return self.weights(hyper).alpha[:, :, None]
 
     def value(self, hyper, params):
         return self.loss.value(params) + self._penalty(hyper, params).sum(1)
@@ -115,7 +115,7 @@ class NonquadraticError(PenalizedError):
 
     def _pull_back_both(self, hyper, by_weight, by_power):
         """Gradient in `hyper` from those in weights and powers, summed over targets."""
-        gradient = self._pull_back(hyper, by_weight.sum(2))
+        gradient = self.weights(hyper).pulled_back(by_weight.sum(2))
         basis = self._power_basis
         if basis is None:
             return gradient
@@ -127,7 +127,7 @@ class NonquadraticProblem(PenaltyProblem):
     """Builds the `BilevelProblem` of a penalty that is not a square, from a `NonquadraticError`."""
 
     lower: NonquadraticError
-    # The lower level is solved when its gradient is this small relative to the moments.
+    # The lower level is solved when its gradient is this small relative to the one at zero.
     accuracy: float = ACCURACY
 
     def metric(self, hyper, params, averaging):
@@ -143,7 +143,7 @@ class NonquadraticProblem(PenaltyProblem):
     def solve_lower(self, hyper, params):
         """The minimiser of the lower level that is reached from `params`.
 
-        From far away it starts at ridge and goes through penalties that are less sharp: where
+        From far away it starts at ridge and goes through smoother penalties: where
         a power is below 1 there are several minimisers, and a smooth problem has one.
         """
         size = self.lower.loss.gradient(torch.zeros_like(params)).square().sum((1, 2, 3))

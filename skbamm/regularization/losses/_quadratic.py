@@ -10,16 +10,14 @@ be: it asks often.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 
 from ...linalg._memo import memo_last
 from ...problems._base import BilevelProblem, CurvatureProducts, Gradients, Objective
-
-# Rounding guard: added to a Gram matrix that rounding made indefinite, relative to its mean
-# diagonal.
-JITTER = (1e-10, 1e-6)
+from .._constants import JITTER, SINGULAR, STRONGER
 
 
 def fold_product(columns, matrices):
@@ -101,7 +99,7 @@ class MomentLoss:
 
     def root_rows(self, fold):
         values, vectors = torch.linalg.eigh(self.matrix(fold))
-        kept = values > 1e-13 * values.max().clamp_min(0) if len(values) else values > 0
+        kept = values > SINGULAR * values.max().clamp_min(0) if len(values) else values > 0
         root, vectors = values[kept].sqrt(), vectors[:, kept]
         targets = (self.moment[fold] @ vectors) / root
         return (root[:, None] * vectors.mT).cpu().numpy(), targets.mT.cpu().numpy()
@@ -195,7 +193,7 @@ class GramPath:
 
     values: torch.Tensor  # (n_folds, n_features)
     vectors: torch.Tensor  # (n_folds, n_features, n_features)
-    target: torch.Tensor  # (n_folds, n_targets, n_features): moments, rotated
+    target: torch.Tensor  # (n_folds, n_targets, n_features): ``b``, rotated
 
     @classmethod
     def build(cls, loss):
@@ -270,6 +268,24 @@ class WithPrior(Objective):
 
 
 @dataclass(frozen=True)
+class Weights:
+    """The penalty at one point of `hyper`."""
+
+    alpha: torch.Tensor  # (n_candidates, n_folds, n_features)
+    jacobian: torch.Tensor  # of log alpha, (n_candidates, n_hyper, n_folds, n_features)
+    loss: QuadraticLoss
+
+    @cached_property
+    def metric(self):
+        """Inverse Hessian of the loss and the penalty."""
+        return self.loss.metric(self.alpha)
+
+    def pulled_back(self, gradient):
+        """The gradient in `hyper`, from the one in `alpha`."""
+        return (self.jacobian * (self.alpha * gradient)[:, None]).sum((2, 3))
+
+
+@dataclass(frozen=True)
 class PenalizedError(Objective):
     """Half the mean squared error of each fold's training rows, plus the penalty."""
 
@@ -278,44 +294,41 @@ class PenalizedError(Objective):
 
     @memo_last()
     def weights(self, hyper):
-        """Penalty weights at `hyper`, and the Jacobian of their logarithms."""
+        """`Weights` at `hyper`."""
         log_weights, jacobian = self.penalty.log_weights(hyper)
-        return log_weights.exp(), jacobian
+        return Weights(log_weights.exp(), jacobian, self.loss)
 
     def majorizer(self, hyper, params):
         """Weights of the quadratic penalty, for each target."""
-        return self.weights(hyper)[0][:, :, None].expand_as(params)
+        return self.weights(hyper).alpha[:, :, None].expand_as(params)
 
     def value(self, hyper, params):
-        weights, _ = self.weights(hyper)
-        penalty = (weights[:, :, None] * params.square()).sum((1, 2, 3)) / 2
+        alpha = self.weights(hyper).alpha
+        penalty = (alpha[:, :, None] * params.square()).sum((1, 2, 3)) / 2
         return self.loss.value(params) + penalty
 
     def gradients(self, hyper, params, *, differentiable=False):
+        weights = self.weights(hyper)
         return Gradients(
-            self._pull_back(hyper, params.square().sum(2) / 2),
-            self.params_gradient(hyper, params),
+            weights.pulled_back(params.square().sum(2) / 2),
+            self.loss.gradient(params) + weights.alpha[:, :, None] * params,
         )
 
     def params_gradient(self, hyper, params):
-        return self.loss.gradient(params) + self.weights(hyper)[0][:, :, None] * params
+        return self.loss.gradient(params) + self.weights(hyper).alpha[:, :, None] * params
 
     def hessian_product(self, hyper, params, vector):
-        return self.loss.product(vector) + self.weights(hyper)[0][:, :, None] * vector
+        return self.loss.product(vector) + self.weights(hyper).alpha[:, :, None] * vector
 
     def mixed_product(self, hyper, params, vector):
-        return self._pull_back(hyper, (params * vector).sum(2))
+        return self.weights(hyper).pulled_back((params * vector).sum(2))
 
     def curvature_products(self, hyper, params, vector):
+        weights = self.weights(hyper)
         return CurvatureProducts(
-            self.hessian_product(hyper, params, vector),
-            self.mixed_product(hyper, params, vector),
+            self.loss.product(vector) + weights.alpha[:, :, None] * vector,
+            weights.pulled_back((params * vector).sum(2)),
         )
-
-    def _pull_back(self, hyper, gradient):
-        """Gradient in `hyper` from the gradient in the weights of features."""
-        weights, jacobian = self.weights(hyper)
-        return (jacobian * (weights * gradient)[:, None]).sum((2, 3))
 
 
 @dataclass(frozen=True)
@@ -356,19 +369,42 @@ class PenaltyProblem:
         )
 
     def metric(self, hyper, params, averaging):
-        return self._build(hyper, averaging) if averaging else self._exact_metric(hyper)
-
-    @memo_last()
-    def _exact_metric(self, hyper):
-        return self._build(hyper, 0.0)
-
-    def _build(self, hyper, averaging):
         """Inverse Hessian of the averaged objective; exact for any averaging."""
-        loss = self.lower.loss
-        if averaging:
-            # The upper value is the mean square, the lower one half of it.
-            loss = loss.combine(1 - averaging, self.upper.loss, 2 * averaging)
-        return loss.metric((1 - averaging) * self.lower.weights(hyper)[0])
+        weights = self.lower.weights(hyper)
+        if not averaging:
+            return weights.metric
+        # The upper value is the mean square, the lower one half of it.
+        loss = self.lower.loss.combine(1 - averaging, self.upper.loss, 2 * averaging)
+        return loss.metric((1 - averaging) * weights.alpha)
 
     def solve_lower(self, hyper, params):
-        return self._exact_metric(hyper).minimizer(self.lower.loss, params)
+        return self.lower.weights(hyper).metric.minimizer(self.lower.loss, params)
+
+    def one_standard_error(
+        self, hyper, params, strengths, *, bounds, baseline, standard_errors, n_at_once
+    ):
+        """The strongest penalty that the folds cannot tell from the best one, and its params.
+
+        The one-standard-error rule, on the log `strengths` (a slice of `hyper`): steps up while
+        the mean increase of the held-out error stays below so many standard errors of that
+        increase over the folds, and the error below the baseline. Some are tried at once.
+        """
+        params = self.solve_lower(hyper, params)
+        chosen, best = (hyper, params), self.upper.by_fold(params)
+        n_folds, steps = best.shape[1], hyper.new_tensor(STRONGER)
+        for some in steps.split(n_at_once):
+            stronger = hyper.repeat(len(some), 1)
+            stronger[:, strengths] += some[:, None]
+            stronger = torch.minimum(torch.maximum(stronger, bounds[0]), bounds[1])
+            params = self.solve_lower(stronger, params[-1:].repeat(len(some), 1, 1, 1))
+            increase = n_folds * (self.upper.by_fold(params) - best)
+            allowed = standard_errors * increase.std(1, correction=1) / n_folds**0.5
+            raised = self.upper.value(stronger, params) > baseline
+            stops = ((increase.mean(1) > allowed) | raised).tolist()
+            n_accepted = stops.index(True) if True in stops else len(some)
+            if n_accepted:
+                last = slice(n_accepted - 1, n_accepted)
+                chosen = stronger[last], params[last]
+            if n_accepted < len(some):
+                break
+        return chosen

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 
 import torch
 
-# A metric's curvature is never less than this fraction of the majorizer's: what is nearly flat
-# far from zero would make it singular.
-CURVATURE_FLOOR = 1e-2
-
 
 @dataclass(frozen=True)
 class Bridge:

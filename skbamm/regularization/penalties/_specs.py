@@ -1,32 +1,151 @@
-"""What each ``penalty`` learns: its numbers, their bounds and starts, and what they mean."""
+"""What each ``penalty`` learns, and how few learned numbers make a weight for every feature.
+
+A spec says which numbers, their bounds and initial points, and makes the penalty: a smooth map
+from `hyper`, of shape (n_candidates, n_hyper), to the weights alpha of shape (n_candidates,
+n_folds, n_features) of ``sum_j alpha_j w_j^2 / 2``. ``log_weights(hyper)`` returns their
+logarithms and the Jacobian of these, of shape (n_candidates, n_hyper, n_folds, n_features).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.linalg import block_diag
 
-from ._weights import AdaptivePenalty, LinearPenalty
+from ...linalg._tensors import to_tensors
+from .._constants import (
+    ADAPTIVE_INITIAL,
+    BRIDGE_POWERS,
+    EXPONENT_BOUNDS,
+    INITIAL_SHARE,
+    LOG_WEIGHT_LIMIT,
+    MAGNITUDE_FLOOR,
+    MORE_INITIAL,
+    POWER_BOUNDS,
+    SHARE_BOUNDS,
+    TERM_BOUNDS,
+)
+from ..losses._quadratic import RidgePath
 
-EXPONENT_BOUNDS = (0.0, 6.0)
-SHARE_BOUNDS = (0.0, 1.0)
-POWER_BOUNDS = (0.1, 2.0)
-# Of a term of the log strengths: a description one deviation from its mean, or a group.
-TERM_BOUNDS = (-10.0, 10.0)
-# Pilot strength relative to the best ridge's, and exponent. One from each side: the criterion has
-# several basins. The best one is followed.
-ADAPTIVE_INITIAL = ((1 / 30, 1.0), (30.0, 2.0))
-# Further ones where they cost little, the most useful first.
-MORE_INITIAL = ((1.0, 4.0), (1.0, 2.0), (30.0, 4.0), (1 / 30, 2.0))
-# The groups' share in the magnitudes, at the start.
-SHARE = 0.3
-# Powers that the bridge starts from: the lasso, and the side where it is sparser.
-BRIDGE_POWERS = (1.0, 0.5)
-# Smoothing of the penalty at zero, in units of the ridge coefficients' root mean square. Less
-# for the bridge only makes more basins, and for the lasso kinks that a gradient does not see.
-SMOOTHING = {"l1": 3e-2, "bridge": 1e-1}
-LOG_WEIGHT_LIMIT = (-60.0, 60.0)
+
+@dataclass(frozen=True)
+class LinearPenalty:
+    """Log weights and powers that are linear in `hyper`: of groups, or of descriptions.
+
+    A row of `basis` belongs to a learned number; of a group's log strength it is 1 on the group.
+    `power_basis` and `fixed_power` are the same for the power of the penalty; None where that is
+    2, a square.
+    """
+
+    basis: torch.Tensor  # (n_hyper, n_features)
+    fixed: torch.Tensor  # (n_features,), added to the log weights
+    n_folds: int
+    power_basis: torch.Tensor | None = None
+    fixed_power: torch.Tensor | None = None
+
+    @property
+    def n_hyper(self):
+        return len(self.basis)
+
+    def log_weights(self, hyper):
+        log_weights = (hyper @ self.basis + self.fixed)[:, None]
+        shape = (len(hyper), self.n_hyper, self.n_folds, len(self.fixed))
+        jacobian = self.basis[None, :, None].expand(shape)
+        return log_weights.expand(len(hyper), self.n_folds, -1), jacobian
+
+    def powers(self, hyper):
+        """Power of each feature's penalty, shape (n_candidates, 1, 1, n_features)."""
+        return (hyper @ self.power_basis + self.fixed_power)[:, None, None]
+
+
+@dataclass(frozen=True)
+class AdaptivePenalty:
+    r"""Weights that fall with the size of a pilot fit's coefficients.
+
+    .. math::
+
+        \alpha_j = e^{a + z_j^T c} (m_j / m)^{-e}, \qquad
+        m_j^2 = (1 - t) \, w_j^2 + t \, \overline{w^2}_{g(j)} + \delta^2 m^2
+
+    where :math:`w_j^2` is the squared coefficient of feature j in a ridge fit of strength
+    :math:`e^{l}` on the same training rows (mean over targets), the bar its mean over the
+    group of j, and :math:`m^2` its mean over all features. `hyper` is :math:`(l, a, e)`,
+    :math:`t` where groups are given, and :math:`c` where there is a basis z. With exponent 0
+    it is ridge, 2 adaptive ridge; more is close to subset selection. With share t = 1 a group
+    has one strength, with 0 groups make no difference.
+    """
+
+    path: RidgePath
+    learned: torch.Tensor  # (n_features,), 1 where the weight is learned, 0 where it is fixed
+    fixed: torch.Tensor  # (n_features,), log weight where fixed, 0 elsewhere
+    limit: tuple[float, float]  # of the log weights
+    # (n_groups, n_features); rows sum to 1: they average over a group.
+    membership: torch.Tensor | None = None
+    # (n_terms, n_features): further terms of the log weights, one learned number each.
+    basis: torch.Tensor | None = None
+    positive: bool = False  # whether only positive coefficients of the pilot count
+
+    @property
+    def n_hyper(self):
+        return self._n_common + (0 if self.basis is None else len(self.basis))
+
+    @property
+    def _n_common(self):
+        """How many numbers come before those of the basis."""
+        return 3 if self.membership is None else 4
+
+    def log_weights(self, hyper):
+        strength, exponent = hyper[:, 1, None, None], hyper[:, 2, None, None]
+        if self.basis is not None:
+            strength = strength + (hyper[:, self._n_common :] @ self.basis)[:, None]
+        share = hyper[:, 3, None, None] if self.membership is not None else None
+        log, by_pilot, by_share = self._magnitudes(hyper[:, 0], share)
+        log_weights = strength - exponent * log
+        derivatives = [-exponent * by_pilot, torch.ones_like(log), -log]
+        if share is not None:
+            derivatives.append(-exponent * by_share)
+        jacobian = torch.stack(derivatives, dim=1)
+        if self.basis is not None:
+            terms = self.basis[None, :, None].expand(len(hyper), -1, jacobian.shape[2], -1)
+            jacobian = torch.cat([jacobian, terms], dim=1)
+        inside = (log_weights >= self.limit[0]) & (log_weights <= self.limit[1])
+        log_weights = log_weights.clamp(*self.limit) * self.learned + self.fixed
+        return log_weights, jacobian * (inside * self.learned)[:, None]
+
+    def _magnitudes(self, log_strength, share):
+        """Log magnitudes relative to the root mean square, and their two derivatives."""
+        square, growth = self._squares(log_strength)
+        n_learned = self.learned.sum()
+        mean = square.sum(-1, keepdim=True) / n_learned
+        mean_growth = growth.sum(-1, keepdim=True) / n_learned
+        by_share = torch.zeros_like(square)
+        if share is not None:
+            by_share = self._group_means(square) - square
+            growth = growth + share * (self._group_means(growth) - growth)
+            square = square + share * by_share
+        floored = square + MAGNITUDE_FLOOR**2 * mean
+        known = floored > 0  # a pilot that is zero everywhere says nothing
+        safe = floored.where(known, torch.ones_like(floored))
+        safe_mean = mean.where(mean > 0, torch.ones_like(mean))
+        rate = (growth + MAGNITUDE_FLOOR**2 * mean_growth) / safe - mean_growth / safe_mean
+        found = (safe / safe_mean).log(), rate, by_share / safe
+        return tuple((part / 2).where(known, 0 * safe) for part in found)
+
+    def _squares(self, log_strength):
+        """Squared coefficients of the pilot, mean over targets, and their derivatives."""
+        coefficients, derivative = self.path.coefficients(log_strength)
+        if self.positive:
+            coefficients = coefficients.clamp_min(0)
+        square = coefficients.square().mean(2) * self.learned
+        return square, 2 * (coefficients * derivative).mean(2) * self.learned
+
+    def _group_means(self, values):
+        """The mean over its group for each learned feature, 0 for others."""
+        if self.membership is None:
+            return values
+        return values @ self.membership.mT @ (self.membership > 0).to(values)
 
 
 @dataclass(frozen=True)
@@ -135,7 +254,7 @@ class LinearSpec:
         return block_diag(strengths, np.zeros((len(self._terms), 0)), powers)
 
     def initial(self, fit, n_more=0):
-        """The best global fit, and the points that the run starts from."""
+        """The best global fit, and the initial points of a run."""
         if self.kind == "l2":
             common = self._point(fit.ridge, 2.0)[None]
             return common, common
@@ -147,28 +266,23 @@ class LinearSpec:
         return common, np.array([self._point(*start) for start in powers])
 
     def _point(self, strength, power):
-        return np.concatenate(
-            [
-                np.full(len(self._strengths), strength),
-                np.zeros(len(self._terms)),
-                np.full(len(self._powers), power),
-            ]
-        )
+        lengths = len(self._strengths), len(self._terms), len(self._powers)
+        return np.repeat([strength, 0.0, power], lengths)
 
-    def penalty(self, path, n_folds, tensor):
+    def penalty(self, path, n_folds, device):
         fixed = self.features.log_fixed
         basis = np.vstack([self._strengths, self._terms, 0 * self._powers])
         if self.is_square:
-            return LinearPenalty(tensor(basis), tensor(fixed), n_folds)
+            basis, fixed = to_tensors(device, basis, fixed)
+            return LinearPenalty(basis, fixed, n_folds)
         n_before = self.n_hyper - len(self._powers)
         powers = np.vstack([np.zeros((n_before, len(fixed))), self._powers])
         fixed_power = np.full(len(fixed), 0.0 if len(self._powers) else 1.0)
         # Fixed strengths are the user's, in units of the target.
         unit = self.features.log_target_scale * ~self.features.learned
         basis, fixed = basis + powers * unit, fixed + (fixed_power - 2) * unit
-        arrays = (basis, fixed, powers, fixed_power)
-        basis, fixed, powers, fixed_power = (tensor(array) for array in arrays)
-        return LinearPenalty(basis, fixed, n_folds, powers, fixed_power)
+        basis, fixed, *of_power = to_tensors(device, basis, fixed, powers, fixed_power)
+        return LinearPenalty(basis, fixed, n_folds, *of_power)
 
     def power(self, hyper):
         """Power of each feature's penalty."""
@@ -235,24 +349,26 @@ class AdaptiveSpec:
         common = np.zeros((1, self.n_hyper))
         common[:, :2] = fit.ridge
         chosen = ADAPTIVE_INITIAL + MORE_INITIAL[:n_more]
-        starts = common.repeat(len(chosen), axis=0)
-        for start, (pilot, exponent) in zip(starts, chosen, strict=True):
-            start[0] += np.log(pilot)
-            start[self.exponents] = exponent
-            start[self.shares] = SHARE
-        return common, starts
+        initial = common.repeat(len(chosen), axis=0)
+        for point, (pilot, exponent) in zip(initial, chosen, strict=True):
+            point[0] += np.log(pilot)
+            point[self.exponents] = exponent
+            point[self.shares] = INITIAL_SHARE
+        return common, initial
 
-    def penalty(self, path, n_folds, tensor):
-        features, membership = self.features, None
-        if self._groups is not None:
-            membership = tensor(self._groups / self._groups.sum(axis=1, keepdims=True))
+    def penalty(self, path, n_folds, device):
+        features, groups, none = self.features, self._groups, np.zeros((0, 0))
+        shares = none if groups is None else groups / groups.sum(axis=1, keepdims=True)
+        learned, fixed, membership, terms = to_tensors(
+            device, features.learned, features.log_fixed, shares, self._terms
+        )
         return AdaptivePenalty(
             path,
-            tensor(features.learned.astype(float)),
-            tensor(features.log_fixed),
+            learned,
+            fixed,
             LOG_WEIGHT_LIMIT,
-            membership,
-            tensor(self._terms) if len(self._terms) else None,
+            None if groups is None else membership,
+            terms if len(terms) else None,
             features.positive,
         )
 

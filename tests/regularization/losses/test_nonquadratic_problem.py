@@ -12,7 +12,7 @@ from skbamm.regularization.losses._nonquadratic_problem import (
 )
 from skbamm.regularization.losses._quadratic import HeldOutError, PenalizedError
 from skbamm.regularization.penalties._functions import Barrier, Bridge, Square
-from skbamm.regularization.penalties._weights import LinearPenalty
+from skbamm.regularization.penalties._specs import LinearPenalty
 from tests.reference.regression import GROUPS, KINDS, losses, make_data
 
 SMOOTHING = 0.1
@@ -177,7 +177,7 @@ def test_solution_of_a_convex_penalty_equals_that_of_a_general_optimizer(case):
 def test_solution_of_power_two_is_ridge(kind):
     problem, params = make_problem(kind, "bridge"), random_params()
     hyper = tensor([[*row, 2.0, 2.0] for row in STRENGTHS])
-    ridge = PenalizedError(problem.lower.loss, square_penalty(3)).weights(tensor(STRENGTHS))[0]
+    ridge = PenalizedError(problem.lower.loss, square_penalty(3)).weights(tensor(STRENGTHS)).alpha
     expected = problem.lower.loss.metric(ridge).minimizer(problem.lower.loss, params)
     torch.testing.assert_close(problem.solve_lower(hyper, params), expected, rtol=1e-7, atol=1e-9)
 
@@ -189,7 +189,7 @@ def test_stiffness_holds_coefficients_at_zero():
         tensor(STRENGTHS), torch.zeros_like(random_params())
     )
     free = PenalizedError(train, square_penalty(3))
-    unconstrained = train.metric(free.weights(tensor(STRENGTHS))[0]).minimizer(train, params)
+    unconstrained = train.metric(free.weights(tensor(STRENGTHS)).alpha).minimizer(train, params)
     assert (unconstrained < -0.01).any()
     # Moments of size 1 push against a wall of 1e6.
     assert params.min() > -1e-5

@@ -1,4 +1,4 @@
-"""How strongly groups are pulled to what is common, and how that is chosen."""
+"""How strongly groups shrink to what is common, and how that is chosen."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,15 @@ from sklearn.model_selection import KFold
 
 from skbamm import BilevelRegularizedRegressor
 from skbamm.data._folds import Folds
-from skbamm.regularization.penalties._shrinkage import CANDIDATES, check_shrinkage, choose_shrinkage
+from skbamm.regularization._constants import SHRINKAGES
+from skbamm.regularization._options import resolve_shrinkage
+from skbamm.regularization.penalties._shrinkage import choose_shrinkage
 from tests.regularization.regression_data import make_regression
 
 GROUPS = np.array([0, 1, 2, 0, 1, 2])
 
 pytestmark = pytest.mark.filterwarnings(
-    # The pull is compared between runs of few iterations.
+    # The prior is compared between runs of few iterations.
     "ignore::sklearn.exceptions.ConvergenceWarning"
 )
 
@@ -102,7 +104,7 @@ def test_unusable_shrinkage_is_an_error_that_says_so(data, shrinkage):
 
 @pytest.mark.parametrize("shrinkage", ["auto", 0, 0.0, 1, np.float32(0.5), np.inf])
 def test_numbers_from_zero_to_infinity_are_shrinkages(shrinkage):
-    check_shrinkage(shrinkage)
+    resolve_shrinkage(shrinkage)
 
 
 # Chosen
@@ -110,7 +112,7 @@ def test_numbers_from_zero_to_infinity_are_shrinkages(shrinkage):
 
 @pytest.mark.parametrize("penalty", ["l2", "adaptive"])
 def test_the_choice_is_one_of_the_candidates(data, penalty):
-    assert fit(data, "auto", penalty, max_iter=5).shrinkage_ in CANDIDATES
+    assert fit(data, "auto", penalty, max_iter=5).shrinkage_ in SHRINKAGES
 
 
 def test_the_choice_equals_the_same_number_given(data):
@@ -158,7 +160,7 @@ def test_validation_rows_are_halved_to_choose_by(data):
     val = make_regression(30, seed=1)
     model = BilevelRegularizedRegressor("l2", groups=GROUPS)
     model.fit(data.X, data.y, X_val=val.X, y_val=val.y)
-    assert model.shrinkage_ in CANDIDATES
+    assert model.shrinkage_ in SHRINKAGES
 
 
 class FakeSearch:
@@ -189,7 +191,7 @@ def chosen(errors, standard_errors=0.5):
 
 
 def test_the_lowest_mean_error_is_chosen_where_folds_agree():
-    assert chosen([[5, 4, 3, 1, 2]] * 3) == CANDIDATES[3]
+    assert chosen([[5, 4, 3, 1, 2]] * 3) == SHRINKAGES[3]
 
 
 def test_no_deviation_wins_ties():
@@ -208,7 +210,7 @@ def test_the_largest_shrinkage_within_the_standard_errors_is_chosen(standard_err
     noise = np.array([-1, 0, 1]) * 3**0.5
     flat = np.ones(3)
     errors = np.column_stack([99 * flat, 13 + noise, 11 + noise, 20 * flat, 10 * flat])
-    assert chosen(errors, standard_errors) == CANDIDATES[expected]
+    assert chosen(errors, standard_errors) == SHRINKAGES[expected]
 
 
 def test_one_pair_of_folds_chooses_no_deviations():

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from skbamm.regularization.penalties._groups import resolve_alpha, resolve_groups
+from skbamm.regularization._options import resolve_alpha, resolve_groups
 
 NAMES = np.array(["num__a", "num__b", "cat__c", "num__d", "cat__e"], dtype=object)
 EXPECTED = [0, 0, 1, 0, 1]

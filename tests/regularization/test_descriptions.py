@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.regularization.penalties._groups import resolve_descriptions
+from skbamm.regularization._options import resolve_descriptions
 from tests.regularization.regression_data import make_regression
 
 ALL = np.ones(6, dtype=bool)

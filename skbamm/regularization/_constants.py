@@ -1,0 +1,120 @@
+"""Tuned numbers of learned penalties, then guards against rounding: what each does, and its source.
+
+"Measured" means on the development tables (docs/design-notes.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# --- Rows, folds and designs -------------------------------------------------------------------
+# On few rows what is learned hangs on which of them are held out together: averaging over three
+# assignments predicts better, more do not (measured).
+FEW_ROWS, FEW_ROWS_REPEATS = 1000, 3
+# With more features than that, memory counts on the Gram path, and eigenvectors cost more than a
+# few Cholesky factors (measured),
+LARGE = 300
+# unless each of many targets needs a ridge path of its own.
+FEW_TARGETS = 8
+
+# --- What is learned: bounds and initial points ------------------------------------------------
+# Of the exponent of adaptive weights (2 is adaptive ridge), of the groups' share in magnitudes,
+# and of the bridge's power.
+EXPONENT_BOUNDS, SHARE_BOUNDS, POWER_BOUNDS = (0.0, 6.0), (0.0, 1.0), (0.1, 2.0)
+# Of a term of the log strengths: a description one deviation from its mean, or a group.
+TERM_BOUNDS = (-10.0, 10.0)
+# Of adaptive log weights: further ones overflow.
+LOG_WEIGHT_LIMIT = (-60.0, 60.0)
+# A feature's magnitude never counts as less than this fraction of the root mean square.
+MAGNITUDE_FLOOR = 1e-3
+# Pilot strength relative to the best ridge's, and exponent. One from each side: the criterion has
+# several basins. The best one is followed (measured: as good as to follow both).
+ADAPTIVE_INITIAL = ((1 / 30, 1.0), (30.0, 2.0))
+# Further ones where they cost little, the most useful first.
+MORE_INITIAL = ((1.0, 4.0), (1.0, 2.0), (30.0, 4.0), (1 / 30, 2.0))
+# The groups' share in the magnitudes to begin with.
+INITIAL_SHARE = 0.3
+# Powers that the bridge begins with: the lasso, and the side where it is sparser.
+BRIDGE_POWERS = (1.0, 0.5)
+
+# --- Searches ----------------------------------------------------------------------------------
+# Strengths of the coarse ridge grid, in units of the mean eigenvalue of the Gram matrix; the
+# strongest comes first, as the simplest.
+RIDGE_GRID = np.logspace(4, -9, 53)
+# Steps of the log strength that the one-standard-error rule tries.
+STRONGER = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+# Where the lower level is no square, a run for each fold and shrinkage takes long, and its order
+# shows early.
+NESTED_MAX_ITER = 40
+# Shrinkages that "auto" compares. No deviation at all comes first: it wins ties.
+SHRINKAGES = (np.inf, 0.1, 0.01, 0.001, 0.0)
+# From here on a difference of a tenth costs half of the error itself: nothing is left to learn,
+# and the prior would only make the problem stiff.
+LARGEST_SHRINKAGE = 100.0
+
+# --- Penalties that are no squares -------------------------------------------------------------
+# Smoothing of the penalty at zero, in units of the ridge coefficients' root mean square. Less
+# for the bridge only makes more basins, and for the lasso kinks that a gradient does not see.
+SMOOTHING = {"l1": 3e-2, "bridge": 1e-1}
+# On the way from ridge: smoothing relative to the final one, and the accuracy there.
+SOFTENING, ROUGH = (100.0, 10.0), 1e-3
+# Of the lower level's solution: its gradient relative to the one at zero, and Newton steps at most.
+ACCURACY, MAX_SOLVE_ITER = 1e-5, 200
+# A gradient relative to the one at zero from which Newton's method needs no way around.
+NEAR = 0.1
+# A metric's curvature is never less than this fraction of the majorizer's: what is nearly flat
+# far from zero would make it singular.
+CURVATURE_FLOOR = 1e-2
+# Of the barrier that keeps coefficients positive while learning, in units of the mean
+# eigenvalue of the Gram matrix.
+STIFFNESS = 1e6
+# Penalty that takes a coefficient out of the last fit, in units of the largest of the others' or
+# of the Gram matrix's diagonal.
+EXCLUSION = 1e12
+
+# --- Lasso paths -------------------------------------------------------------------------------
+# From the strength that gives only zeros down to a fraction of it, some at a time.
+SMALLEST_FRACTION, N_STRENGTHS, N_AT_A_TIME = 1e-4, 80, 8
+# The tolerance is on the duality gap, relative to the squared length of the target.
+LASSO_PATH = {"tol": 1e-4, "max_iter": 1000}
+LASSO_FINAL = {"tol": 1e-10, "max_iter": 20_000}
+# Standard errors of the held-out error that exact zeros give up for a stronger lasso.
+LASSO_STANDARD_ERRORS = 0.5
+
+# --- Large Gram matrices -----------------------------------------------------------------------
+# How many products are kept: params, the multiplier, and the params of a point that is tried.
+REMEMBERED = 4
+# A ridge path's subspace begins with so many products with the Gram matrix, good for strong
+# penalties, and takes so many solves of each factor: far cheaper than another one.
+N_PRODUCTS, N_SOLVES = 8, 4
+# Largest residual relative to the right-hand side, of a solution and of one of many to compare.
+PATH_ACCURACY, COMPARED = 1e-8, 1e-3
+
+# --- Huber's loss ------------------------------------------------------------------------------
+# Times the standard deviation of normal errors: 95 % as efficient as squares where errors are
+# normal (Huber, "Robust Estimation of a Location Parameter", 1964).
+EFFICIENT = 1.345
+# Standard deviation of a normal error relative to the median of its size.
+DEVIATION = 1.4826
+
+# === Guards against rounding ===================================================================
+# A criterion below this is an exact fit: it has no scale to be relative to, and weaker penalties
+# would only follow its rounding.
+EXACT = 1e-10
+# A later candidate must beat an earlier, simpler one by this fraction.
+PREFERENCE = 1e-6
+# A column, or a description, that varies less than this is constant: variance relative to the
+# mean square, deviation relative to the largest entry.
+CONSTANT_VARIANCE, CONSTANT_DEVIATION = 1e-15, 1e-12
+# Added to a Gram matrix that rounding made indefinite, relative to its mean diagonal.
+JITTER = (1e-10, 1e-6)
+# Eigenvalues of a Gram matrix below this fraction of the largest are zero.
+SINGULAR = 1e-13
+# Penalties whose ratios differ by less are multiples of each other.
+MULTIPLE = 1e-12
+# A value that a step must lower may rise by this fraction.
+ROUNDING = 1e-14
+# Half of a sum of weights, less what rounding may take: it must not decide between two medians.
+HALF = (1 - 1e-12) / 2
+# Lengths to divide by.
+TINIEST = float(np.finfo(np.float64).tiny)
