@@ -122,15 +122,10 @@ class FoldSums:
     """Weighted sums over the rows of each fold of squares and products of ``[X, y, 1]``.
 
     Every row belongs to one fold, in which it is held out. Objects add up in any order to the
-    sums of all their rows. `shift`, (n_features + n_targets,), is taken off the columns.
-
-    Attributes
-    ----------
-    squares : ndarray of shape (n_folds, d, d), d = n_features + n_targets + 1
-        The sums of X, upper triangles only, without gaps at the beginning of each ``(d, d)``: there
-        all sums will be, without a second copy.
-    edges : ndarray of shape (n_folds, n_targets + 1, d)
-        Sums of the products of y and 1 with everything.
+    sums of all their rows. `shift`, (n_features + n_targets,), is taken off the columns. `edges`,
+    (n_folds, n_targets + 1, d), d = n_features + n_targets + 1, are the products of y and 1 with
+    everything. `squares`, (n_folds, d, d), are those of X, upper triangles only, without gaps at
+    the beginning of each ``(d, d)``: there all sums will be, without a second copy.
     """
 
     def __init__(self, shift, n_targets, n_folds):

@@ -17,15 +17,10 @@ NEGLIGIBLE = 1e-15
 class FoldRows:
     """Design, targets and the partialled-out covariates, fold by fold.
 
-    Parameters
-    ----------
-    design : ndarray, sparse matrix or Design of shape (n_rows, n_features)
-    targets : Tensor of shape (n_targets, n_rows)
-    partialled_out : Tensor of shape (n_rows, n_partialled_out)
-        Intercept and unpenalized columns: fitted without a penalty on each fold's
-        training rows, applied to all rows.
-    train_weight : Tensor of shape (n_folds, n_rows)
-        Sums to 1 in each fold.
+    `design`, (n_rows, n_features), is an array, a sparse matrix or a `Design`, `targets` have shape
+    (n_targets, n_rows), `train_weight` (n_folds, n_rows) with sum 1 in each fold. `partialled_out`,
+    (n_rows, n_partialled_out), are intercept and unpenalized columns: fitted without a penalty on
+    each fold's training rows, applied to all rows.
     """
 
     def __init__(self, design, targets, partialled_out, train_weight):

@@ -15,13 +15,7 @@ class ScaledSolutions:
 
     They come from the Krylov space of ``M^-1 A``, ``M = G + A``, whose vectors cost a solve
     each and no product with G: ``M`` times a new one is ``A`` times the last.
-
-    Parameters
-    ----------
-    factor : PenalizedFactor
-        Of M.
-    moment : Tensor of shape (n_features,)
-        The right-hand side b.
+    `factor` is M's, `moment`, of shape (n_features,), is b.
     """
 
     def __init__(self, factor, moment):

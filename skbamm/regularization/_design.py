@@ -39,27 +39,14 @@ class Units:
 
     Penalized columns are divided by their scale and targets by theirs. Intercept and unpenalized
     columns are partialled out of them in every fold and never become parameters.
-
-    Attributes
-    ----------
-    penalized : ndarray of bool of shape (n_features,)
-    scale : ndarray of shape (n_penalized,)
-    target_scale : ndarray of shape (n_targets,)
-    covariate_scale : ndarray of shape (n_unpenalized [+ 1],)
-        Of the unpenalized columns, and the intercept last.
-    strength : float
-        Mean variance of the columns as they are penalized: the unit of strengths.
-    shift : ndarray of shape (n_features + n_targets,)
-        What was taken off the columns.
-    fit_intercept : bool
     """
 
-    penalized: np.ndarray
-    scale: np.ndarray
-    target_scale: np.ndarray
-    covariate_scale: np.ndarray
-    strength: float
-    shift: np.ndarray
+    penalized: np.ndarray  # (n_features,), of bool
+    scale: np.ndarray  # (n_penalized,)
+    target_scale: np.ndarray  # (n_targets,)
+    covariate_scale: np.ndarray  # (n_unpenalized [+ 1],), the intercept last
+    strength: float  # the unit of strengths: mean variance of the columns as they are penalized
+    shift: np.ndarray  # (n_features + n_targets,), what was taken off the columns
     fit_intercept: bool
 
     @classmethod
@@ -108,11 +95,7 @@ class Units:
 class GramDesign:
     """From cross-products: nothing costs more with more rows.
 
-    Attributes
-    ----------
-    units : Units
-    train, test : GramLoss
-        Of the rows of each fold that train and that are held out.
+    The losses `train` and `test` are those of the rows of each fold that train and are held out.
     """
 
     #: How many initial points are compared besides the usual ones, and how many points at once.

@@ -14,26 +14,14 @@ class FoldStatistics:
     """Cross-products of the rows of each fold: all that a squared error needs to know of rows.
 
     Answers what `FoldedRows` does.
-
-    Attributes
-    ----------
-    products : CrossProducts
-        Of all rows and of each fold.
-    n_samples, n_targets : int
-    single_target : bool
-        Whether y was 1-D.
-    held_out : tuple of int
-        The folds that are held out, one after the other.
-    excluded : int or None
-        A fold that is left out of all training rows.
     """
 
-    products: CrossProducts
+    products: CrossProducts  # of all rows and of each fold
     n_samples: int
     n_targets: int
-    single_target: bool
-    held_out: tuple[int, ...]
-    excluded: int | None = None
+    single_target: bool  # whether y was 1-D
+    held_out: tuple[int, ...]  # the folds that are held out, one after the other
+    excluded: int | None = None  # a fold that is left out of all training rows
 
     @property
     def shape(self):

@@ -77,20 +77,12 @@ def _fold_functions(estimator, stream, split_params):
 
 @dataclass(frozen=True)
 class RowStream:
-    """A source of rows with its targets and weights.
+    """A source of rows with its targets and weights."""
 
-    Attributes
-    ----------
-    source : MappedRows or ArrowRows
-    y, weight : ndarray, or list of names of columns of the source, or None
-    single_target : bool
-        Whether y is 1-D.
-    """
-
-    source: Any
-    y: Any
-    weight: Any
-    single_target: bool
+    source: Any  # MappedRows or ArrowRows
+    y: Any  # ndarray, or list of names of columns of the source
+    weight: Any  # the same, or None
+    single_target: bool  # whether y is 1-D
 
     @classmethod
     def open(cls, X, y, sample_weight):

@@ -41,7 +41,7 @@ class HuberError(Objective):
     .. math:: \rho(r) = r^2 \text{ for } |r| \le \delta, \quad
         2 \delta |r| - \delta^2 \text{ beyond}
 
-    The weights of `folds` sum to 1 over all folds, for each target. `loss`, a `QuadraticLoss`, is
+    The weights of `folds` sum to 1 over all folds, for each target. `loss` is
     half the mean square of the same rows, which bounds the curvature from above. The `threshold`
     delta is in units of the scaled targets.
     """

@@ -234,7 +234,7 @@ class PenalizedFactor:
 
 
 class RationalPath:
-    """`RidgePath` from solutions at few strengths, without eigenvectors of Gram matrices.
+    """Ridge path from solutions at few strengths, without eigenvectors of Gram matrices.
 
     In every fold these solutions, and what the same factors make of them, span a small subspace
     that holds the solutions for all other strengths to many digits: a rational Krylov space

@@ -1,8 +1,17 @@
 """Learning a quadratic penalty: squared losses of all folds, their ridge path, and the problem.
 
-`params` has shape (n_candidates, n_folds, n_targets, n_features). A loss from Gram matrices and
-one from rows answer the same questions; the solve of ``(Hessian + diag(penalty)) w = r`` is a
-Cholesky factor of a Gram matrix in one, of a kernel of rows in the other (`_rows`), which is how
+`params` has shape (n_candidates, n_folds, n_targets, n_features). A loss, ``sum over folds of
+w'Gw/2 - b'w + c``, knows its `n_folds` and answers
+
+- ``value(params)``, of shape (n_candidates,), and ``by_fold(params)``, its parts but for constants;
+- ``gradient(params)``, ``G w - b``, and ``product(vector)``, ``G v``;
+- ``zeros()``, params of one candidate, and ``root_rows(fold)``, few rows A and targets t as arrays
+  with ``A'A = G`` and ``A't = b``;
+- ``combine(factor, other, other_factor)``, a weighted sum with another loss of the same folds;
+- ``metric(penalty)``, the inverse of ``G + diag(penalty)``, for a penalty of shape (n_candidates,
+  n_folds, [n_targets,] n_features). It has ``solve(vector)`` and ``minimizer(loss, like)``.
+
+The solve is a Cholesky factor of a Gram matrix here, of a kernel of rows in `_rows`, which is how
 no p x p matrix is ever formed for p > n. What a solver asks is answered in this file where it can
 be: it asks often.
 """
@@ -11,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -31,45 +40,6 @@ def fold_product(columns, matrices):
     product = torch.bmm(stacked, matrices)
     shape = (n_folds, n_candidates, n_targets, matrices.shape[-1])
     return product.reshape(shape).transpose(0, 1)
-
-
-class QuadraticLoss(Protocol):
-    """``sum over folds of w'Gw/2 - b'w + c``, one value for each candidate."""
-
-    @property
-    def n_folds(self) -> int:
-        """How many there are."""
-
-    def value(self, params: torch.Tensor) -> torch.Tensor:
-        """Value, shape (n_candidates,)."""
-
-    def by_fold(self, params: torch.Tensor) -> torch.Tensor:
-        """The folds' parts of it, but for constants, shape (n_candidates, n_folds)."""
-
-    def gradient(self, params: torch.Tensor) -> torch.Tensor:
-        """``G w - b``."""
-
-    def product(self, vector: torch.Tensor) -> torch.Tensor:
-        """``G v``."""
-
-    def zeros(self) -> torch.Tensor:
-        """Params of one candidate, all zero."""
-
-    def combine(self, factor: float, other: Any, other_factor: float) -> Any:
-        """A weighted sum of two losses of the same folds."""
-
-    def metric(self, penalty: torch.Tensor) -> Any:
-        """Inverse of ``G + diag(penalty)``, exact.
-
-        `penalty` has shape (n_candidates, n_folds, [n_targets,] n_features). The answer has
-        ``solve(vector)`` and ``minimizer(loss, like)``, the solution for a loss's ``b``.
-        """
-
-    def root_rows(self, fold: int) -> tuple[Any, Any]:
-        """Few rows A and targets t with ``A'A = G`` and ``A't = b`` of one fold, as arrays.
-
-        As least squares solvers want them, of shapes (n, n_features) and (n, n_targets).
-        """
 
 
 class MomentLoss:
@@ -167,16 +137,6 @@ class GramMetric:
         return self.solve(loss.moment.expand_as(like))
 
 
-class RidgePath(Protocol):
-    """Ridge coefficients of all folds as a smooth function of the log strength."""
-
-    def coefficients(self, log_strength: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Coefficients for each candidate's strength, and their derivative in `log_strength`."""
-
-    def compared(self, log_strength: torch.Tensor) -> torch.Tensor:
-        """Coefficients alone, good enough to compare many strengths."""
-
-
 def shrunken(values, target, log_strength):
     """``target / (values + strength)`` and its derivative in the log strength.
 
@@ -189,7 +149,11 @@ def shrunken(values, target, log_strength):
 
 @dataclass(frozen=True)
 class GramPath:
-    """`RidgePath` from the eigenvectors of the folds' Gram matrices."""
+    """Ridge coefficients of all folds for any strength, from eigenvectors of Gram matrices.
+
+    A path answers ``coefficients(log_strength)``, one for each candidate's strength and their
+    derivatives, and ``compared(log_strength)``, coefficients alone, good enough to compare many.
+    """
 
     values: torch.Tensor  # (n_folds, n_features)
     vectors: torch.Tensor  # (n_folds, n_features, n_features)
@@ -214,7 +178,7 @@ class GramPath:
 class HeldOutError(Objective):
     """Mean squared error on the held-out rows of all folds; `loss` weighs the folds."""
 
-    loss: QuadraticLoss  # half of it
+    loss: Any  # half of it
 
     def by_fold(self, params):
         """The folds' parts of the value, but for a constant; shape (n_candidates, n_folds)."""
@@ -236,19 +200,11 @@ class HeldOutError(Objective):
 
 @dataclass(frozen=True)
 class WithPrior(Objective):
-    """``upper + strength / 2 * hyper' form hyper``: what is learned of groups stays together.
+    """``upper + strength / 2 * hyper' form hyper``: what is learned of groups stays together."""
 
-    Attributes
-    ----------
-    upper : Objective
-    form : Tensor of shape (n_hyper, n_hyper)
-        Symmetric, not indefinite.
-    strength : Tensor of shape (n_candidates,) or ()
-    """
-
-    upper: Any
-    form: torch.Tensor
-    strength: torch.Tensor
+    upper: Any  # HeldOutError or HuberError
+    form: torch.Tensor  # (n_hyper, n_hyper), symmetric, not indefinite
+    strength: torch.Tensor  # (n_candidates,) or ()
 
     @property
     def loss(self):
@@ -273,7 +229,7 @@ class Weights:
 
     alpha: torch.Tensor  # (n_candidates, n_folds, n_features)
     jacobian: torch.Tensor  # of log alpha, (n_candidates, n_hyper, n_folds, n_features)
-    loss: QuadraticLoss
+    loss: Any
 
     @cached_property
     def metric(self):
@@ -289,7 +245,7 @@ class Weights:
 class PenalizedError(Objective):
     """Half the mean squared error of each fold's training rows, plus the penalty."""
 
-    loss: QuadraticLoss
+    loss: Any
     penalty: Any  # LinearPenalty or AdaptivePenalty
 
     @memo_last()

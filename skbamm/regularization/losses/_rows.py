@@ -14,7 +14,7 @@ from ._quadratic import fold_product, shrunken
 
 @dataclass(frozen=True)
 class RowLoss:
-    """`QuadraticLoss` by products with X, which cost n_rows * n_features."""
+    """Loss by products with X, which cost n_rows * n_features."""
 
     rows: FoldRows
     weight: torch.Tensor  # (n_folds, n_rows)
@@ -102,7 +102,7 @@ class RowMetric:
 
 @dataclass(frozen=True)
 class RowPath:
-    """`RidgePath` from the eigenvectors of the folds' kernels of rows."""
+    """Ridge path from the eigenvectors of the folds' kernels of rows."""
 
     counted: CountedRows
     values: torch.Tensor  # (n_folds, n_counted)

@@ -9,6 +9,7 @@ logarithms and the Jacobian of these, of shape (n_candidates, n_hyper, n_folds, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from .._constants import (
     SHARE_BOUNDS,
     TERM_BOUNDS,
 )
-from ..losses._quadratic import RidgePath
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class AdaptivePenalty:
     has one strength, with 0 groups make no difference.
     """
 
-    path: RidgePath
+    path: Any  # the ridge path of the training rows
     learned: torch.Tensor  # (n_features,), 1 where the weight is learned, 0 where it is fixed
     fixed: torch.Tensor  # (n_features,), log weight where fixed, 0 elsewhere
     limit: tuple[float, float]  # of the log weights
