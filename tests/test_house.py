@@ -12,7 +12,6 @@ NUMBERS = "problems/_base.py"
 NOT_YET = {
     "_collective.py",
     "cleaning/_fit.py",
-    "cleaning/_network.py",
     "cleaning/_search.py",
     "dask/_label_parts.py",
     "dask/_shared_rows.py",

@@ -7,6 +7,7 @@ from scipy.optimize import minimize, nnls
 from sklearn.linear_model import Lasso, Ridge
 
 from skbamm import BilevelRegularizedRegressor
+from skbamm.regularization import _constants
 from skbamm.regularization.penalties import _specs
 from tests.reference import adaptive_ridge as reference
 from tests.regularization.regression_data import make_regression
@@ -141,7 +142,7 @@ def test_learning_a_shape_beats_its_start(penalty):
 
 def test_bridge_of_power_one_is_the_lasso_but_for_its_smoothing(monkeypatch):
     monkeypatch.setattr(_specs, "POWER_BOUNDS", (1.0, 1.0))
-    monkeypatch.setitem(_specs.SMOOTHING, "bridge", 1e-4)
+    monkeypatch.setitem(_constants.SMOOTHING, "bridge", 1e-4)
     data = make_regression()
     model = fit("bridge", data, alpha=ALPHA, standardize=False)
     # Smoothing moves coefficients by about its own size.
