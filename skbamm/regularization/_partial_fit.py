@@ -25,33 +25,16 @@ class SeenRows:
 
     Few rows are kept as they are; of more, only sums by fold: ``n_folds`` matrices of
     ``n_features ** 2`` numbers each, however many rows they are.
-
-    Attributes
-    ----------
-    options : tuple
-        ``cv``, ``n_repeats`` and ``fit_intercept``, which must stay the same.
-    seed : int
-        Of the folds that follow from positions.
-    given : bool
-        Whether folds are given with the rows.
-    n_samples : int
-    rows : Rows or None
-        All of them, while they are few.
-    fold : ndarray of shape (n_samples,) or None
-        Their given folds.
-    sums : tuple of FoldSums
-        One for each assignment of rows to folds; empty while the rows are few.
-    stand_in : FoldSums or None
-        By position, as long as all given folds are the same: nothing is held out then.
     """
 
-    options: tuple
-    seed: int
-    given: bool
+    options: tuple  # `cv`, `n_repeats` and `fit_intercept`, which must stay the same
+    seed: int  # of the folds that follow from positions
+    given: bool  # whether folds are given with the rows
     n_samples: int = 0
-    rows: Any = None
-    fold: Any = None
-    sums: tuple = ()
+    rows: Any = None  # all of them, as `Rows`, while they are few
+    fold: Any = None  # their given folds
+    sums: tuple = ()  # `FoldSums` of each assignment to folds; empty while the rows are few
+    # `FoldSums` by position, as long as all given folds are the same: nothing is held out then.
     stand_in: Any = None
     single_target: bool = True
 

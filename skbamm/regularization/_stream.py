@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -18,20 +19,13 @@ from ._input import n_repeats
 from ._statistics import fold_statistics
 
 
-@dataclass(frozen=True)
-class PositionFolds:
-    """The folds of the rows from start to stop, which follow from their positions."""
-
-    n_folds: int
-    seed: int
-
-    def __call__(self, start, stop):
-        return position_folds(stop - start, self.n_folds, self.seed, start)
-
-
 def position_labels(n_folds, seed, n_repeats):
-    """One `PositionFolds` for each repeat."""
-    return [PositionFolds(n_folds, seed + repeat) for repeat in range(n_repeats)]
+    """For each repeat a function of ``start, stop``: folds that follow from rows' positions."""
+    return [partial(_folds_between, n_folds, seed + repeat) for repeat in range(n_repeats)]
+
+
+def _folds_between(n_folds, seed, start, stop):
+    return position_folds(stop - start, n_folds, seed, start)
 
 
 def needs_rows(estimator):

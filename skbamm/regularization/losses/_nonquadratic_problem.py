@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -17,7 +18,6 @@ from .._constants import (
     SOFTENING,
 )
 from ..penalties._functions import Barrier, Bridge, Square
-from ..penalties._specs import LinearPenalty
 from ._quadratic import PenalizedError, PenaltyProblem
 
 
@@ -25,17 +25,13 @@ from ._quadratic import PenalizedError, PenaltyProblem
 class NonquadraticError(PenalizedError):
     """Half the mean squared error plus ``sum_j alpha_j phi(w_j)``, and a barrier at zero."""
 
-    function: Bridge | Square = field(default_factory=Square)  # phi
+    function: Any = field(default_factory=Square)  # phi, a `Bridge` or `Square`
     barrier: Barrier = field(default_factory=Barrier)
 
-    @property
-    def _power_basis(self):
-        return self.penalty.power_basis if isinstance(self.penalty, LinearPenalty) else None
-
     def power(self, hyper):
-        if isinstance(self.penalty, LinearPenalty) and self.penalty.power_basis is not None:
-            return self.penalty.powers(hyper)
-        return hyper.new_full((len(hyper), 1, 1, 1), 2.0)
+        if self.penalty.power_basis is None:
+            return hyper.new_full((len(hyper), 1, 1, 1), 2.0)
+        return self.penalty.powers(hyper)
 
     def _alpha(self, hyper):
         return self.weights(hyper).alpha[:, :, None]
@@ -54,10 +50,10 @@ class NonquadraticError(PenalizedError):
     def gradients(self, hyper, params, *, differentiable=False):
         power = self.power(hyper)
         by_weight = self.function.value(params, power)
-        by_power = self._by_power(lambda function: function.value_by_power(params, power))
-        return Gradients(
-            self._pull_back_both(hyper, by_weight, by_power), self.params_gradient(hyper, params)
+        by_hyper = self._pulled_back(
+            hyper, by_weight, lambda: self.function.value_by_power(params, power)
         )
+        return Gradients(by_hyper, self.params_gradient(hyper, params))
 
     def params_gradient(self, hyper, params):
         penalty = self._alpha(hyper) * self.function.gradient(params, self.power(hyper))
@@ -99,10 +95,9 @@ class NonquadraticError(PenalizedError):
     def mixed_product(self, hyper, params, vector):
         power = self.power(hyper)
         by_weight = self.function.gradient(params, power) * vector
-        by_power = self._by_power(
-            lambda function: function.gradient_by_power(params, power) * vector
+        return self._pulled_back(
+            hyper, by_weight, lambda: self.function.gradient_by_power(params, power) * vector
         )
-        return self._pull_back_both(hyper, by_weight, by_power)
 
     def curvature_products(self, hyper, params, vector):
         return CurvatureProducts(
@@ -110,16 +105,13 @@ class NonquadraticError(PenalizedError):
             self.mixed_product(hyper, params, vector),
         )
 
-    def _by_power(self, derivative):
-        return None if self._power_basis is None else derivative(self.function)
-
-    def _pull_back_both(self, hyper, by_weight, by_power):
-        """Gradient in `hyper` from those in weights and powers, summed over targets."""
+    def _pulled_back(self, hyper, by_weight, by_power):
+        """Gradient in `hyper` from those in weights and, where these are learned, powers."""
         gradient = self.weights(hyper).pulled_back(by_weight.sum(2))
-        basis = self._power_basis
+        basis = self.penalty.power_basis
         if basis is None:
             return gradient
-        return gradient + (self._alpha(hyper) * by_power).sum((1, 2)) @ basis.mT
+        return gradient + (self._alpha(hyper) * by_power()).sum((1, 2)) @ basis.mT
 
 
 @dataclass(frozen=True)

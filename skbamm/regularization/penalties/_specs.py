@@ -9,7 +9,7 @@ logarithms and the Jacobian of these, of shape (n_candidates, n_hyper, n_folds, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -82,10 +82,11 @@ class AdaptivePenalty:
     fixed: torch.Tensor  # (n_features,), log weight where fixed, 0 elsewhere
     limit: tuple[float, float]  # of the log weights
     # (n_groups, n_features); rows sum to 1: they average over a group.
-    membership: torch.Tensor | None = None
+    membership: Any = None
     # (n_terms, n_features): further terms of the log weights, one learned number each.
     basis: torch.Tensor | None = None
     positive: bool = False  # whether only positive coefficients of the pilot count
+    power_basis: ClassVar = None  # a square
 
     @property
     def n_hyper(self):
@@ -143,8 +144,6 @@ class AdaptivePenalty:
 
     def _group_means(self, values):
         """The mean over its group for each learned feature, 0 for others."""
-        if self.membership is None:
-            return values
         return values @ self.membership.mT @ (self.membership > 0).to(values)
 
 
