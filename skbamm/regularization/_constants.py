@@ -16,6 +16,9 @@ FEW_ROWS, FEW_ROWS_REPEATS = 1000, 3
 LARGE = 300
 # unless each of many targets needs a ridge path of its own.
 FEW_TARGETS = 8
+# Up to so many features, so many points are solved at once: calls cost more than sums there, and
+# points that turn out not to be needed cost little (measured).
+FEW_FEATURES, AT_ONCE = 50, 6
 
 # --- What is learned: bounds and initial points ------------------------------------------------
 # Of the exponent of adaptive weights (2 is adaptive ridge), of the groups' share in magnitudes,

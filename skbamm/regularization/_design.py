@@ -11,7 +11,7 @@ from scipy import sparse
 from ..linalg._cross_products import augmented, column_shift, partial_out, row_blocks
 from ..linalg._row_kernels import FoldRows
 from ..linalg._tensors import to_numpy, to_tensor, to_tensors
-from ._constants import CONSTANT_VARIANCE, FEW_TARGETS, LARGE
+from ._constants import AT_ONCE, CONSTANT_VARIANCE, FEW_FEATURES, FEW_TARGETS, LARGE
 from .losses._quadratic import GramLoss, GramPath
 from .losses._rows import RowLoss, RowPath
 
@@ -98,15 +98,16 @@ class GramDesign:
     The losses `train` and `test` are those of the rows of each fold that train and are held out.
     """
 
-    #: How many initial points are compared besides the usual ones, and how many points at once.
+    #: How many initial points are compared besides the usual ones.
     n_more_initial = 4
-    n_at_once = 6
 
     def __init__(self, products, *, device, **options):
         total = products.total
         mean, square = total[-1, :-1] / total[-1, -1], np.diag(total)[:-1] / total[-1, -1]
         self.units = Units.of(mean, square, products.shift, **options)
         self.device = device
+        #: How many points are solved at once.
+        self.n_at_once = AT_ONCE if len(self.units.scale) <= FEW_FEATURES else 1
         # Penalized columns, targets, then what is partialled out of them.
         penalized, columns = self.units.penalized, np.arange(len(total))
         n_features, targets = len(penalized), columns[len(penalized) : -1]
