@@ -51,6 +51,11 @@ class DesignCase:
         assert_close(design.matmul(params), params @ X.T)
         assert_close(design.rmatmul(columns), columns @ X)
 
+    def test_no_rows_sum_to_zero(self):
+        design, X = self.pair()
+        nothing = design.take(torch.zeros(N_ROWS, dtype=torch.bool))
+        assert_close(nothing.rmatmul(random(2, 3, 0)), torch.zeros(2, 3, X.shape[1], dtype=X.dtype))
+
     def test_rmatmul_is_the_transpose_of_matmul(self):
         design, X = self.pair()
         params, columns = random(2, X.shape[1]), random(2, N_ROWS)
