@@ -33,6 +33,9 @@ _SENTENCES = {
     ),
     Status.STOPPED: "stopped on request after {n_iter} iterations ({residual})",
     Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
+    Status.EXACT: (
+        "one strength for all fits the held-out rows but for rounding: there is nothing to learn"
+    ),
     Status.FROZEN: "evaluated at the start only: nothing was learned",
 }
 

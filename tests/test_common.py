@@ -2,7 +2,13 @@
 
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_fit_idempotent,
+    check_methods_sample_order_invariance,
+    check_sample_weight_equivalence_on_dense_data,
+    check_sample_weight_equivalence_on_sparse_data,
+    parametrize_with_checks,
+)
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.solvers import IapttGm, SlBamm
@@ -20,10 +26,31 @@ REGRESSORS = [
     BilevelRegularizedRegressor("l2", positive=True, n_repeats=1, cv=2),
     BilevelRegularizedRegressor("l2", exact_zeros=True, n_repeats=1, cv=2),
     BilevelRegularizedRegressor(loss="huber", n_repeats=1, cv=2),
-    # The checks' targets can be fitted exactly: without a bound, rounding decides how exactly.
-    BilevelRegularizedRegressor(solver="meha", alpha_bounds=(1e-3, 1e3), tol=1e-2),
-    BilevelRegularizedRegressor("l2", solver="iaptt-gm", alpha_bounds=(1e-3, 1e3), tol=1e-2),
+    BilevelRegularizedRegressor(solver="iaptt-gm"),
 ]
+# A single option at otherwise default parameters. It can touch what is learned, so the checks that
+# compare two fits.
+SINGLE_OPTIONS = [
+    BilevelRegularizedRegressor(**option)
+    for option in (
+        {"exact_zeros": True},
+        {"positive": True},
+        {"loss": "huber"},
+        {"solver": "meha"},
+        {"penalty": "l1"},
+        {"penalty": "bridge"},
+        {"groups": "feature"},
+        {"standardize": False},
+        {"fit_intercept": False},
+        {"n_repeats": 1},
+    )
+]
+COMPARED = (
+    check_fit_idempotent,
+    check_methods_sample_order_invariance,
+    check_sample_weight_equivalence_on_dense_data,
+    check_sample_weight_equivalence_on_sparse_data,
+)
 
 
 CLASSIFIERS = [
@@ -41,6 +68,12 @@ CLASSIFIERS = [
 @parametrize_with_checks(REGRESSORS)
 def test_scikit_learn_accepts_the_regressor(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("check", COMPARED, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("estimator", SINGLE_OPTIONS, ids=repr)
+def test_a_single_option_leaves_two_ways_to_the_same_fit_the_same(estimator, check):
+    check(type(estimator).__name__, estimator)
 
 
 # The checks' labels are drawn at random: there is little to converge to.

@@ -63,6 +63,8 @@ SMOOTHING = {"l1": 3e-2, "bridge": 1e-1}
 SOFTENING, ROUGH = (100.0, 10.0), 1e-3
 # Of the lower level's solution: its gradient relative to the one at zero, and Newton steps at most.
 ACCURACY, MAX_SOLVE_ITER = 1e-5, 200
+# The same where squares have a barrier alone: Newton's method ends once it knows which hold.
+BARRIER_ACCURACY = 1e-12
 # A gradient relative to the one at zero from which Newton's method needs no way around.
 NEAR = 0.1
 # A metric's curvature is never less than this fraction of the majorizer's: what is nearly flat
@@ -78,9 +80,10 @@ EXCLUSION = 1e12
 # --- Lasso paths -------------------------------------------------------------------------------
 # From the strength that gives only zeros down to a fraction of it, some at a time.
 SMALLEST_FRACTION, N_STRENGTHS, N_AT_A_TIME = 1e-4, 80, 8
-# The tolerance is on the duality gap, relative to the squared length of the target.
+# The tolerance is on the duality gap, relative to the squared length of the target: fitted values
+# are as exact as its root.
 LASSO_PATH = {"tol": 1e-4, "max_iter": 1000}
-LASSO_FINAL = {"tol": 1e-10, "max_iter": 20_000}
+LASSO_FINAL = {"tol": 1e-14, "max_iter": 20_000}
 # Standard errors of the held-out error that exact zeros give up for a stronger lasso.
 LASSO_STANDARD_ERRORS = 0.5
 
@@ -101,11 +104,15 @@ EFFICIENT = 1.345
 DEVIATION = 1.4826
 
 # === Guards against rounding ===================================================================
-# A criterion below this is an exact fit: it has no scale to be relative to, and weaker penalties
-# would only follow its rounding.
-EXACT = 1e-10
 # A later candidate must beat an earlier, simpler one by this fraction.
 PREFERENCE = 1e-6
+# Least held-out error, relative to the size of what it is the difference of, whose rounding is
+# below `PREFERENCE` of it.
+RESOLUTION = float(np.finfo(np.float64).eps) / PREFERENCE
+# Rounding that moves a prediction by less than this is none.
+UNMOVED = 1e-8
+# Coefficients all but zero have no size to be relative to.
+LEAST_SIZE = 1e-10
 # A column, or a description, that varies less than this is constant: variance relative to the
 # mean square, deviation relative to the largest entry.
 CONSTANT_VARIANCE, CONSTANT_DEVIATION = 1e-15, 1e-12

@@ -47,6 +47,8 @@ class Units:
     covariate_scale: np.ndarray  # (n_unpenalized [+ 1],), the intercept last
     strength: float  # the unit of strengths: mean variance of the columns as they are penalized
     shift: np.ndarray  # (n_features + n_targets,), what was taken off the columns
+    # (n_penalized,): mean squares of the scaled columns, about their mean where that is fitted.
+    variance: np.ndarray
     fit_intercept: bool
 
     @classmethod
@@ -62,9 +64,12 @@ class Units:
         # The pseudoinverse that partials them out takes columns in tiny units for rounding.
         root = np.where(root > 0, root, 1.0)
         own = scale[:n_features][penalized]
+        of_columns = own**2 if fit_intercept else square[:n_features][penalized]
+        scale = own if standardize else np.ones(len(own))
         return cls(
             penalized=penalized,
-            scale=own if standardize else np.ones(len(own)),
+            scale=scale,
+            variance=of_columns / scale**2,
             target_scale=root[n_features:],
             covariate_scale=np.append(root[:n_features][~penalized], np.ones(int(fit_intercept))),
             strength=1.0 if standardize or not len(own) else (own**2).mean(),

@@ -15,6 +15,8 @@ from ._constants import (
     LASSO_STANDARD_ERRORS,
     N_AT_A_TIME,
     N_STRENGTHS,
+    PREFERENCE,
+    RESOLUTION,
     SMALLEST_FRACTION,
     TINIEST,
 )
@@ -108,17 +110,23 @@ def sparse_coefficients(found, loss, weights, *, positive, device):
         device=device,
     )
     errors = to_numpy(upper.by_fold(fits)) * lower.loss.n_folds
-    strength = _half_standard_error_rule(strengths, errors)
+    level = float(upper.value(found.hyper, fits).min())
+    margin = PREFERENCE * max(level, RESOLUTION)
+    strength = _half_standard_error_rule(strengths, errors, margin)
     grid = np.append(strengths[strengths > strength], strength)
     return weighted_lasso(loss, 0, weights, grid, positive=positive, **LASSO_FINAL)[-1]
 
 
-def _half_standard_error_rule(strengths, errors):
-    """The first of descending strengths that the folds cannot tell from the best one."""
-    best = int(errors.mean(axis=1).argmin())
+def _half_standard_error_rule(strengths, errors, margin):
+    """The first of descending strengths that the folds cannot tell from the best one.
+
+    Mean errors that differ by less than `margin` are the same.
+    """
+    means = errors.mean(axis=1)
+    best = int(np.flatnonzero(means <= means.min() + margin)[0])
     n_folds = errors.shape[1]
     if n_folds < 3:
         return strengths[best]
     increase = errors - errors[best]
-    allowed = LASSO_STANDARD_ERRORS * increase.std(axis=1, ddof=1) / np.sqrt(n_folds)
+    allowed = margin + LASSO_STANDARD_ERRORS * increase.std(axis=1, ddof=1) / np.sqrt(n_folds)
     return strengths[np.flatnonzero(increase.mean(axis=1) <= allowed)[0]]

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 
 from ..linalg._tensors import to_numpy, to_tensor, to_tensors
-from ..solvers import Solution, solve
+from ..solvers import Solution, Status, solve
 from ._constants import (
-    EXACT,
     EXCLUSION,
     LASSO_FINAL,
+    LEAST_SIZE,
     PREFERENCE,
+    RESOLUTION,
     RIDGE_GRID,
     SMOOTHING,
     STIFFNESS,
+    UNMOVED,
 )
 from ._lasso import lasso_fits, sparse_coefficients, weighted_lasso
 from .losses._nonquadratic_problem import NonquadraticError, NonquadraticProblem
@@ -64,12 +66,12 @@ class SearchResult:
         if values is None:
             return 0.0
         # In the unit of `tol`: relative to the best global fit's error.
-        return float(values[0]) / max(self.initial_criterion, EXACT)
+        return float(values[0]) / max(self.initial_criterion, RESOLUTION)
 
 
 def _reported(history, baseline):
     """A run's history in the unit of `tol`; its beginning also knows the baseline criterion."""
-    history = history.candidate(0).in_units(1 / max(baseline, EXACT))
+    history = history.candidate(0).in_units(1 / max(baseline, RESOLUTION))
     return replace(history, start={**history.start, "baseline": np.asarray(baseline)})
 
 
@@ -92,8 +94,10 @@ class PenaltySearch:
         `only` one.
         """
         problem, common, initial = self._prepare()
-        # Right after the path, which has the factors for it.
-        baseline = float(problem.criterion(common)[0])
+        baseline, is_exact = self._baseline(problem, common)
+        max_iter = run.max_iter if self.spec.n_hyper else 0
+        if is_exact:
+            initial, start = common, None  # from here on only rounding decides
         if start is not None:
             given = self.tensor(start)[None]
             initial = given if only else torch.cat([given, initial])
@@ -106,7 +110,8 @@ class PenaltySearch:
                 hyper, params = common, problem.solve_lower(common, params)
             # Two folds have no standard error to speak of.
             is_adaptive = self.spec.kind == "adaptive"
-            if is_adaptive and run.standard_errors > 0 and self.design.train.n_folds > 2:
+            has_folds = self.design.train.n_folds > 2 and not is_exact
+            if is_adaptive and run.standard_errors > 0 and has_folds:
                 hyper, params = problem.one_standard_error(
                     hyper,
                     params,
@@ -122,12 +127,24 @@ class PenaltySearch:
         solution = solve(
             bilevel,
             run.solver,
-            max_iter=run.max_iter if self.spec.n_hyper else 0,
-            tol=run.tol * max(baseline, EXACT),
+            max_iter=0 if is_exact else max_iter,
+            tol=run.tol * max(baseline, RESOLUTION),
             callback=watch
             and watch.through(conclude, lambda history: _reported(history, baseline)),
         )
+        if is_exact and max_iter:
+            solution = replace(solution, status=Status.EXACT)
         return conclude(solution)
+
+    def _baseline(self, problem, common):
+        """Criterion of the best global fit, and whether that fit is exact to rounding."""
+        # Right after the path, which has the factors for it.
+        params = problem.solve_lower(common, problem.lower.loss.zeros()[None])
+        baseline = float(problem.upper.value(common, params)[0])
+        return baseline, baseline <= float(self._exact_below(params)[0])
+
+    def _exact_below(self, params):
+        return exact_below(params, self.tensor(self.design.units.variance))
 
     def _best_initial(self, problem, initial):
         """Following the best one does as well as following several."""
@@ -140,11 +157,11 @@ class PenaltySearch:
     def learn(self, solver, *, max_iter, tol, shrinkages):
         """The numbers learned from the common start, one row for each of some shrinkages."""
         problem, common, _ = self._prepare()
-        baseline = float(problem.criterion(common)[0])
+        baseline, is_exact = self._baseline(problem, common)
         bilevel = self._bilevel(problem, common.repeat(len(shrinkages), 1), shrinkages, baseline)
-        max_iter = max_iter if self.spec.n_hyper else 0
+        max_iter = max_iter if self.spec.n_hyper and not is_exact else 0
         return to_numpy(
-            solve(bilevel, solver, max_iter=max_iter, tol=tol * max(baseline, EXACT)).hyper
+            solve(bilevel, solver, max_iter=max_iter, tol=tol * max(baseline, RESOLUTION)).hyper
         )
 
     def error(self, hyper):
@@ -169,7 +186,7 @@ class PenaltySearch:
         problem = self._problem(train, penalty, upper, smoothing)
         if path is None:
             params = problem.solve_lower(common, train.zeros()[None])
-            problem = replace(problem, upper=upper.calibrated(params))
+            problem = replace(problem, upper=upper.calibrated(params, self._exact_below(params)))
         return problem, common, initial
 
     def _problem(self, loss, penalty, upper, smoothing):
@@ -189,15 +206,17 @@ class PenaltySearch:
         low, high = spec.features.log_bounds
         grid = self.tensor(np.log(RIDGE_GRID * self.design.units.strength).clip(low, high))
         coarse = path.compared(grid)
-        upper = self.upper.calibrated(coarse)
-        best = first_best(to_numpy(upper.value(grid[:, None], coarse)))
+        exact = self._exact_below(coarse)
+        upper = self.upper.calibrated(coarse, exact)
+        errors = upper.value(grid[:, None], coarse)
+        best = best_strength(*(to_numpy(one) for one in (errors, exact, path.rounding(grid))))
         ridge = float(grid[best])
         if spec.is_square:
             return upper, GlobalFit(ridge), 0.0
         # The scale of coefficients: what is far below it counts as zero while learning.
         coefficients, _ = path.coefficients(grid[best, None])
         size = float(coefficients.square().mean().sqrt())
-        smoothing = SMOOTHING[spec.kind] * max(size, EXACT)
+        smoothing = SMOOTHING[spec.kind] * max(size, LEAST_SIZE)
         strengths, params = lasso_fits(
             train,
             np.ones(train.zeros().shape),
@@ -215,7 +234,7 @@ class PenaltySearch:
         """The problem to solve, with the prior of a shrinkage for each initial point."""
         shrinkage = np.broadcast_to(shrinkage, len(initial))
         if self.spec.n_deviations and shrinkage.any():
-            strength = self.tensor(shrinkage * max(baseline, EXACT))
+            strength = self.tensor(shrinkage * max(baseline, RESOLUTION))
             problem = problem.with_prior(self.tensor(self.spec.prior()), strength)
         low, high = self.tensor(self.spec.bounds()).unbind(1)
         return problem.problem(initial, low, high)
@@ -281,11 +300,47 @@ def _without_negative(final, hyper, solved):
     return coef.clamp_min(0) * free
 
 
-def first_best(values):
-    """Index of the lowest value, an earlier one unless a later beats it clearly."""
+def exact_below(params, variance):
+    """Held-out error, in units of the variance of y, below which a fit is exact to rounding.
+
+    A Gram matrix gives the error as ``y'y - 2 b'w + w'Gw`` for each unit of weight. Each term is
+    rounded to `eps` of itself (the sums are formed block by block, so that more rows hardly add
+    to that); roundings of single products are independent, so that those of ``w'Gw`` add up to
+    ``eps * sum_j w_j^2 G_jj``. That is one for columns that do not correlate, and large where
+    coefficients of opposite signs cancel, that is, for ill-conditioned columns. An error must be
+    `1 / PREFERENCE` times its own rounding before anything is chosen or searched by it. Rows in
+    float32 are rounded themselves, which adds about ``1e-14 * (1 + w'w)``: far less.
+
+    `params` are in scaled units, in which targets have variance 1; `variance` is that of the
+    scaled columns. One for each candidate.
+    """
+    size = (params.square() * variance).sum(-1).mean((1, 2))
+    return RESOLUTION * (1 + size)
+
+
+def first_best(values, floor=RESOLUTION):
+    """Index of the lowest value, an earlier one unless a later beats it clearly.
+
+    Values below their floor are all the same.
+    """
     best = 0
-    values = np.maximum(values, EXACT)
+    values = np.maximum(values, floor)
     for index, value in enumerate(values):
         if value < values[best] - PREFERENCE * abs(values[best]) or not np.isfinite(values[best]):
             best = index
+    return best
+
+
+def best_strength(errors, floor, rounding):
+    """Index of the best of descending strengths.
+
+    Where it is exact, the weaker ones that are too are as good by their errors, and shrink less:
+    it is then the last of these that rounding does not move. `rounding` is how far it may move
+    the coefficients of each, NaN if not known.
+    """
+    # What rounding moves by more than the margin of a choice cannot be chosen.
+    best = first_best(errors, np.where(rounding > PREFERENCE, np.inf, floor))
+    weaker = (errors <= floor) & (rounding <= UNMOVED)
+    while errors[best] <= floor[best] and best + 1 < len(errors) and weaker[best + 1]:
+        best += 1
     return best

@@ -13,7 +13,8 @@ class Status(enum.StrEnum):
     """Why a run ended.
 
     "undetermined": the lower level leaves params undetermined where the upper objective
-    depends on them, and the method has no answer to that.
+    depends on them, and the method has no answer to that. "exact": the start fits so exactly that
+    only rounding could be learned; estimators find that, not `solve`.
     """
 
     CONVERGED = "converged"
@@ -22,6 +23,7 @@ class Status(enum.StrEnum):
     STALLED = "stalled"
     STOPPED = "stopped"
     FROZEN = "frozen"
+    EXACT = "exact"
     UNDETERMINED = "undetermined"
 
 

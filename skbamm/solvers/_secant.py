@@ -86,7 +86,7 @@ class SecantSearch:
         search = self._accept(accepted, project, hyper, value, gradient, memory, max_move)
         if bool(rejected.any()):
             search = search._shorten(rejected, value, predicted)
-        target = project(search.anchor + search.fraction[:, None] * search.direction)
+        target = _snapped(project, search.anchor + search.fraction[:, None] * search.direction)
         return target.where((accepted | rejected)[:, None], hyper), search
 
     def _accept(self, accepted, project, hyper, value, gradient, memory, max_move):
@@ -98,8 +98,7 @@ class SecantSearch:
             polyak = value.abs() / projected.square().sum(1).clamp_min(precision.tiny)
             search = replace(search, scale=polyak.where(accepted & ~self.started, search.scale))
         # A coordinate that sits on its bound with the gradient pointing out is fixed.
-        # The step outlasts rounding in any dtype.
-        step = hyper.abs().clamp_min(1) * (4 * precision.eps)
+        step = _nudge(hyper)
         moved = project(hyper - step * gradient.sign()) != hyper
         free = gradient.where(moved, gradient * 0)
         direction = search._direction(free).where(moved, free * 0)
@@ -195,6 +194,24 @@ class SecantSearch:
         vector = scale * gradient + (self.moves.mT @ back)[..., 0] - scale * changed[..., 0]
         descent = (vector * gradient).sum(1, keepdim=True) > 0
         return -vector.where(descent, gradient * scale)
+
+
+def _nudge(hyper):
+    """A step that outlasts rounding in any dtype."""
+    return hyper.abs().clamp_min(1) * (4 * _precision(hyper).eps)
+
+
+def _snapped(project, target):
+    """The projection; on a bound also what is beside it by no more than rounding.
+
+    Steps of a round length often end at a bound. There rounding must not decide whether a
+    coordinate is fixed.
+    """
+    step = _nudge(target)
+    below, above = target - step, target + step
+    target, at_lower, at_upper = project(target), project(below), project(above)
+    target = at_lower.where(at_lower > below, target)
+    return at_upper.where(at_upper < above, target)
 
 
 def _stack(parts):

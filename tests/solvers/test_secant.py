@@ -138,3 +138,19 @@ def test_a_search_that_cannot_improve_stalls():
             **OPTIONS,
         )
     assert search.stalled.all()
+
+
+@pytest.mark.parametrize("step", [0.7, 0.7 + 2**-53, 0.7 - 2**-53])
+@pytest.mark.parametrize("bound", [0.0, -0.7])
+def test_rounding_does_not_keep_a_coordinate_off_its_bound(step, bound):
+    def project(points):
+        return points.clamp(bound, 5)
+
+    start = torch.tensor([[bound + 0.7, 3.0]], dtype=torch.float64)
+    gradient = torch.tensor([[step, 0.1]], dtype=torch.float64)
+    value = (gradient**2).sum(1)  # the first step is the gradient itself
+    always = torch.tensor([True])
+    target, _ = SecantSearch.begin(start).propose(
+        project, always, start, value, gradient, **OPTIONS
+    )
+    assert float(target[0, 0]) == bound

@@ -62,18 +62,19 @@ class HuberError(Objective):
             folds.append(HeldOutRows(design, targets, covariates, effect, weight[index]))
         return cls(tuple(folds), loss)
 
-    def calibrated(self, params):
+    def calibrated(self, params, exact):
         """The same with the threshold for the errors of the best of some candidates.
 
         It is 1.345 robust standard deviations of the errors of the candidate whose mean
-        absolute error is least.
+        absolute error is least. Mean squares below `exact`, one for each candidate, are rounding.
         """
+        exact = exact.sqrt()
         residuals = [self._residual(fold, params) for fold in range(len(self.folds))]
         mean = sum(
             (rows.weight * residual.abs()).sum((1, 2))
             for rows, residual in zip(self.folds, residuals, strict=True)
         )
-        best = int(mean.argmin())
+        best = int(mean.maximum(exact).argmin())
         size = torch.cat([residual[best].abs().flatten() for residual in residuals])
         weight = torch.cat(
             [
@@ -82,8 +83,9 @@ class HuberError(Objective):
             ]
         )
         middle = _weighted_median(size, weight)
-        # More than half of the errors are zero: no scale to go by.
-        threshold = EFFICIENT * DEVIATION * middle if middle > 0 else float("inf")
+        # More than half of the errors are zero but for rounding: no scale to go by.
+        has_scale = middle > float(exact[best])
+        threshold = EFFICIENT * DEVIATION * middle if has_scale else float("inf")
         return replace(self, threshold=threshold)
 
     def by_fold(self, params):

@@ -10,6 +10,7 @@ import torch
 from ...problems._base import CurvatureProducts, Gradients, Metric
 from .._constants import (
     ACCURACY,
+    BARRIER_ACCURACY,
     CURVATURE_FLOOR,
     MAX_SOLVE_ITER,
     NEAR,
@@ -119,8 +120,11 @@ class NonquadraticProblem(PenaltyProblem):
     """Builds the `BilevelProblem` of a penalty that is not a square, from a `NonquadraticError`."""
 
     lower: NonquadraticError
-    # The lower level is solved when its gradient is this small relative to the one at zero.
-    accuracy: float = ACCURACY
+
+    @property
+    def accuracy(self):
+        """The lower level is solved when its gradient is this small relative to the one at zero."""
+        return BARRIER_ACCURACY if isinstance(self.lower.function, Square) else ACCURACY
 
     def metric(self, hyper, params, averaging):
         return InexactMetric(self._metric(self.lower, hyper, params, averaging))

@@ -153,6 +153,8 @@ class GramPath:
 
     A path answers ``coefficients(log_strength)``, one for each candidate's strength and their
     derivatives, and ``compared(log_strength)``, coefficients alone, good enough to compare many.
+    ``rounding(log_strength)`` is how far rounding may move them relative to their size, NaN if not
+    known: that of a singular Gram matrix counts as much as a strength of its size.
     """
 
     values: torch.Tensor  # (n_folds, n_features)
@@ -173,6 +175,13 @@ class GramPath:
     def compared(self, log_strength):
         return self.coefficients(log_strength)[0]
 
+    def rounding(self, log_strength):
+        if not self.values.numel():  # nothing is penalized
+            return torch.zeros_like(log_strength)
+        largest, least = self.values.amax(1), self.values.amin(1)
+        size = torch.finfo(largest.dtype).eps * self.values.shape[1] * largest
+        return (size / (least + log_strength.exp()[:, None])).amax(1)
+
 
 @dataclass(frozen=True)
 class HeldOutError(Objective):
@@ -184,7 +193,7 @@ class HeldOutError(Objective):
         """The folds' parts of the value, but for a constant; shape (n_candidates, n_folds)."""
         return 2 * self.loss.by_fold(params)
 
-    def calibrated(self, params):
+    def calibrated(self, params, exact):
         """The same: squares have no threshold to find."""
         return self
 

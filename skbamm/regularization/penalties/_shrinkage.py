@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._constants import PREFERENCE, SHRINKAGES
+from .._constants import PREFERENCE, RESOLUTION, SHRINKAGES
 
 
 def choose_shrinkage(pairs, make_search, solver, *, max_iter, tol, standard_errors):
@@ -35,8 +35,7 @@ def choose_shrinkage(pairs, make_search, solver, *, max_iter, tol, standard_erro
     errors = np.array(rows)
     increase = errors - errors[:, [errors.mean(axis=0).argmin()]]
     allowed = standard_errors * increase.std(axis=0, ddof=1) / np.sqrt(len(errors))
-    # Rounding must not flip the choice.
-    allowed = allowed + PREFERENCE * errors.mean(axis=0).min()
+    allowed = allowed + PREFERENCE * max(errors.mean(axis=0).min(), RESOLUTION)
     return float(SHRINKAGES[int(np.flatnonzero(increase.mean(axis=0) <= allowed)[0])])
 
 

@@ -16,6 +16,7 @@ from tests.reference.regression import losses, make_data, partialled_out
 
 THRESHOLD = 0.8
 HYPER = torch.zeros(2, 1, dtype=torch.float64)
+NOTHING = torch.zeros(4, dtype=torch.float64)  # no error is taken for rounding
 
 
 def make_error(threshold=THRESHOLD, container=np.asarray, data=None):
@@ -124,7 +125,7 @@ def test_calibrated_threshold_is_that_of_normal_errors():
     order = size.argsort()
     reached = weight[order].cumsum()
     median = size[order][np.searchsorted(reached, reached[-1] / 2)]
-    found = make_error(np.inf).calibrated(params).threshold
+    found = make_error(np.inf).calibrated(params, NOTHING[:1]).threshold
     np.testing.assert_allclose(found, 1.345 * 1.4826 * median)
 
 
@@ -134,19 +135,30 @@ def test_threshold_is_that_of_the_candidate_with_the_least_mean_absolute_error()
     means = [weight @ np.abs(size) for size, weight in (residuals(p, data) for p in candidates)]
     best = candidates[[int(np.argmin(means))]]
     error = make_error(np.inf)
-    assert error.calibrated(candidates).threshold == error.calibrated(best).threshold
+    among, alone = (
+        error.calibrated(params, NOTHING[: len(params)]) for params in (candidates, best)
+    )
+    assert among.threshold == alone.threshold
 
 
 def test_threshold_of_a_perfect_fit_is_infinite():
     data = make_data()
     data = replace(data, y=np.zeros_like(data.y))
     error = make_error(1.0, data=data)
-    assert error.calibrated(0 * random_params()).threshold == np.inf
+    assert error.calibrated(0 * random_params(), NOTHING[:2]).threshold == np.inf
+
+
+def test_errors_that_are_rounding_give_no_scale():
+    error, params = make_error(np.inf), random_params(n_candidates=1)
+    typical = error.calibrated(params, NOTHING[:1]).threshold / (1.345 * 1.4826)
+    for size, has_scale in ((0.99, True), (1.01, False)):
+        exact = torch.tensor([(size * typical) ** 2], dtype=torch.float64)
+        assert np.isfinite(error.calibrated(params, exact).threshold) == has_scale
 
 
 def test_calibration_leaves_the_error_itself_alone():
     error = make_error()
-    error.calibrated(random_params())
+    error.calibrated(random_params(), NOTHING[:2])
     assert error.threshold == THRESHOLD
 
 
