@@ -7,8 +7,7 @@ import copy
 
 import numpy as np
 
-from .solvers import Watch
-from .solvers._watch import as_watch
+from .solvers import Callback
 
 
 class Progress:
@@ -129,24 +128,24 @@ class Stage:
 
         Returns
         -------
-        watch : Watch or None
+        callback : Callback or None
         """
         report = self._report() if verbose and self.progress.verbose else None
         if self.context is None:
-            return as_watch(report)
+            return report and Callback(end=report)
         estimator = self.progress.task["estimator"]
 
         def begin(iteration):
             self._begin("iteration")
 
-        def end(state, row, history, so_far):
+        def end(snapshot):
             if report is not None:
-                report(state, row)
+                report(snapshot)
             # Where callbacks find how the run goes on; it costs something only if it is read.
-            estimator.history_ = history
-            return self._end(None if attributes is None else lambda: attributes(so_far()))
+            estimator.history_ = snapshot.history
+            return self._end(attributes and (lambda: attributes(snapshot.solution())))
 
-        return Watch(begin, end)
+        return Callback(begin, end)
 
     def close(self):
         """End what a diverged run left open."""
@@ -169,13 +168,14 @@ class Stage:
         every = 10 if self.progress.verbose == 1 else 1
         best = np.inf
 
-        def report(state, row):
+        def report(snapshot):
             nonlocal best
-            best = min(best, float(row["criterion"].min()))
-            if state.iteration % every == 0 or state.iteration == 1:
-                residual = float(row["residual"].max())
+            row, iteration = snapshot.row, snapshot.state.iteration
+            best = min(best, row["criterion"])
+            if iteration % every == 0 or iteration == 1:
+                residual = row["residual"]
                 known = f", residual {residual:.1e}" if np.isfinite(residual) else ""
-                self.progress.say(f"iteration {state.iteration}: best criterion {best:.6g}{known}")
+                self.progress.say(f"iteration {iteration}: best criterion {best:.6g}{known}")
             return False
 
         return report

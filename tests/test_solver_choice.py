@@ -64,6 +64,34 @@ def test_every_solver_learns_free_weights(name, classification):
     assert ((weight >= 0) & (weight <= 1)).all()
 
 
+@every_solver
+@short
+def test_a_name_means_the_solver_with_its_defaults_in_the_regressor(name, regression):
+    one, other = (
+        BilevelRegularizedRegressor(solver=solver, cv=3, max_iter=5).fit(*regression)
+        for solver in (name, SOLVERS[name]())
+    )
+    np.testing.assert_array_equal(one.coef_, other.coef_)
+    assert one.n_iter_ == other.n_iter_
+
+
+@every_solver
+@pytest.mark.parametrize("weighting", ["adaptive", "sample"])
+@short
+def test_a_name_means_the_solver_with_its_defaults_in_the_classifier(
+    name, weighting, classification
+):
+    X, y, is_clean = classification
+    one, other = (
+        HyperCleaningClassifier(weighting, solver=solver, cv=2, max_iter=5).fit(
+            X, y, is_clean=is_clean
+        )
+        for solver in (name, SOLVERS[name]())
+    )
+    np.testing.assert_array_equal(one.sample_weight_, other.sample_weight_)
+    np.testing.assert_array_equal(one.coef_, other.coef_)
+
+
 @pytest.mark.parametrize("search", SEARCHES)
 @short
 def test_options_of_a_solver_can_be_searched_in_the_regressor(search, regression):

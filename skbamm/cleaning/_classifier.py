@@ -373,10 +373,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         logarithms = ["log alpha", "log clean weight", "log sharpness"]
         self.hyper_names_ = ["threshold", "slope", *logarithms]
         solution = learned.solution
-        self.criterion_ = float(solution.criterion[0])
-        self.initial_criterion_ = float(solution.initial_criterion[0])
-        self.residual_ = learned.unit * _scalar(solution.residual)
-        self.hypergradient_norm_ = learned.unit * _scalar(solution.hypergradient_norm)
+        self.criterion_ = float(solution.criterion)
+        self.initial_criterion_ = float(solution.initial_criterion)
+        self.residual_ = learned.unit * (solution.residual or 0.0)
+        self.hypergradient_norm_ = learned.unit * (solution.hypergradient_norm or 0.0)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = learned.history
         self.evidence_model_ = learned.model
@@ -564,7 +564,3 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _scalar(values):
-    return 0.0 if values is None else float(values[0])

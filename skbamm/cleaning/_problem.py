@@ -195,13 +195,23 @@ class CleaningProblem:
     """
 
     def __init__(
-        self, rows, weighting, upper, judging, *, strongly_convex, suggested=None, tol=1e-5
+        self,
+        rows,
+        weighting,
+        upper,
+        judging,
+        *,
+        strongly_convex,
+        averaging=None,
+        suggested=None,
+        tol=1e-5,
     ):
         self.rows = rows
         self.judging = judging
         self.lower = WeightedCrossEntropy(rows, weighting, suggested)
         self.upper = upper
         self.strongly_convex = strongly_convex
+        self.averaging = averaging
         self.tol = tol
         self._metric = None
 
@@ -215,7 +225,7 @@ class CleaningProblem:
             lower_bound=lower_bound,
             upper_bound=upper_bound,
             strongly_convex=self.strongly_convex,
-            n_candidates=len(start),
+            averaging=self.averaging,
             metric=self.metric,
             solve_lower=self.solve_lower if self.strongly_convex else None,
         )

@@ -10,7 +10,7 @@ import torch
 
 from ..linalg._softmax import minimize_cross_entropy
 from ..linalg._tensors import to_numpy, to_tensor
-from ..solvers import SlBamm, Solution, solve
+from ..solvers import Solution, solve
 from ._problem import CleaningProblem, TrustedLoss
 from ._weighting import EvidenceWeighting, FreeWeighting
 from .label_quality._kernel import N_FEATURES, KernelRows, random_directions
@@ -177,7 +177,7 @@ def learn_adaptive(
     def conclude(solution):
         return _concluded(search, problem, evidence, solution, unit)
 
-    watch = watch and watch.through(conclude, partial(reported, unit=unit))
+    watch = watch and watch.mapped(conclude, partial(reported, unit=unit))
     return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
 
 
@@ -203,15 +203,15 @@ def learn_free(
     nothing = search.tensor(np.zeros(len(noisy)))
     judges, judges_weight = search.judges(judging)
     loss = TrustedLoss(judges, judges_weight, nothing, nothing, bounded=not has_clean)
-    problem = CleaningProblem(search.softmax, weighting, loss, judging, strongly_convex=False)
+    # The lower level is all but merely convex. A constant averaging parameter biases params,
+    # not so much weights, and the last fit does without it.
+    problem = CleaningProblem(
+        search.softmax, weighting, loss, judging, strongly_convex=False, averaging=0.5
+    )
     params = search.softmax.zeros(1, len(in_training))
     start = nothing
     if initial_hyper is not None and len(initial_hyper) == len(noisy):
         start = search.tensor(initial_hyper)
-    if solver == "sl-bamm":
-        # The lower level is all but merely convex. A constant averaging parameter biases params,
-        # not so much weights, and the last fit does without it.
-        solver = SlBamm(averaging=0.5)
     bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
     # Each of n free weights has a gradient of the order 1 / n.
     unit = np.sqrt(len(noisy))
@@ -315,7 +315,7 @@ def _concluded(search, problem, evidence, solution, unit):
 
 def reported(history, unit):
     """A run's history in the unit of `tol`."""
-    return history.candidate(0).in_units(unit)
+    return history.with_hyper(lambda hyper: hyper[..., 0, :]).in_units(unit)
 
 
 def usual_ridge(rows):

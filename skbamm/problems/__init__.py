@@ -1,11 +1,20 @@
 """What to minimise: objectives, problems, and the papers' examples."""
 
+from importlib import import_module
+
 from ._averaged import AveragedObjective
 from ._base import BilevelProblem, CurvatureProducts, FunctionObjective, Gradients, Objective
-from ._examples import merely_convex_problem, strongly_convex_problem
 from ._module import ModuleProblem, module_problem
-from ._nonconvex_examples import sine_product_problem, sine_sum_problem, weighted_lasso_problem
 from ._nonsmooth import Box, NonSmooth, WeightedL1
+
+# The papers' examples are loaded when they are asked for: no estimator needs them.
+_EXAMPLES = {
+    "merely_convex_problem": "._examples",
+    "strongly_convex_problem": "._examples",
+    "sine_product_problem": "._nonconvex_examples",
+    "sine_sum_problem": "._nonconvex_examples",
+    "weighted_lasso_problem": "._nonconvex_examples",
+}
 
 __all__ = [
     "AveragedObjective",
@@ -25,3 +34,13 @@ __all__ = [
     "strongly_convex_problem",
     "weighted_lasso_problem",
 ]
+
+
+def __getattr__(name):
+    if name not in _EXAMPLES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_EXAMPLES[name], __name__), name)
+
+
+def __dir__():
+    return __all__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._base import CurvatureProducts, Gradients, Objective
+from ._base import Objective
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,12 @@ class AveragedObjective(Objective):
         return self._average(lambda level: level.value(hyper, params))
 
     def gradients(self, hyper, params, *, differentiable=False):
-        lower = self.lower.gradients(hyper, params, differentiable=differentiable)
-        if self.averaging == 0:
-            return lower
-        return self.mix(
-            lower, self.upper.gradients(hyper, params, differentiable=differentiable), Gradients
+        return self._mix(
+            lambda level: level.gradients(hyper, params, differentiable=differentiable)
         )
 
     def curvature_products(self, hyper, params, vector):
-        lower = self.lower.curvature_products(hyper, params, vector)
-        if self.averaging == 0:
-            return lower
-        return self.mix(
-            lower, self.upper.curvature_products(hyper, params, vector), CurvatureProducts
-        )
+        return self._mix(lambda level: level.curvature_products(hyper, params, vector))
 
     def hessian_product(self, hyper, params, vector):
         return self._average(lambda level: level.hessian_product(hyper, params, vector))
@@ -60,24 +52,13 @@ class AveragedObjective(Objective):
             return lower
         return self.averaging * part(self.upper) + (1 - self.averaging) * lower
 
-    def mix(self, lower, upper, kind):
-        """Average the derivatives of two levels.
-
-        Parameters
-        ----------
-        lower : Gradients or CurvatureProducts
-            Of the lower objective.
-        upper : Gradients or CurvatureProducts
-            Of the upper objective.
-        kind : type
-            Which of the two they are.
-
-        Returns
-        -------
-        mixed : Gradients or CurvatureProducts
-            Of the averaged objective.
-        """
-        return kind(
+    def _mix(self, parts):
+        """The same for a pair of tensors."""
+        lower = parts(self.lower)
+        if self.averaging == 0:
+            return lower
+        upper = parts(self.upper)
+        return type(lower)(
             *(
                 self.averaging * above + (1 - self.averaging) * below
                 for below, above in zip(lower, upper, strict=True)

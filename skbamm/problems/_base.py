@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 
@@ -48,24 +49,24 @@ class Objective:
     `gradients` and `curvature_products` where it knows a faster way (and the short
     cuts to one half of each, where that is cheaper still), and promises the same answers.
 
-    `value` returns a scalar, or one value for each candidate when the problem
-    stacks independent candidates along the first axis of `hyper` and `params`.
+    All methods take tensors: `hyper`, the upper-level variable, `params`, the lower-level one,
+    and products a `vector` of the shape of `params`.
+
+    Attributes
+    ----------
+    twice_differentiable : bool
+        Solvers that need curvature products refuse an objective that has none.
     """
 
-    def value(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Value at a point.
+    twice_differentiable: ClassVar[bool] = True
 
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
+    def value(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
+        """Evaluate at a point.
 
         Returns
         -------
         value : Tensor
-            A scalar, or of shape (n_candidates,).
+            Of one element.
         """
         raise NotImplementedError
 
@@ -76,10 +77,8 @@ class Objective:
 
         Parameters
         ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
+        hyper, params : Tensor
+            The point.
         differentiable : bool, default=False
             Whether the gradients carry an autograd graph back to the arguments, which must then
             require a gradient themselves.
@@ -100,13 +99,6 @@ class Objective:
     def params_gradient(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
         """Differentiate in `params` alone.
 
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
-
         Returns
         -------
         gradient : Tensor
@@ -118,15 +110,6 @@ class Objective:
         self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
     ) -> torch.Tensor:
         """Multiply by the Hessian in `params` alone.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
-        vector : Tensor
-            Of the shape of `params`.
 
         Returns
         -------
@@ -140,15 +123,6 @@ class Objective:
     ) -> torch.Tensor:
         """Multiply by the mixed derivative alone.
 
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
-        vector : Tensor
-            Of the shape of `params`.
-
         Returns
         -------
         product : Tensor
@@ -160,15 +134,6 @@ class Objective:
         self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
     ) -> CurvatureProducts:
         """Multiply by the Hessian and the mixed derivative; no matrix is formed.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
-        vector : Tensor
-            Of the shape of `params`.
 
         Returns
         -------
@@ -202,7 +167,7 @@ class FunctionObjective(Objective):
     Attributes
     ----------
     function : callable
-        Two tensors in, a scalar tensor out.
+        Two tensors in, a tensor of one element out.
     """
 
     function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -210,20 +175,11 @@ class FunctionObjective(Objective):
     def value(self, hyper, params):
         found = self.function(hyper, params)
         if not isinstance(found, torch.Tensor):
+            name = getattr(self.function, "__name__", repr(self.function))
             raise TypeError(
-                f"an objective must return a tensor: {self._name} returned a "
-                f"{type(found).__name__}."
-            )
-        if found.ndim > 1:
-            raise ValueError(
-                "an objective must return a scalar (or one value for each candidate): "
-                f"{self._name} returned a tensor of shape {tuple(found.shape)}."
+                f"an objective must return a tensor: {name} returned a {type(found).__name__}."
             )
         return found
-
-    @property
-    def _name(self):
-        return getattr(self.function, "__name__", repr(self.function))
 
 
 class Metric(Protocol):
@@ -254,9 +210,9 @@ class BilevelProblem:
         Or plain functions of two tensors, which autograd then differentiates.
 
     initial_hyper, initial_params : Tensor
-        The start. Their dtype and device are those of the run. One unit of `hyper`
-        should be a natural first move (log regularisation weights are: it
-        multiplies a weight by e).
+        The start, of any shapes; methods take `hyper` and `params` of the same. Their dtype and
+        device are those of the run. One unit of `hyper` should be a natural first move (log
+        regularisation weights are: it multiplies a weight by e).
 
     lower_bound, upper_bound : Tensor or float, default=-inf, inf
         Box that `hyper` is kept in; broadcast against it.
@@ -265,9 +221,9 @@ class BilevelProblem:
         Whether `lower` is strongly convex in `params` for every feasible `hyper`.
         Then no averaging is needed, and solvers leave it off by default.
 
-    n_candidates : int or None, default=None
-        With a number, the first axis of `hyper` and `params` runs over that many
-        independent problems; values, steps and stopping are then one for each.
+    averaging : float, callable or None, default=None
+        What `SlBamm` shall use where its own `averaging` is None; a callable gets the iteration.
+        None: nothing is known of the problem but `strongly_convex`.
 
     metric : callable or None, default=None
         ``metric(hyper, params, averaging)`` returns a `Metric` at that point; a diagonal one
@@ -290,7 +246,7 @@ class BilevelProblem:
     lower_bound: torch.Tensor | float = -torch.inf
     upper_bound: torch.Tensor | float = torch.inf
     strongly_convex: bool = False
-    n_candidates: int | None = None
+    averaging: float | Callable[[int], float] | None = None
     metric: Callable[[torch.Tensor, torch.Tensor, float], Metric] | None = field(
         default=None, repr=False
     )
@@ -332,11 +288,6 @@ class BilevelProblem:
     def project_hyper(self, hyper: torch.Tensor) -> torch.Tensor:
         """Project on the box of `hyper`.
 
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-
         Returns
         -------
         hyper : Tensor
@@ -353,11 +304,6 @@ class BilevelProblem:
     def project_params(self, params: torch.Tensor) -> torch.Tensor:
         """Project on where the non-smooth term is finite.
 
-        Parameters
-        ----------
-        params : Tensor
-            Lower-level variable.
-
         Returns
         -------
         params : Tensor
@@ -365,53 +311,30 @@ class BilevelProblem:
         """
         return params if self.nonsmooth is None else self.nonsmooth.project(params)
 
-    def inner(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Multiply two vectors of the shape of `hyper` or of `params`.
-
-        Parameters
-        ----------
-        first : Tensor
-            A vector.
-        second : Tensor
-            Another of its shape.
-
-        Returns
-        -------
-        product : Tensor
-            A scalar, or of shape (n_candidates,).
-        """
-        product = first * second
-        return product.sum() if self.n_candidates is None else product.flatten(1).sum(1)
-
-    def norm(self, vector: torch.Tensor) -> torch.Tensor:
+    def norm(self, vector: torch.Tensor) -> float:
         """Measure a vector of the shape of `hyper` or of `params`.
 
         Parameters
         ----------
         vector : Tensor
-            A vector.
+            Of any shape.
 
         Returns
         -------
-        norm : Tensor
-            Euclidean; a scalar, or of shape (n_candidates,).
+        norm : float
+            Euclidean.
         """
-        return self.inner(vector, vector).sqrt()
+        return math.sqrt(float((vector * vector).sum()))
 
     def criterion(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
         """Evaluate the upper objective at the lower level's solution.
 
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Where the solution is searched from; where it cannot be computed, in its place.
+        The solution is searched from `params`; where it cannot be computed, these take its place.
 
         Returns
         -------
         criterion : Tensor
-            A scalar, or of shape (n_candidates,).
+            As the upper objective returns it.
         """
         if self.solve_lower is not None:
             params = self.solve_lower(hyper, params)
@@ -420,19 +343,12 @@ class BilevelProblem:
     def levels(
         self, hyper: torch.Tensor, params: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Evaluate both objectives at the lower level's solution.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            As in `criterion`.
+        """Evaluate both objectives at the lower level's solution, as in `criterion`.
 
         Returns
         -------
         upper : Tensor
-            The criterion: a scalar, or of shape (n_candidates,).
+            The criterion.
         lower : Tensor
             The lower objective at the same params, its non-smooth term included.
         """

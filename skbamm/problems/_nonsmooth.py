@@ -12,23 +12,17 @@ class NonSmooth:
     """A convex function of params, and of hyper where it has weights, added to a lower level.
 
     Write `value` and `prox`; the derivatives in hyper and through the proximal map come from
-    autograd.
+    autograd. All methods take tensors: `hyper`, the upper-level variable, `params`, the
+    lower-level one, a positive `step` (or a float), and a `cotangent` of the shape of `params`.
     """
 
     def value(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
         """Value at a feasible point.
 
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
-
         Returns
         -------
         value : Tensor
-            A scalar, or of shape (n_candidates,).
+            Of one element.
         """
         raise NotImplementedError
 
@@ -36,15 +30,6 @@ class NonSmooth:
         self, hyper: torch.Tensor, params: torch.Tensor, step: torch.Tensor | float
     ) -> torch.Tensor:
         """Minimise ``value(hyper, y) + |y - params|^2 / (2 step)`` over y.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
-        step : Tensor or float
-            Positive.
 
         Returns
         -------
@@ -56,11 +41,6 @@ class NonSmooth:
     def project(self, params: torch.Tensor) -> torch.Tensor:
         """Project on where the value is finite.
 
-        Parameters
-        ----------
-        params : Tensor
-            Lower-level variable.
-
         Returns
         -------
         params : Tensor
@@ -70,13 +50,6 @@ class NonSmooth:
 
     def hyper_gradient(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
         """Differentiate the value in `hyper`.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
 
         Returns
         -------
@@ -98,17 +71,6 @@ class NonSmooth:
         cotangent: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Multiply by the Jacobians of `prox`, from the left.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            Upper-level variable.
-        params : Tensor
-            Lower-level variable.
-        step : Tensor or float
-            Positive.
-        cotangent : Tensor
-            Of the shape of `params`.
 
         Returns
         -------

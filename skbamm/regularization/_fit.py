@@ -63,7 +63,7 @@ def learn_penalty(repeats, options, run, *, start, progress, attributes=None):
             watch = stage.watch(attributes, verbose=not found)
             if watch is not None:
                 one_more = partial(outcome.with_one_more, found, run.exact_zeros)
-                watch = watch.through(one_more, outcome.history)
+                watch = watch.mapped(one_more, outcome.history)
             one = search.best(
                 run, shrinkage=outcome.shrinkage, watch=watch, start=start, only=bool(found)
             )

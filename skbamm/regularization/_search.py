@@ -66,12 +66,12 @@ class SearchResult:
         if values is None:
             return 0.0
         # In the unit of `tol`: relative to the best global fit's error.
-        return float(values[0]) / max(self.initial_criterion, RESOLUTION)
+        return values / max(self.initial_criterion, RESOLUTION)
 
 
 def _reported(history, baseline):
     """A run's history in the unit of `tol`; its beginning also knows the baseline criterion."""
-    history = history.candidate(0).in_units(1 / max(baseline, RESOLUTION))
+    history = history.with_hyper(lambda hyper: hyper[..., 0, :]).in_units(1 / max(baseline, RESOLUTION))
     return replace(history, start={**history.start, "baseline": np.asarray(baseline)})
 
 
@@ -106,7 +106,7 @@ class PenaltySearch:
 
         def conclude(solution):
             hyper, params = solution.hyper, solution.params
-            if not float(solution.criterion[0]) < baseline * (1 - PREFERENCE):
+            if not float(solution.criterion) < baseline * (1 - PREFERENCE):
                 hyper, params = common, problem.solve_lower(common, params)
             # Two folds have no standard error to speak of.
             is_adaptive = self.spec.kind == "adaptive"
@@ -130,7 +130,7 @@ class PenaltySearch:
             max_iter=0 if is_exact else max_iter,
             tol=run.tol * max(baseline, RESOLUTION),
             callback=watch
-            and watch.through(conclude, lambda history: _reported(history, baseline)),
+            and watch.mapped(conclude, lambda history: _reported(history, baseline)),
         )
         if is_exact and max_iter:
             solution = replace(solution, status=Status.EXACT)
@@ -158,11 +158,14 @@ class PenaltySearch:
         """The numbers learned from the common start, one row for each of some shrinkages."""
         problem, common, _ = self._prepare()
         baseline, is_exact = self._baseline(problem, common)
-        bilevel = self._bilevel(problem, common.repeat(len(shrinkages), 1), shrinkages, baseline)
         max_iter = max_iter if self.spec.n_hyper and not is_exact else 0
-        return to_numpy(
-            solve(bilevel, solver, max_iter=max_iter, tol=tol * max(baseline, RESOLUTION)).hyper
-        )
+        tol = tol * max(baseline, RESOLUTION)
+
+        def learned(shrinkage):
+            bilevel = self._bilevel(problem, common, shrinkage, baseline)
+            return to_numpy(solve(bilevel, solver, max_iter=max_iter, tol=tol).hyper)
+
+        return np.concatenate([learned(shrinkage) for shrinkage in shrinkages])
 
     def error(self, hyper):
         """Held-out error at each of some learned numbers, shape (n_candidates,)."""
@@ -231,10 +234,9 @@ class PenaltySearch:
         return upper, GlobalFit(ridge, lasso, typical), smoothing
 
     def _bilevel(self, problem, initial, shrinkage, baseline):
-        """The problem to solve, with the prior of a shrinkage for each initial point."""
-        shrinkage = np.broadcast_to(shrinkage, len(initial))
-        if self.spec.n_deviations and shrinkage.any():
-            strength = self.tensor(shrinkage * max(baseline, RESOLUTION))
+        """The problem to solve from an initial point, with the prior of a shrinkage."""
+        if self.spec.n_deviations and shrinkage:
+            strength = self.tensor(np.array([shrinkage * max(baseline, RESOLUTION)]))
             problem = problem.with_prior(self.tensor(self.spec.prior()), strength)
         low, high = self.tensor(self.spec.bounds()).unbind(1)
         return problem.problem(initial, low, high)

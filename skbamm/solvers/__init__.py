@@ -1,7 +1,9 @@
 """How to minimise: one file for each algorithm, one loop, one history."""
 
 from ._bamm import SlBamm
-from ._base import Solver
+from ._base import Need, Solver, State
+from ._callback import Callback, Snapshot
+from ._exact import Implicit
 from ._history import History, Status
 from ._iaptt import IapttGm
 from ._implicit import ConjugateGradient, NeumannSeries
@@ -9,7 +11,6 @@ from ._meha import Meha
 from ._schedules import PowerLaw
 from ._solve import Solution, solve
 from ._unrolling import Bda, TruncatedUnrolling, Unrolling
-from ._watch import Watch
 
 #: Name of each solver, as the estimators' ``solver`` parameter takes it.
 SOLVERS: dict[str, type[Solver]] = {
@@ -21,6 +22,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "conjugate-gradient": ConjugateGradient,
     "neumann": NeumannSeries,
     "bda": Bda,
+    "implicit": Implicit,
 }
 
 
@@ -50,19 +52,23 @@ def get_solver(solver):
 __all__ = [
     "SOLVERS",
     "Bda",
+    "Callback",
     "ConjugateGradient",
     "History",
     "IapttGm",
+    "Implicit",
     "Meha",
+    "Need",
     "NeumannSeries",
     "PowerLaw",
     "SlBamm",
+    "Snapshot",
     "Solution",
     "Solver",
+    "State",
     "Status",
     "TruncatedUnrolling",
     "Unrolling",
-    "Watch",
     "get_solver",
     "solve",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from ._base import Solver
-from ._moves import begin_search, scale, search_hyper, spread
+from ._base import Need, Solver, State
 from ._schedules import PowerLaw, at
-from ._secant import SecantSearch
+from ._steps import begin, divide, inner, move_hyper, norm, projected_norm
 
 # Without strong convexity of the lower level, averaging starts high and fades.
 FADING = PowerLaw(0.9, 0.5)
@@ -17,42 +17,49 @@ METRIC_AGE = 3
 
 
 @dataclass(frozen=True)
-class BammState:
-    """State of `SlBamm`; ``()`` or ``(n_candidates,)`` where not said otherwise.
+class BammState(State):
+    """State of `SlBamm`.
 
     Attributes
     ----------
-    iteration : int
-    hyper, params, multiplier : Tensor
+    multiplier : Tensor
     averaging : float
         Used in the step that led here.
-    residual : Tensor
-        Projected hypergradient plus the estimated error that unsettled `params` and
+    residual : float
+        Projected hypergradient plus the estimated error that unconverged `params` and
         `multiplier` leave in it, at the point that the step started from.
-    hypergradient_norm : Tensor
-        Of the projected hypergradient, at the same point.
-    settled : Tensor of bool
-        Whether that error was small beside the hypergradient.
-    stalled : Tensor of bool
-        Whether the search on `hyper` has reached rounding.
+    params_converged : bool
+        Whether that error was small relative to the hypergradient.
+    hypergradient : Tensor or None
+    displacement : float or None
+        Relative length of the last moves of params and multiplier.
+    moved : bool
+        Whether the last step has moved hyper.
+    metric, metric_age
+        The problem's metric, and how many steps it has served.
+    slow : bool
+        Whether params and multiplier converge slowly under it.
     """
 
-    iteration: int
-    hyper: Any
-    params: Any
-    multiplier: Any
+    multiplier: Any = None
     averaging: float = 0.0
-    residual: Any = None
-    hypergradient_norm: Any = None
-    settled: Any = None
-    stalled: Any = None
+    params_converged: bool = False
     hypergradient: Any = None
-    displacement: Any = None
-    moved: Any = True
+    displacement: float | None = None
+    moved: bool = True
     metric: Any = None
     metric_age: int = 0
     slow: bool = False
-    search: SecantSearch | None = None
+
+
+class Directions(NamedTuple):
+    """Gradients of an iteration, all at the point that it starts from."""
+
+    averaged: Any  # the AveragedObjective
+    metric: Any
+    params: Any
+    multiplier: Any
+    hyper: Any
 
 
 class SlBamm(Solver):
@@ -74,7 +81,7 @@ class SlBamm(Solver):
     ----------
     averaging : float, callable or None, default=None
         Weight :math:`\mu` of the upper objective, in [0, 1); a callable gets the
-        iteration, counted from 0. None: 0 where the problem says that its lower level
+        iteration, counted from 0. None: what the problem says; else 0 where its lower level
         is strongly convex (a fixed value would bias the answer), else
         ``PowerLaw(0.9, 0.5)``.
 
@@ -116,6 +123,8 @@ class SlBamm(Solver):
            arXiv:2302.03407. Algorithm 1; schedules from its Theorems (strategies s1-s3).
     """
 
+    needs = frozenset({Need.SMOOTH_LOWER_LEVEL, Need.CURVATURE_PRODUCTS})
+
     def __init__(
         self,
         *,
@@ -136,86 +145,114 @@ class SlBamm(Solver):
         self.accuracy = accuracy
 
     def init(self, problem):
-        hyper = problem.project_hyper(problem.initial_hyper)
-        search = None
-        if self.hyper_step == "auto":
-            search = begin_search(problem, hyper)
-        params = problem.initial_params
-        return BammState(0, hyper, params, params * 0, self._averaging(problem, 0), search=search)
+        multiplier = problem.initial_params * 0
+        averaging = self._averaging(problem, 0)
+        return begin(self, problem, BammState, multiplier=multiplier, averaging=averaging)
 
     def step(self, problem, state):
+        metric, metric_age = self._metric(problem, state)
+        directions = self._directions(problem, state, metric)
+        params_move, params = self._move_params(state, directions)
+        multiplier_move, mixed = self._move_multiplier(state, directions)
+        displacement = _relative(params_move, state.params)
+        displacement += _relative(multiplier_move, state.multiplier)
+        error = self._error(state, directions, displacement, multiplier_move, mixed)
+        hypergradient_norm = projected_norm(problem, state.hyper, directions.hyper)
+        converged = error <= self._accuracy(metric) * hypergradient_norm
+        hyper = self._move_hyper(problem, state, directions, converged)
+        last = state.displacement
+        following = replace(
+            state,
+            iteration=state.iteration + 1,
+            params=params,
+            multiplier=state.multiplier - multiplier_move,
+            averaging=directions.averaged.averaging,
+            residual=hypergradient_norm + error,
+            hypergradient_norm=hypergradient_norm,
+            params_converged=converged,
+            hypergradient=directions.hyper,
+            displacement=displacement,
+            metric=metric,
+            metric_age=metric_age,
+            slow=last is None or (displacement > 0.5 * last and not state.moved),
+            **hyper,
+        )
+        return replace(following, moved=norm(following.hyper - state.hyper) > 0)
+
+    def _directions(self, problem, state, metric):
         from ..problems import AveragedObjective
 
+        hyper, params, multiplier = state.hyper, state.params, state.multiplier
         averaging = self._averaging(problem, state.iteration)
         averaged = AveragedObjective(problem.lower, problem.upper, averaging)
-        hyper, params, multiplier = state.hyper, state.params, state.multiplier
-        metric, metric_age = self._metric(problem, state, averaging)
         upper = problem.upper.gradients(hyper, params)
         products = averaged.curvature_products(hyper, params, multiplier)
-
         params_gradient = problem.lower.params_gradient(hyper, params)
         if averaging:
             params_gradient = averaging * upper.params + (1 - averaging) * params_gradient
-        multiplier_gradient = products.hessian - upper.params
         # All three directions use the multiplier of the *previous* step. Using the fresh
         # one would be another (Gauss-Seidel) method, without this one's analysis.
-        hypergradient = upper.hyper - products.mixed
-
-        params_move, arrived = self._params_move(problem, averaged, state, metric, params_gradient)
-        multiplier_move, ahead = self._multiplier_move(
-            problem, averaged, state, metric, multiplier_gradient
-        )
-        projected = hyper - problem.project_hyper(hyper - hypergradient)
-        norm = problem.norm(projected)
-        displacement, error = self._settling(
-            problem, state, hypergradient, ahead, params_move, multiplier_move
-        )
-        settled = error <= self._accuracy(metric) * norm
-        new_hyper, search = self._hyper_move(
-            problem, state, settled, params_gradient, hypergradient
-        )
-        return BammState(
-            iteration=state.iteration + 1,
-            hyper=new_hyper,
-            params=arrived,
-            multiplier=multiplier - multiplier_move,
-            averaging=averaging,
-            residual=norm + error,
-            hypergradient_norm=norm,
-            settled=settled,
-            stalled=None if search is None else search.stalled.reshape(norm.shape),
-            hypergradient=hypergradient,
-            displacement=displacement,
-            moved=problem.norm(new_hyper - hyper) > 0,
-            metric=metric,
-            metric_age=metric_age,
-            slow=state.displacement is None
-            or bool(((displacement > 0.5 * state.displacement) & ~state.moved).any()),
-            search=search,
+        return Directions(
+            averaged,
+            metric,
+            params=params_gradient,
+            multiplier=products.hessian - upper.params,
+            hyper=upper.hyper - products.mixed,
         )
 
-    def _hyper_move(self, problem, state, settled, params_gradient, hypergradient):
-        """Next hyper, and the state of the search for it."""
+    def _move_params(self, state, directions):
+        """What params lose in this step, and where they arrive."""
+        averaged, metric, gradient = directions.averaged, directions.metric, directions.params
         hyper, params = state.hyper, state.params
-        if self.hyper_step != "auto":
-            step = at(self.hyper_step, state.iteration)
-            return problem.project_hyper(hyper - step * hypergradient), None
-        if not bool(settled.any()):
-            return hyper, state.search
-        # Value at the params that the lower level is settling to: the multiplier tells what a
-        # gradient that is left there does to the upper objective, to second order in both.
-        value = problem.upper.value(hyper, params)
-        value = value - problem.inner(state.multiplier, params_gradient)
-        return search_hyper(
-            problem,
-            state.search,
-            settled,
-            hyper,
-            value,
-            hypergradient,
-            memory=self.memory,
-            max_move=self.max_move,
-        )
+        move = gradient if metric is None else metric.solve(gradient)
+        if not _searches(self.params_step):
+            move = at(self.params_step, state.iteration) * move
+        elif metric is None or not metric.exact:
+            product = averaged.hessian_product(hyper, params, move)
+            move = _cauchy(gradient, move, product) * move
+            if self.params_step == "auto":
+                return backtrack(averaged, hyper, params, move)
+        return move, params - move
+
+    def _move_multiplier(self, state, directions):
+        """What the multiplier loses in this step, and its mixed product where that is known."""
+        averaged, metric, gradient = directions.averaged, directions.metric, directions.multiplier
+        hyper, params = state.hyper, state.params
+        move = gradient if metric is None else metric.solve(gradient)
+        if not _searches(self.multiplier_step):
+            move = at(self.multiplier_step, state.iteration) * move
+        elif metric is None or not metric.exact:
+            products = averaged.curvature_products(hyper, params, move)
+            step = _cauchy(gradient, move, products.hessian)
+            return step * move, step * products.mixed
+        return move, None
+
+    def _error(self, state, directions, displacement, multiplier_move, mixed):
+        """What the moves to come of params and multiplier will change in the hypergradient.
+
+        Two estimates, the larger counts: the change that the multiplier's coming move makes,
+        and what the last displacement changed, extrapolated to the next one. The second is
+        unknown where `hyper` moved in between.
+        """
+        if state.hypergradient is None or (self.hyper_step == "auto" and state.moved):
+            return math.inf
+        if mixed is None:
+            mixed = directions.averaged.mixed_product(state.hyper, state.params, multiplier_move)
+        change = norm(directions.hyper - state.hypergradient)
+        return max(norm(mixed), divide(change * displacement, state.displacement))
+
+    def _move_hyper(self, problem, state, directions, converged):
+        """Fields of the next state; with "auto" hyper waits for params and multiplier."""
+        if self.hyper_step == "auto" and not converged:
+            return {}
+
+        def value():
+            # At the params that the lower level is converging to: the multiplier tells what a
+            # gradient that is left there does to the upper objective, to second order in both.
+            found = float(problem.upper.value(state.hyper, state.params))
+            return found - inner(state.multiplier, directions.params)
+
+        return move_hyper(self, problem, state, directions.hyper, value)
 
     def _accuracy(self, metric):
         if self.accuracy is not None:
@@ -223,89 +260,43 @@ class SlBamm(Solver):
         return 0.01 if metric is None or metric.exact else 0.1
 
     def _averaging(self, problem, iteration):
-        if self.averaging is None:
-            return 0.0 if problem.strongly_convex else at(FADING, iteration)
-        return at(self.averaging, iteration)
+        schedule = problem.averaging if self.averaging is None else self.averaging
+        if schedule is None:
+            schedule = 0.0 if problem.strongly_convex else FADING
+        return at(schedule, iteration)
 
-    def _metric(self, problem, state, averaging):
+    def _metric(self, problem, state):
         """The problem's metric, and its age in steps.
 
         An exact one is made anew at every new point. Others serve as long as they make
-        params and multiplier settle quickly.
+        params and multiplier converge quickly.
         """
         if problem.metric is None:
             return None, 0
-        metric = state.metric
+        metric, averaging = state.metric, self._averaging(problem, state.iteration)
         changed = abs(averaging - state.averaging) > 0.1 * state.averaging
         if metric is not None and not changed:
-            expired = (
-                bool(state.moved.any())
-                if metric.exact
-                else (state.slow and state.metric_age >= METRIC_AGE)
-            )
+            if metric.exact:
+                expired = state.moved
+            else:
+                expired = state.slow and state.metric_age >= METRIC_AGE
             if not expired:
                 return metric, state.metric_age + 1
         return problem.metric(state.hyper, state.params, averaging), 0
 
-    def _params_move(self, problem, averaged, state, metric, gradient):
-        """What params lose in this step, and where they arrive."""
-        hyper, params = state.hyper, state.params
-        direction = gradient if metric is None else metric.solve(gradient)
-        if not _searches(self.params_step):
-            direction = at(self.params_step, state.iteration) * direction
-        elif metric is None or not metric.exact:
-            bend = averaged.hessian_product(hyper, params, direction)
-            direction = scale(_cauchy(problem, gradient, direction, bend), direction)
-            if self.params_step == "auto":
-                return _descend(averaged, hyper, params, direction)
-        return direction, params - direction
 
-    def _multiplier_move(self, problem, averaged, state, metric, gradient):
-        """What the multiplier loses in this step, and what that changes in the mixed product."""
-        hyper, params = state.hyper, state.params
-        direction = gradient if metric is None else metric.solve(gradient)
-        if not _searches(self.multiplier_step):
-            direction = at(self.multiplier_step, state.iteration) * direction
-        elif metric is None or not metric.exact:
-            products = averaged.curvature_products(hyper, params, direction)
-            step = _cauchy(problem, gradient, direction, products.hessian)
-            return scale(step, direction), scale(step, products.mixed)
-        return direction, averaged.mixed_product(hyper, params, direction)
-
-    def _settling(self, problem, state, hypergradient, ahead, params_move, multiplier_move):
-        """How far params and multiplier still move, and what that does to the hypergradient.
-
-        Two estimates, the larger counts: the change that the multiplier's coming move makes
-        (`ahead`), and what the last displacement changed, extrapolated to the next one. The
-        second is unknown where `hyper` moved in between.
-        """
-        displacement = _relative(problem, params_move, state.params) + _relative(
-            problem, multiplier_move, state.multiplier
-        )
-        unknown = displacement * 0 + float("inf")
-        if state.hypergradient is None:
-            return displacement, unknown
-        change = problem.norm(hypergradient - state.hypergradient)
-        last = state.displacement.where(state.displacement > 0, unknown)
-        error = (change * displacement / last).maximum(problem.norm(ahead))
-        if self.hyper_step == "auto":
-            error = error.where(~state.moved, unknown)
-        return displacement, error
-
-
-def _descend(objective, hyper, params, move):
+def backtrack(objective, hyper, params, move):
     """The move, halved where the objective rises, and where it arrives.
 
     Beyond quadratics a line search can overshoot.
     """
-    value = objective.value(hyper, params)
-    allowed = value + 1e-12 * value.abs()
+    value = float(objective.value(hyper, params))
+    allowed = value + 1e-12 * abs(value)
     arrived = params - move
     for _ in range(20):
-        risen = ~(objective.value(hyper, arrived) <= allowed)  # NaN counts as risen
-        if not bool(risen.any()):
+        if float(objective.value(hyper, arrived)) <= allowed:  # NaN counts as risen
             break
-        move = move.where(~spread(risen, move), move / 2)
+        move = move / 2
         arrived = params - move
     return move, arrived
 
@@ -315,16 +306,14 @@ def _searches(option):
     return isinstance(option, str) and option in ("auto", "cauchy")
 
 
-def _cauchy(problem, gradient, direction, bend):
-    """Exact line search on the local parabola, `bend` being the Hessian times the direction."""
-    slope = problem.inner(gradient, direction)
-    bend = problem.inner(direction, bend)
+def _cauchy(gradient, direction, product) -> float:
+    """Exact line search on the local parabola; `product` is the Hessian times the direction."""
+    slope, curvature = inner(gradient, direction), inner(direction, product)
     # A direction without curvature (or none left to go) gets no step.
-    return (slope / bend.where(bend > 0, bend * 0 + 1)).where(bend > 0, bend * 0)
+    return slope / curvature if curvature > 0 else 0.0
 
 
-def _relative(problem, move, vector):
-    """Length of a move beside the longer of the vectors before and after it."""
-    length = problem.norm(move)
-    size = problem.norm(vector).maximum(problem.norm(vector - move))
-    return length / size.where(size > 0, size * 0 + 1)
+def _relative(move, vector) -> float:
+    """Length of a move relative to the longer of the vectors before and after it."""
+    length, size = norm(move), max(norm(vector), norm(vector - move))
+    return length / size if size > 0 else length

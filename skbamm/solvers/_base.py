@@ -1,32 +1,79 @@
-"""What every solver promises."""
+"""What every solver promises, and what it may need of a problem."""
 
 from __future__ import annotations
 
+import enum
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sklearn.base import BaseEstimator
+
+from ._history import Status
+from ._secant import SecantSearch
+
+
+class Need(enum.StrEnum):
+    """What a solver may need of a problem.
+
+    `solve` refuses a problem that lacks a smooth lower level or curvature products. Whether the
+    lower level has one solution, only a run can tell: where it has more, a run that needs one
+    ends as `Status.UNDETERMINED`.
+    """
+
+    SMOOTH_LOWER_LEVEL = "a smooth lower level"
+    CURVATURE_PRODUCTS = "curvature products"
+    ONE_LOWER_SOLUTION = "a lower level with one solution"
+
+
+@dataclass(frozen=True)
+class State:
+    """What the states of all solvers have; a solver adds fields of its own.
+
+    Attributes
+    ----------
+    iteration : int
+        How many steps led here.
+    hyper, params : Tensor
+        The point.
+    residual : float or None
+        Stationarity over every variable that moves, at the point that the last step started
+        from; infinite where it is not known.
+    hypergradient_norm : float or None
+        Of the projected hypergradient, at the same point.
+    stalled : bool
+        Whether no step of hyper decreases the value any more.
+    undetermined : bool
+        Whether the upper objective depends on params in a direction in which the lower level
+        is flat.
+    search : SecantSearch or None
+        Of the secant steps of hyper.
+    """
+
+    iteration: int
+    hyper: Any
+    params: Any
+    residual: float | None = None
+    hypergradient_norm: float | None = None
+    stalled: bool = False
+    undetermined: bool = False
+    search: SecantSearch | None = None
 
 
 class Solver(BaseEstimator):
     """An algorithm with options, and nothing that changes.
 
     `init` makes the first state from a problem and `step` the next one from a state;
-    both leave their arguments alone. A state is a frozen record with at least
-    `iteration`, `hyper`, `params`, `residual` and `hypergradient_norm`. Options are
-    stored untouched, so that `clone`, `repr` and
+    both leave their arguments alone. A state is a frozen record, a `State` as a rule. Options
+    are stored untouched, so that `clone`, `repr` and
     ``GridSearchCV(param_grid={"solver__averaging": ...})`` work.
 
     Attributes
     ----------
-    handles_nonsmooth : bool
-        Whether the lower level may have a `nonsmooth` term.
-    needs_strong_convexity : bool
-        Whether the method, in theory, needs a lower level with one solution. Where that is
-        missing, a run ends as `Status.UNDETERMINED`.
+    needs : frozenset of Need
+        What the method, in theory, needs of a problem.
     """
 
-    handles_nonsmooth: ClassVar[bool] = False
-    needs_strong_convexity: ClassVar[bool] = False
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     def init(self, problem) -> Any:
         """Make the first state.
@@ -38,8 +85,8 @@ class Solver(BaseEstimator):
 
         Returns
         -------
-        state : object
-            A frozen record.
+        state : State
+            At the problem's start.
         """
         raise NotImplementedError
 
@@ -50,12 +97,34 @@ class Solver(BaseEstimator):
         ----------
         problem : BilevelProblem
             What is solved.
-        state : object
+        state : State
             Of `init` or of the last `step`; it stays as it is.
 
         Returns
         -------
-        state : object
+        state : State
             After the iteration.
         """
         raise NotImplementedError
+
+    def terminate(self, state, tol) -> Status | None:
+        """Decide whether a run ends at a state.
+
+        Parameters
+        ----------
+        state : State
+            Of the last `step`.
+        tol : float
+            The residual at which the run has converged.
+
+        Returns
+        -------
+        status : Status or None
+            Why it ends; None to go on.
+        """
+        if state.residual <= tol:
+            return Status.CONVERGED
+        stalled = getattr(state, "stalled", False)
+        if getattr(state, "undetermined", False) and (stalled or state.hypergradient_norm <= tol):
+            return Status.UNDETERMINED
+        return Status.STALLED if stalled else None

@@ -9,21 +9,33 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._moves import largest_curvature, scale
+from ._base import State
+from ._steps import largest_curvature
 
 # Halvings of a step under which a descent does not end below its start.
 MAX_HALVINGS = 5
 
 
 @dataclass(frozen=True)
-class Preconditioner:
-    """Steps on params: the problem's metric if there is one, and a length for each candidate."""
+class OuterState(State):
+    """Of the methods that solve the lower level anew for every hypergradient.
 
-    step: Any
+    `params` are where the descent ended under the hyper before this one.
+    """
+
+    multiplier: Any = None  # in the methods that solve a linear system for it
+    averaging: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """Steps on params: a length, along the problem's metric if there is one."""
+
+    step: float
     metric: Any = None
 
     def __call__(self, vector):
-        return scale(self.step, vector if self.metric is None else self.metric.solve(vector))
+        return self.step * (vector if self.metric is None else self.metric.solve(vector))
 
     def lengths(self, params):
         """The step of every entry, where the metric (if any) is diagonal."""
@@ -36,35 +48,26 @@ class Preconditioner:
 def unit_preconditioner(problem, objective, hyper, params):
     """Steps along the problem's metric, or of one over the largest curvature at a point."""
     metric = None if problem.metric is None else problem.metric(hyper, params, 0.0)
-    if metric is not None and metric.exact and objective is problem.lower:
-        return Preconditioner(1.0, metric)
     plain = Preconditioner(1.0, metric)
+    if metric is not None and metric.exact and objective is problem.lower:
+        return plain
     curvature = largest_curvature(
-        problem, lambda vector: plain(objective.hessian_product(hyper, params, vector)), params
+        lambda vector: plain(objective.hessian_product(hyper, params, vector)), params
     )
-    # Without any curvature there is no scale but one; and a metric may bound it from above.
-    least = 1.0 if metric is not None else 0.0
-    safe = curvature.clamp_min(least)
-    return Preconditioner(1 / safe.where(safe > 0, safe * 0 + 1), metric)
+    if metric is not None:
+        # It may bound the curvature from above.
+        curvature = max(curvature, 1.0)
+    # Without any curvature there is no scale but one.
+    return Preconditioner(1 / curvature if curvature > 0 else 1.0, metric)
 
 
 @dataclass(frozen=True)
 class Dynamics:
     """Descent of `n_steps` on the lower level, and on its non-smooth term by its proximal map.
 
-    Attributes
-    ----------
-    problem : BilevelProblem
-    objective : callable
-        The objective of step t; the lower one in most methods.
-    hyper : Tensor
-    precondition : Preconditioner
-    n_steps : int
-    accelerated : bool
-        Nesterov's momentum.
-    n_kept : int or None
-        How many of the last steps a reverse mode will ask for; None for all. Points before
-        are let go, but for the last two.
+    ``objective(t)`` is what step t goes down; the lower level in most methods. `accelerated` adds
+    Nesterov's momentum. `n_kept` is how many of the last steps a reverse mode will ask for (None:
+    all); points before are let go, but for the last two.
     """
 
     problem: Any
@@ -109,29 +112,15 @@ class Dynamics:
             return params
         return nonsmooth.prox(self.hyper, params, self.precondition.lengths(params))
 
-    def pull_back(self, bases, cotangents):
-        """Gradients in hyper and in the start, from those in the points.
+    def pull_back(self, bases, n_used, cotangent):
+        """Gradients in hyper and in the start, from that in the point after `n_used` steps.
 
-        Parameters
-        ----------
-        bases : list of Tensor
-            As `run` returned them.
-        cotangents : dict of int to Tensor
-            Gradient of a function of the points in each point that it depends on. Steps before
-            the last `n_kept` are not gone back through.
-
-        Returns
-        -------
-        by_hyper, by_start : Tensor
+        Steps before the last `n_kept` are not gone back through.
         """
         momenta = self.momenta()
-        by_hyper = self.hyper * 0
-        ahead = behind = 0.0  # cotangents of the points t + 1 and t, as far as they are known
+        by_hyper, ahead, behind = self.hyper * 0, cotangent, 0.0
         first = 0 if self.n_kept is None else max(0, self.n_steps - self.n_kept)
-        for t in range(self.n_steps - 1, first - 1, -1):
-            ahead = ahead + cotangents.get(t + 1, 0.0)
-            if isinstance(ahead, float):
-                continue
+        for t in range(n_used - 1, first - 1, -1):
             if self.problem.nonsmooth is not None:
                 part, ahead = self._pull_back_prox(t, bases[t], ahead)
                 by_hyper = by_hyper + part
@@ -142,7 +131,7 @@ class Dynamics:
             by_base = ahead - products.hessian
             ahead = behind + (1 + momenta[t]) * by_base
             behind = -momenta[t] * by_base
-        return by_hyper, ahead + cotangents.get(first, 0.0)
+        return by_hyper, ahead
 
     def _pull_back_prox(self, t, base, cotangent):
         arrived = base - self.precondition(self.objective(t).params_gradient(self.hyper, base))
@@ -151,20 +140,21 @@ class Dynamics:
         )
 
 
-def safe_run(dynamics, start):
-    """Run, with the steps halved for candidates that do not end below their start.
+def descend(dynamics, start, *, safe):
+    """The dynamics that were run, their points, and the points of their gradients.
 
-    The curvature further on may be larger than where it was measured.
+    With `safe`, steps are halved while the descent does not end below its start: the curvature
+    further on may be larger than where it was measured.
     """
-    objective, problem = dynamics.objective(dynamics.n_steps - 1), dynamics.problem
-    before = objective.value(dynamics.hyper, start)
     points, bases = dynamics.run(start)
+    if not safe or dynamics.problem.nonsmooth is not None:
+        return dynamics, points, bases
+    objective, hyper = dynamics.objective(dynamics.n_steps - 1), dynamics.hyper
+    before = float(objective.value(hyper, start))
+    allowed = before + 1e-12 * abs(before)
     for _ in range(MAX_HALVINGS):
-        after = objective.value(dynamics.hyper, points[-1])
-        risen = ~(after <= before + 1e-12 * before.abs())  # NaN counts as risen
-        if problem.nonsmooth is not None or not bool(risen.any()):
+        if float(objective.value(hyper, points[-1])) <= allowed:  # NaN counts as risen
             break
-        factor = before.new_ones(risen.shape).where(~risen, before.new_full(risen.shape, 0.5))
-        dynamics = replace(dynamics, precondition=dynamics.precondition.times(factor))
+        dynamics = replace(dynamics, precondition=dynamics.precondition.times(0.5))
         points, bases = dynamics.run(start)
     return dynamics, points, bases

@@ -6,38 +6,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._dynamics import Preconditioner
-from ._moves import random_direction, scale, unit
-
-N_POWER_ITER = 8
+from ._steps import N_POWER_ITER, inner, norm, random_direction, unit
 
 
 @dataclass(frozen=True)
 class EnvelopeLevels:
-    """Both levels at one point.
-
-    Attributes
-    ----------
-    problem : BilevelProblem
-    hyper, params, theta : Tensor
-        `theta` are the proximal params.
-    upper, lower, proximal : Gradients
-        Of the upper and the lower level at params, and of the lower one at `theta`.
-    """
+    """Gradients of both levels at params, and of the lower one at the proximal params."""
 
     problem: Any
     hyper: Any
     params: Any
-    theta: Any
+    proximal_params: Any
     upper: Any
     lower: Any
     proximal: Any
 
     @classmethod
-    def at(cls, problem, hyper, params, theta):
+    def at(cls, problem, hyper, params, proximal_params):
         upper = problem.upper.gradients(hyper, params)
         lower = problem.lower.gradients(hyper, params)
-        proximal = problem.lower.gradients(hyper, theta)
-        return cls(problem, hyper, params, theta, upper, lower, proximal)
+        proximal = problem.lower.gradients(hyper, proximal_params)
+        return cls(problem, hyper, params, proximal_params, upper, lower, proximal)
 
     def hypergradient(self, weight):
         """That of x in the penalized objective, divided by the weight."""
@@ -45,51 +34,58 @@ class EnvelopeLevels:
         nonsmooth = self.problem.nonsmooth
         if nonsmooth is not None:
             gap = gap + nonsmooth.hyper_gradient(self.hyper, self.params)
-            gap = gap - nonsmooth.hyper_gradient(self.hyper, self.theta)
-        return self.upper.hyper + scale(1 / weight, gap)
+            gap = gap - nonsmooth.hyper_gradient(self.hyper, self.proximal_params)
+        return self.upper.hyper + 1 / weight * gap
 
     def rounding(self, weight):
         """What rounding makes of the hypergradient."""
         import torch
 
-        size = self.problem.norm(self.lower.hyper) + self.problem.norm(self.proximal.hyper)
-        return 10 * torch.finfo(size.dtype).eps * size / weight
+        eps = torch.finfo(self.params.dtype).eps
+        return 10 * eps * (norm(self.lower.hyper) + norm(self.proximal.hyper)) / weight
 
     def value(self, weight, proximity):
         """The penalized objective divided by the weight."""
-        problem, hyper = self.problem, self.hyper
-        gap = problem.lower.value(hyper, self.params) - problem.lower.value(hyper, self.theta)
-        difference = self.params - self.theta
+        problem, hyper, params, proximal = (
+            self.problem,
+            self.hyper,
+            self.params,
+            self.proximal_params,
+        )
+        gap = float(problem.lower.value(hyper, params)) - float(
+            problem.lower.value(hyper, proximal)
+        )
+        difference = params - proximal
         if problem.metric is None or problem.nonsmooth is not None:
-            gap = gap - proximity * problem.inner(difference, difference) / 2
+            gap -= proximity * inner(difference, difference) / 2
         else:
-            # The same in the norm of the metric, since theta is stationary in its envelope.
-            gap = gap - problem.inner(difference, self.proximal.params) / 2
+            # The same in the norm of the metric: the proximal params are stationary.
+            gap -= inner(difference, self.proximal.params) / 2
         if problem.nonsmooth is not None:
-            gap = gap + problem.nonsmooth.value(hyper, self.params)
-            gap = gap - problem.nonsmooth.value(hyper, self.theta)
-        return problem.upper.value(hyper, self.params) + gap / weight
+            gap += float(problem.nonsmooth.value(hyper, params))
+            gap -= float(problem.nonsmooth.value(hyper, proximal))
+        return float(problem.upper.value(hyper, params)) + gap / weight
 
 
 def proximal_step(problem, hyper, params, gradient, pull, precondition):
     """A proximal gradient step; the pull to another point is already in the metric's units."""
-    moved = params - precondition(gradient) - scale(precondition.step, pull)
+    moved = params - precondition(gradient) - precondition.step * pull
     if problem.nonsmooth is None:
         return moved
     return problem.nonsmooth.prox(hyper, moved, precondition.step)
 
 
-def measured_curvature(problem, level, metric, hyper, params, direction=None, n_iter=N_POWER_ITER):
+def measured_curvature(level, metric, hyper, params, direction=None, n_iter=N_POWER_ITER) -> float:
     """Largest curvature, from differences of gradients: power iteration without Hessians."""
     import torch
 
     plain = Preconditioner(1.0, metric)
-    vector = random_direction(problem, params) if direction is None else unit(problem, direction)
-    length = torch.finfo(params.dtype).eps ** 0.5 * problem.norm(params).clamp_min(1)
+    vector = random_direction(params) if direction is None else unit(direction)
+    length = torch.finfo(params.dtype).eps ** 0.5 * max(norm(params), 1.0)
     gradient = level.params_gradient(hyper, params)
+    curvature = 0.0
     for _ in range(n_iter):
-        moved = level.params_gradient(hyper, params + scale(length, vector))
-        bent = scale(1 / length, plain(moved - gradient))
-        curvature = problem.norm(bent)
-        vector = unit(problem, bent)
+        moved = level.params_gradient(hyper, params + length * vector)
+        product = 1 / length * plain(moved - gradient)
+        curvature, vector = norm(product), unit(product)
     return curvature

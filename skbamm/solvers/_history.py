@@ -38,7 +38,6 @@ class History:
         (at the lower level's exact solution where the problem can compute it), "residual"
         the stationarity residual, infinite where it is not known yet; "hypergradient_norm",
         "averaging", "hyper" and, where the solver has one, "multiplier_norm".
-        Where candidates were stacked, the second axis runs over them.
 
     start : dict of str to ndarray
         "criterion", "lower" and "hyper" before the first iteration. The regressor adds
@@ -70,24 +69,6 @@ class History:
     def __repr__(self):
         return f"History(n_iter={len(self)}, records={sorted(self.records)})"
 
-    def candidate(self, index):
-        """Take the records of one of several stacked candidates.
-
-        Parameters
-        ----------
-        index : int
-            Its position on the second axis.
-
-        Returns
-        -------
-        history : History
-            Without the axis of candidates.
-        """
-        return self._mapped(
-            lambda name, values: values if values.ndim == 1 else values[:, index],
-            lambda name, value: np.asarray(value[index]),
-        )
-
     def in_units(self, unit):
         """The same with gradients in another unit.
 
@@ -102,7 +83,11 @@ class History:
             All else as it is.
         """
         gradients = ("residual", "hypergradient_norm")
-        return self._mapped(lambda name, values: unit * values if name in gradients else values)
+
+        def mapped(name, values):
+            return unit * values if name in gradients else values
+
+        return History(self._mapped_records(mapped), self.start)
 
     def with_hyper(self, function):
         """The same with a function of `hyper` in its place.
@@ -121,17 +106,13 @@ class History:
         def mapped(name, values):
             return function(values) if name == "hyper" else values
 
-        return self._mapped(mapped, mapped)
+        start = {name: mapped(name, value) for name, value in self.start.items()}
+        return History(self._mapped_records(mapped), start)
 
-    def _mapped(self, function, of_start=None):
-        """Records through ``function(name, values)``; those of a run that goes on, when read."""
-        records: Mapping = _Mapped(self.records, function)
-        if isinstance(self.records, dict):
-            records = dict(records)
-        start = self.start
-        if of_start is not None:
-            start = {name: of_start(name, value) for name, value in start.items()}
-        return History(records, start)
+    def _mapped_records(self, function):
+        """Through ``function(name, values)``; those of a run that goes on, when they are read."""
+        records = _Mapped(self.records, function)
+        return dict(records) if isinstance(self.records, dict) else records
 
 
 class _Mapped(Mapping):

@@ -2,61 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._base import Solver
-from ._dynamics import Dynamics, Preconditioner, safe_run, unit_preconditioner
-from ._moves import divide, projected_norm, rows, scale, spread
+from ._base import Need, Solver, State
+from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
 from ._schedules import at
-from ._secant import SecantSearch
+from ._steps import SecantStep, begin, divide, inner, norm, projected_norm
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
-# lower level has several valleys: a trajectory that ends in one of them forgets its start, and
+# lower level has several basins: a trajectory that ends in one of them forgets its start, and
 # nothing is left to learn in the initialization.
 HORIZON = 2.0
 # Of the rule for hyper's step: longer while gradients agree, half as long when they turn.
 LARGEST_MOVE = 0.3
 GROWTH = 1.1
 SHRINK = 0.5
-# A derivative in the start that is rounding, beside that in the params at which it ended.
+# A derivative in the start that is rounding, relative to that in the params at which it ended.
 FORGOTTEN = 1e-10
 # Moves this small have been halved at the same kink for long.
 COLLAPSED = 1e-10
 
 
 @dataclass(frozen=True)
-class IapttState:
-    """State of `IapttGm`; ``()`` or ``(n_candidates,)`` where not said otherwise.
+class IapttState(State):
+    """State of `IapttGm`.
 
     Attributes
     ----------
-    iteration : int
-    hyper : Tensor
-    start : Tensor
-        The initialization z of the next trajectory.
     params : Tensor
         The point of the last trajectory at which it was cut.
-    residual, hypergradient_norm : Tensor
-        Norm of the projected gradient in hyper and start, and in hyper alone, at the point
-        that the step started from.
-    n_used : Tensor of int
+    start : Tensor
+        The initialization z of the next trajectory.
+    n_used : int or None
         How many steps of the last trajectory counted.
-    stalled : Tensor of bool
-        Whether a search along secants has reached rounding.
+    gradient : Tensor or None
+        Of the last step, in hyper and start joined; `length` is that of its step of hyper.
     """
 
-    iteration: int
-    hyper: Any
-    params: Any
-    start: Any
-    residual: Any = None
-    hypergradient_norm: Any = None
-    n_used: Any = None
-    stalled: Any = None
+    start: Any = None
+    n_used: int | None = None
     gradient: Any = None
-    length: Any = None
-    search: SecantSearch | None = None
+    length: float | None = None
 
 
 class IapttGm(Solver):
@@ -112,7 +100,7 @@ class IapttGm(Solver):
            Statistics, 1958.
     """
 
-    handles_nonsmooth = True
+    needs = frozenset({Need.CURVATURE_PRODUCTS})
 
     def __init__(
         self,
@@ -136,147 +124,134 @@ class IapttGm(Solver):
         self.max_move = max_move
 
     def init(self, problem):
-        hyper = problem.project_hyper(problem.initial_hyper)
-        start = problem.project_params(problem.initial_params)
+        state = begin(self, problem, IapttState)
         search = None
         if self._searches(problem):
-            search = SecantSearch.begin(_joined(problem, hyper, start))
-        return IapttState(0, hyper, start, start, search=search)
+            search = self._secant_step().begin(_joined(state.hyper, state.params))
+        return replace(state, start=state.params, search=search)
 
     def step(self, problem, state):
-        hyper, start = state.hyper, state.start
-        dynamics = Dynamics(
-            problem,
-            lambda t: problem.lower,
-            hyper,
-            self._precondition(problem, state),
-            self.n_steps,
-            accelerated=self.dynamics == "nesterov",
-        )
-        if self.params_step == "auto":
-            dynamics, points, bases = safe_run(dynamics, start)
-        else:
-            points, bases = dynamics.run(start)
-        value, n_used, params = self._truncate(problem, hyper, points)
-        upper = problem.upper.gradients(hyper, params)
-        cotangents = {
-            t: scale((n_used == t).to(params), upper.params) for t in set(n_used.flatten().tolist())
-        }
-        through, by_start = dynamics.pull_back(bases, cotangents)
-        # Below rounding, the trajectory has forgotten where it started.
-        remembered = problem.norm(by_start) > FORGOTTEN * problem.norm(upper.params)
-        by_start = scale(remembered.to(by_start), by_start)
+        dynamics, points, bases = self._descend(problem, state)
+        value, n_used = self._truncate(problem, state.hyper, points)
+        params = points[n_used]
+        upper = problem.upper.gradients(state.hyper, params)
+        through, by_start = dynamics.pull_back(bases, n_used, upper.params)
+        if not norm(by_start) > FORGOTTEN * norm(upper.params):
+            # Below rounding, the trajectory has forgotten where it started.
+            by_start = by_start * 0
         by_hyper = upper.hyper + through
-        norm = projected_norm(problem, hyper, by_hyper)
-        start_norm = problem.norm(start - problem.project_params(start - by_start))
-        following = IapttState(
+        hyper_norm = projected_norm(problem, state.hyper, by_hyper)
+        start_norm = norm(state.start - problem.project_params(state.start - by_start))
+        following = replace(
+            state,
             iteration=state.iteration + 1,
-            hyper=hyper,
-            start=start,
             params=params,
             # The initialization is watched too: z = 0 can make the gradient in x vanish.
-            residual=(norm.square() + start_norm.square()).sqrt(),
-            hypergradient_norm=norm,
+            residual=math.hypot(hyper_norm, start_norm),
+            hypergradient_norm=hyper_norm,
             n_used=n_used,
+            gradient=_joined(by_hyper, by_start),
         )
-        return self._move(problem, state, following, value, by_hyper, by_start)
+        if state.search is None:
+            return self._move_along_gradients(problem, state, following, by_hyper, by_start)
+        return self._move_along_secants(problem, state, following, value)
 
     def _searches(self, problem):
         return self.hyper_step == "auto" and problem.strongly_convex and problem.nonsmooth is None
 
-    def _precondition(self, problem, state):
-        if self.params_step != "auto":
-            return Preconditioner(at(self.params_step, state.iteration))
-        whole = unit_preconditioner(problem, problem.lower, state.hyper, state.start)
-        return whole if problem.strongly_convex else whole.times(HORIZON / self.n_steps)
+    def _secant_step(self):
+        return SecantStep(self.memory, self.max_move)
+
+    def _descend(self, problem, state):
+        """The trajectory from the learned initialization."""
+        automatic = self.params_step == "auto"
+        if automatic:
+            precondition = unit_preconditioner(problem, problem.lower, state.hyper, state.start)
+            if not problem.strongly_convex:
+                precondition = precondition.times(HORIZON / self.n_steps)
+        else:
+            precondition = Preconditioner(at(self.params_step, state.iteration))
+        dynamics = Dynamics(
+            problem,
+            lambda t: problem.lower,
+            state.hyper,
+            precondition,
+            self.n_steps,
+            accelerated=self.dynamics == "nesterov",
+        )
+        return descend(dynamics, state.start, safe=automatic)
 
     def _truncate(self, problem, hyper, points):
-        """Upper value, number of steps and point at which each trajectory is cut."""
+        """Upper value where the trajectory is cut, and after how many steps."""
         import torch
 
         truncates = self.truncation
         if truncates == "auto":
             truncates = not problem.strongly_convex
         if not truncates:
-            value = problem.upper.value(hyper, points[-1])
-            return value, torch.full_like(value, self.n_steps, dtype=torch.int64), points[-1]
-        values = torch.stack([problem.upper.value(hyper, point) for point in points[1:]])
-        n_used = values.argmax(0) + 1  # the first of several
-        params = points[-1]
-        for t in range(1, self.n_steps):
-            here = n_used == t
-            if bool(here.any()):
-                params = points[t].where(spread(here, params), params)
-        return values.amax(0), n_used, params
+            return problem.upper.value(hyper, points[-1]), self.n_steps
+        values = torch.stack([problem.upper.value(hyper, point).sum() for point in points[1:]])
+        n_used = int(values.argmax()) + 1  # the first of several
+        return values[n_used - 1], n_used
 
-    def _move(self, problem, state, following, value, by_hyper, by_start):
-        """Steps on x and z."""
+    def _move_along_secants(self, problem, state, following, value):
+        """One step of hyper and start together."""
         hyper, start = state.hyper, state.start
-        if state.search is not None:
-            joined = _joined(problem, hyper, start)
-            target, search = state.search.propose(
-                lambda points: _joined(problem, *_split(problem, points, hyper, start)),
-                joined[:, 0] == joined[:, 0],
-                joined,
-                value.reshape(-1),
-                _joined(problem, by_hyper, by_start),
-                memory=self.memory,
-                max_move=self.max_move,
+
+        def split(joined):
+            n_hyper = hyper.numel()
+            return (
+                problem.project_hyper(joined[:n_hyper].reshape(hyper.shape)),
+                problem.project_params(joined[n_hyper:].reshape(start.shape)),
             )
-            hyper, start = _split(problem, target, hyper, start)
-            stalled = search.stalled.reshape(value.shape)
-            return replace(following, hyper=hyper, start=start, stalled=stalled, search=search)
+
+        joined, search = self._secant_step().move(
+            lambda joined: _joined(*split(joined)),
+            state,
+            _joined(hyper, start),
+            following.gradient,
+            lambda: value,
+        )
+        hyper, start = split(joined)
+        return replace(following, hyper=hyper, start=start, stalled=search.stalled, search=search)
+
+    def _move_along_gradients(self, problem, state, following, by_hyper, by_start):
+        """Steps of two lengths."""
+        length, stalled = None, False
         if self.hyper_step == "auto":
-            length, stalled = self._length(problem, state, by_hyper, by_start)
+            length = _kesten_length(state, following.gradient, by_hyper)
+            hyper_step, start_step = length, min(length, _cap(by_start))
+            move = length * (norm(by_hyper) + norm(by_start))
+            stalled = state.length is not None and move <= COLLAPSED * (1 + norm(state.hyper))
         else:
-            length, stalled = at(self.hyper_step, state.iteration), None
+            hyper_step = start_step = at(self.hyper_step, state.iteration)
         if self.start_step is not None:
-            other = at(self.start_step, state.iteration)
-        elif self.hyper_step == "auto":
-            other = length.minimum(_cap(problem, by_start))
-        else:
-            other = length
+            start_step = at(self.start_step, state.iteration)
         return replace(
             following,
-            hyper=problem.project_hyper(hyper - scale(length, by_hyper)),
-            start=problem.project_params(start - scale(other, by_start)),
-            gradient=(by_hyper, by_start),
-            length=length if self.hyper_step == "auto" else None,
+            hyper=problem.project_hyper(state.hyper - hyper_step * by_hyper),
+            start=problem.project_params(state.start - start_step * by_start),
+            length=length,
             stalled=stalled,
         )
 
-    def _length(self, problem, state, by_hyper, by_start):
-        """The step of Kesten's rule, and whether it has collapsed."""
-        cap = _cap(problem, by_hyper)
-        if state.length is None:
-            return cap, cap <= 0
-        agreement = problem.inner(by_hyper, state.gradient[0]) + problem.inner(
-            by_start, state.gradient[1]
-        )
-        factor = (agreement * 0 + GROWTH).where(agreement > 0, agreement * 0 + SHRINK)
-        length = (state.length * factor).minimum(cap)
-        move = length * (problem.norm(by_hyper) + problem.norm(by_start))
-        return length, move <= COLLAPSED * (1 + problem.norm(state.hyper))
+
+def _kesten_length(state, gradient, by_hyper):
+    """Longer than the last step while gradients agree, half as long when they turn."""
+    cap = _cap(by_hyper)
+    if state.length is None:
+        return cap
+    agrees = inner(gradient, state.gradient) > 0
+    return min(state.length * (GROWTH if agrees else SHRINK), cap)
 
 
-def _cap(problem, gradient):
+def _cap(gradient):
     """The step along a gradient that changes its largest entry by the largest move."""
-    largest = rows(problem, gradient).abs().amax(1)
-    cap = divide(largest * 0 + LARGEST_MOVE, largest).reshape(problem.norm(gradient).shape)
     # Along nothing any step will do.
-    return cap.where(cap > 0, cap * 0 + 1)
+    return divide(LARGEST_MOVE, float(gradient.abs().max())) or 1.0
 
 
-def _joined(problem, hyper, start):
+def _joined(hyper, start):
     import torch
 
-    return torch.cat([rows(problem, hyper), rows(problem, start)], dim=1)
-
-
-def _split(problem, joined, hyper, start):
-    """Feasible x and z of rows that hold both."""
-    n_hyper = rows(problem, hyper).shape[1]
-    return (
-        problem.project_hyper(joined[:, :n_hyper].reshape(hyper.shape)),
-        problem.project_params(joined[:, n_hyper:].reshape(start.shape)),
-    )
+    return torch.cat([hyper.flatten(), start.flatten()])

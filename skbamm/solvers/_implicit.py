@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ._base import Solver
-from ._dynamics import Dynamics, Preconditioner, safe_run, unit_preconditioner
-from ._moves import OuterState, divide, move_hyper, projected_norm, scale
+from ._base import Need, Solver
+from ._dynamics import Dynamics, OuterState, Preconditioner, descend, unit_preconditioner
 from ._schedules import at
+from ._steps import begin, divide, inner, move_hyper, norm, projected_norm
 
 # A direction whose curvature is this small beside the largest one counts as flat.
 FLAT = 1e-8
@@ -16,7 +16,7 @@ UNSOLVED = 1e-3
 class ImplicitDifferentiation(Solver):
     """What the methods share that solve ``hess_yy f v = grad_y F`` at a solved lower level."""
 
-    needs_strong_convexity = True
+    needs = frozenset(Need)
 
     def __init__(
         self,
@@ -36,53 +36,83 @@ class ImplicitDifferentiation(Solver):
         self.max_move = max_move
 
     def init(self, problem):
-        hyper, params = problem.project_hyper(problem.initial_hyper), problem.initial_params
-        return OuterState(0, hyper, params, multiplier=params * 0)
+        return begin(self, problem, OuterState, multiplier=problem.initial_params * 0)
 
     def step(self, problem, state):
-        hyper = state.hyper
-        if self.params_step == "auto":
-            precondition = unit_preconditioner(problem, problem.lower, hyper, state.params)
-        else:
-            precondition = Preconditioner(at(self.params_step, state.iteration))
-        dynamics = Dynamics(
-            problem, lambda t: problem.lower, hyper, precondition, self.n_steps, n_kept=0
-        )
-        if self.params_step == "auto":
-            dynamics, points, _ = safe_run(dynamics, state.params)
-        else:
-            points, _ = dynamics.run(state.params)
-        params, precondition = points[-1], dynamics.precondition
+        precondition, points = self._descend(problem, state)
+        hyper, params = state.hyper, points[-1]
         upper = problem.upper.gradients(hyper, params)
 
         def product(vector):
             return problem.lower.hessian_product(hyper, params, vector)
 
-        multiplier, left, flat = self._solve(
-            problem, product, upper.params, state.multiplier, precondition
-        )
+        multiplier, left, flat = self._solve(product, upper.params, state.multiplier, precondition)
         hypergradient = upper.hyper - problem.lower.mixed_product(hyper, params, multiplier)
-        norm = projected_norm(problem, hyper, hypergradient)
-        undetermined = flat & (problem.norm(left) > UNSOLVED * problem.norm(upper.params))
-        # What one step more would change, in the linear system and in params.
-        unsolved = problem.lower.mixed_product(hyper, params, precondition(left))
-        moved = problem.upper.curvature_products(hyper, params, points[-1] - points[-2])
-        bent = problem.lower.mixed_product(hyper, params, precondition(moved.hessian))
-        error = problem.norm(unsolved) + problem.norm(moved.mixed) + problem.norm(bent)
-        value = problem.upper.value(hyper, params)
+        undetermined = flat and norm(left) > UNSOLVED * norm(upper.params)
+        error = self._remainder(problem, hyper, points, precondition, left)
+        hypergradient_norm = projected_norm(problem, hyper, hypergradient)
         return OuterState(
             iteration=state.iteration + 1,
             params=params,
             multiplier=multiplier,
-            residual=norm + error.maximum(problem.norm(left) * undetermined),
-            hypergradient_norm=norm,
+            residual=hypergradient_norm + max(error, norm(left) * undetermined),
+            hypergradient_norm=hypergradient_norm,
             undetermined=undetermined,
-            **move_hyper(self, problem, state, value, hypergradient),
+            **move_hyper(
+                self, problem, state, hypergradient, lambda: problem.upper.value(hyper, params)
+            ),
         )
 
-    def _solve(self, problem, product, target, start, precondition):
+    def _descend(self, problem, state):
+        """From the last params; the last two points, and the preconditioner that was used."""
+        automatic = self.params_step == "auto"
+        if automatic:
+            precondition = unit_preconditioner(problem, problem.lower, state.hyper, state.params)
+        else:
+            precondition = Preconditioner(at(self.params_step, state.iteration))
+        dynamics = Dynamics(
+            problem, lambda t: problem.lower, state.hyper, precondition, self.n_steps, n_kept=0
+        )
+        dynamics, points, _ = descend(dynamics, state.params, safe=automatic)
+        return dynamics.precondition, points
+
+    def _remainder(self, problem, hyper, points, precondition, left):
+        """What one step more, in the linear system and in params, would change."""
+        lower, params = problem.lower, points[-1]
+        unsolved = lower.mixed_product(hyper, params, precondition(left))
+        moved = problem.upper.curvature_products(hyper, params, params - points[-2])
+        bent = lower.mixed_product(hyper, params, precondition(moved.hessian))
+        return norm(unsolved) + norm(moved.mixed) + norm(bent)
+
+    def _solve(self, product, target, start, precondition):
         """Multiplier, what is left of the target, and whether the rest lies where f is flat."""
         raise NotImplementedError
+
+
+def conjugate_gradient(product, target, start, precondition, n_iter):
+    """Solve a linear system; what `ImplicitDifferentiation` asks of `_solve`."""
+    multiplier, left = start, target - product(start)
+    direction, slope, largest = None, 0.0, 0.0
+    enough = 1e-10 * norm(target)
+    for _ in range(n_iter):
+        if not norm(left) > enough:
+            break
+        ahead = precondition(left)
+        latest = inner(left, ahead)
+        if not latest > 0:
+            break
+        direction = ahead if direction is None else ahead + divide(latest, slope) * direction
+        slope = latest
+        bend_vector = product(direction)
+        bend = inner(direction, bend_vector)
+        curvature = divide(bend, inner(direction, direction))
+        largest = max(largest, curvature)
+        if not curvature > FLAT * largest:
+            return multiplier, left, True
+        step = divide(latest, bend)
+        multiplier = multiplier + step * direction
+        left = left - step * bend_vector
+    return multiplier, left, False
 
 
 class ConjugateGradient(ImplicitDifferentiation):
@@ -116,35 +146,8 @@ class ConjugateGradient(ImplicitDifferentiation):
     .. [1] F. Pedregosa, "Hyperparameter Optimization with Approximate Gradient", ICML 2016.
     """
 
-    def _solve(self, problem, product, target, start, precondition):
-        multiplier, left = start, target - product(start)
-        direction = flat = None
-        slope = largest = target.new_zeros(())
-        enough = 1e-10 * problem.norm(target)
-        for _ in range(self.n_linear):
-            ahead = precondition(left)
-            latest = problem.inner(left, ahead)
-            # What is solved, for a candidate, stays as it is.
-            latest = latest.where(problem.norm(left) > enough, latest * 0)
-            if not bool((latest > 0).any()):
-                break
-            if direction is None:
-                direction = ahead
-            else:
-                direction = ahead + scale(divide(latest, slope), direction)
-            slope = latest
-            bend_vector = product(direction)
-            bend = problem.inner(direction, bend_vector)
-            curvature = divide(bend, problem.inner(direction, direction))
-            largest = largest.maximum(curvature)
-            unsolvable = (latest > 0) & ~(curvature > FLAT * largest)
-            flat = unsolvable if flat is None else flat | unsolvable
-            step = divide(latest, bend).where(~flat, latest * 0)
-            multiplier = multiplier + scale(step, direction)
-            left = left - scale(step, bend_vector)
-        if flat is None:
-            flat = problem.norm(left) < 0
-        return multiplier, left, flat
+    def _solve(self, product, target, start, precondition):
+        return conjugate_gradient(product, target, start, precondition, self.n_linear)
 
 
 class NeumannSeries(ImplicitDifferentiation):
@@ -175,7 +178,7 @@ class NeumannSeries(ImplicitDifferentiation):
            Implicit Differentiation", AISTATS 2020.
     """
 
-    def _solve(self, problem, product, target, start, precondition):
+    def _solve(self, product, target, start, precondition):
         multiplier, left = start, target - product(start)
         change = left
         for _ in range(self.n_linear):
@@ -183,4 +186,4 @@ class NeumannSeries(ImplicitDifferentiation):
             multiplier = multiplier + ahead
             change = product(ahead)
             left = left - change
-        return multiplier, left, problem.norm(change) <= FLAT * problem.norm(left)
+        return multiplier, left, norm(change) <= FLAT * norm(left)

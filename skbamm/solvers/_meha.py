@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from ._base import Solver
+from ._base import Solver, State
 from ._dynamics import Preconditioner
 from ._envelope import EnvelopeLevels, measured_curvature, proximal_step
-from ._moves import begin_search, divide, projected_norm, scale, search_hyper, spread
 from ._schedules import at
-from ._secant import SecantSearch
+from ._steps import begin, divide, move_hyper, norm, projected_norm
 
-# One over the envelope's gamma, beside the curvature of the lower level: above its weak convexity
-# (in theory above twice it) where it may not be convex; anything where it is.
+# One over the envelope's gamma, relative to the curvature of the lower level: above its weak
+# convexity (in theory above twice it) where it may not be convex; anything where it is.
 PROXIMITY, CONVEX_PROXIMITY = 3.0, 0.1
-# The upper objective leads at first, beside the lower one's curvature, where the valley of the
-# lower level has still to be chosen.
+# The upper objective leads at first, relative to the lower one's curvature, where the basin of
+# the lower level has still to be chosen.
 FIRST_WEIGHT, CONVEX_FIRST_WEIGHT = 1.0, 1e-2
 # The weight shrinks by this, when the hypergradient has by the next, or is below its bias.
 WEIGHT_SHRINK = 0.25
@@ -24,59 +24,60 @@ NORM_SHRINK = 0.1
 LEAST_WEIGHT = 1e-9
 # How much of a measured curvature counts an iteration later.
 FADING = 0.99
-# An error of the hypergradient that never matters, beside itself.
+# An error of the hypergradient that never matters, relative to itself.
 SMALL = 1e-6
 
 
 @dataclass(frozen=True)
-class MehaState:
-    """State of `Meha`; ``()`` or ``(n_candidates,)`` where not said otherwise.
+class MehaState(State):
+    """State of `Meha`.
 
     Attributes
     ----------
-    iteration : int
-    hyper, params, proximal_params : Tensor
-    upper_weight : Tensor
-        Weight of the upper objective beside the lower one's 1.
-    residual : Tensor
-        Projected hypergradient, plus estimates of what unsettled params and the weight of the
-        upper objective (its bias) leave in it; infinite while one of them is not known.
-    hypergradient_norm : Tensor
-    settled, stalled : Tensor of bool
-        As in `SlBamm`.
-    lower_curvature, upper_curvature : Tensor
+    proximal_params : Tensor
+    upper_weight : float
+        Weight of the upper objective relative to the lower one's 1.
+    lower_curvature, upper_curvature : float
         Largest ones seen, in the problem's metric.
-    hypergradient, change : Tensor
-        The last hypergradient, and how much it differed from the one before.
-    before : Tensor
-        Hypergradient before the weight was changed last; NaN where it is not needed.
-    bias, stage_norm : Tensor
+    n_close : int
+        In how many iterations, up to this one, unsolved params left a small error in the
+        hypergradient. Two of them count as converged.
+    hypergradient : Tensor or None
+        The last one, and in `change` how much it differed from the one before.
+    before : Tensor or None
+        Hypergradient before the weight was changed last, as long as it is needed.
+    bias, stage_norm : float
         Estimated error that the weight makes; first norm under this weight.
     """
 
-    iteration: int
-    hyper: Any
-    params: Any
-    proximal_params: Any
-    upper_weight: Any
-    residual: Any = None
-    hypergradient_norm: Any = None
-    settled: Any = None
-    stalled: Any = None
-    lower_curvature: Any = None
-    upper_curvature: Any = None
+    proximal_params: Any = None
+    upper_weight: float = 1.0
+    lower_curvature: float = 1.0
+    upper_curvature: float = 1.0
+    n_close: int = 0
     hypergradient: Any = None
-    change: Any = None
+    change: float = math.inf
     before: Any = None
-    calm: Any = None
-    bias: Any = None
-    stage_norm: Any = None
-    search: SecantSearch | None = None
+    bias: float = math.inf
+    stage_norm: float = 0.0
 
     @property
     def averaging(self):
-        """The weight, beside both."""
+        """The weight relative to both."""
         return self.upper_weight / (1 + self.upper_weight)
+
+    @property
+    def params_converged(self):
+        return self.n_close >= 2
+
+
+class Steps(NamedTuple):
+    """Lengths of an iteration's steps, along a metric; `proximity` is one over gamma."""
+
+    metric: Any
+    proximity: float
+    params: float
+    proximal: float
 
 
 class Meha(Solver):
@@ -117,7 +118,7 @@ class Meha(Solver):
 
     hyper_step : float, callable or "auto", default="auto"
         :math:`\alpha`; "auto" moves x along secants of the penalized objective divided by w,
-        with backtracking, when params have settled.
+        with backtracking, when params have converged.
 
     memory : int, default=10
         How many secants the search on `hyper` keeps, as in `SlBamm`.
@@ -126,7 +127,7 @@ class Meha(Solver):
         Largest change of one entry of `hyper` in one step of that search.
 
     accuracy : float, default=0.1
-        Error of the hypergradient beside itself below which params count as settled.
+        Error of the hypergradient, relative to itself, below which params count as converged.
 
     Notes
     -----
@@ -139,8 +140,6 @@ class Meha(Solver):
            Optimization: A Single-loop and Hessian-free Solution Strategy", ICML 2024,
            arXiv:2405.09927. Algorithm 1.
     """
-
-    handles_nonsmooth = True
 
     def __init__(
         self,
@@ -164,85 +163,61 @@ class Meha(Solver):
         self.accuracy = accuracy
 
     def init(self, problem):
-        hyper = problem.project_hyper(problem.initial_hyper)
-        params = problem.project_params(problem.initial_params)
+        state = begin(self, problem, MehaState)
+        hyper, params = state.hyper, state.params
         metric = self._metric(problem, hyper, params)
         lower, upper = (
-            measured_curvature(problem, level, metric, hyper, params)
+            measured_curvature(level, metric, hyper, params)
             for level in (problem.lower, problem.upper)
         )
-        weight = lower * 0 + (1 if self.upper_weight == "auto" else at(self.upper_weight, 0))
         if self.upper_weight == "auto":
-            ratio = divide(lower, upper)
             # A linear upper objective has no curvature to compare.
-            ratio = ratio.where(ratio > 0, ratio * 0 + 1)
-            weight = ratio * (CONVEX_FIRST_WEIGHT if problem.strongly_convex else FIRST_WEIGHT)
-        unknown = weight * 0 + float("inf")
-        return MehaState(
-            iteration=0,
-            hyper=hyper,
-            params=params,
+            weight = divide(lower, upper) or 1.0
+            weight *= CONVEX_FIRST_WEIGHT if problem.strongly_convex else FIRST_WEIGHT
+        else:
+            weight = at(self.upper_weight, 0)
+        return replace(
+            state,
             proximal_params=params,
             upper_weight=weight,
             lower_curvature=lower,
             upper_curvature=upper,
-            hypergradient=hyper * 0 + float("nan"),
-            change=unknown,
-            before=hyper * 0 + float("nan"),
-            calm=weight < 0,
-            bias=unknown,
-            stage_norm=weight * 0,
-            search=begin_search(problem, hyper) if self.hyper_step == "auto" else None,
         )
 
     def step(self, problem, state):
-        hyper, params = state.hyper, state.params
-        weight = self._weight(state)
-        metric = self._metric(problem, hyper, params)
-        proximity, params_step, theta_step = self._steps(problem, state, weight)
-        theta = state.proximal_params
-        pull = scale(proximity, theta - params)
-        theta = proximal_step(
-            problem,
-            hyper,
-            theta,
-            problem.lower.params_gradient(hyper, theta),
-            pull,
-            Preconditioner(theta_step, metric),
-        )
-        levels = EnvelopeLevels.at(problem, hyper, params, theta)
-        hypergradient = levels.hypergradient(weight)
-        following = self._judge(problem, state, levels, weight, hypergradient)
-        following = self._move(problem, state, following, levels, proximity)
-        new_hyper = following.hyper
-        if bool((new_hyper != hyper).any()):
-            upper = problem.upper.gradients(new_hyper, params).params
-            lower = problem.lower.params_gradient(new_hyper, params)
-        else:
-            upper, lower = levels.upper.params, levels.lower.params
-        moved = proximal_step(
-            problem,
-            new_hyper,
-            params,
-            scale(weight, upper) + lower,
-            -scale(proximity, params - theta),
-            Preconditioner(params_step, metric),
-        )
-        lower_curvature, upper_curvature = self._curvatures(
-            problem, state, metric, new_hyper, moved
-        )
+        weight = state.upper_weight
+        if self.upper_weight != "auto":
+            weight = at(self.upper_weight, state.iteration)
+        steps = self._steps(problem, state, weight)
+        proximal_params = self._move_proximal_params(problem, state, steps)
+        levels = EnvelopeLevels.at(problem, state.hyper, state.params, proximal_params)
+        following = self._measure(problem, state, levels, weight)
+        following = self._move_hyper(problem, state, following, levels, steps)
+        params = self._move_params(problem, following, levels, weight, steps)
+        lower, upper = self._curvatures(problem, state, steps.metric, following.hyper, params)
         return replace(
             following,
-            params=moved,
-            proximal_params=theta,
-            lower_curvature=lower_curvature,
-            upper_curvature=upper_curvature,
+            params=params,
+            proximal_params=proximal_params,
+            lower_curvature=lower,
+            upper_curvature=upper,
         )
 
-    def _weight(self, state):
-        if self.upper_weight == "auto":
-            return state.upper_weight
-        return state.upper_weight * 0 + at(self.upper_weight, state.iteration)
+    def _steps(self, problem, state, weight):
+        lower = state.lower_curvature if state.lower_curvature > 0 else 1.0
+        proximity, params, proximal = self.proximity, self.params_step, self.proximal_step
+        if proximity == "auto":
+            proximity = lower * (CONVEX_PROXIMITY if problem.strongly_convex else PROXIMITY)
+        if params == "auto":
+            params = 1 / (lower + weight * state.upper_curvature)
+        if proximal == "auto":
+            proximal = 1 / (lower + proximity)
+        return Steps(
+            self._metric(problem, state.hyper, state.params),
+            proximity,
+            at(params, state.iteration),
+            at(proximal, state.iteration),
+        )
 
     def _metric(self, problem, hyper, params):
         # A metric and a non-smooth term do not go together: its proximal map would be another.
@@ -250,23 +225,24 @@ class Meha(Solver):
             return None
         return problem.metric(hyper, params, 0.0)
 
-    def _steps(self, problem, state, weight):
-        """One over gamma, and the steps of params and proximal params."""
-        lower = state.lower_curvature
-        lower = lower.where(lower > 0, lower * 0 + 1)
-        proximity = self.proximity
-        if proximity == "auto":
-            proximity = lower * (CONVEX_PROXIMITY if problem.strongly_convex else PROXIMITY)
-        params_step, theta_step = self.params_step, self.proximal_step
-        if params_step == "auto":
-            params_step = 1 / (lower + weight * state.upper_curvature)
+    def _move_proximal_params(self, problem, state, steps):
+        hyper, proximal_params = state.hyper, state.proximal_params
+        gradient = problem.lower.params_gradient(hyper, proximal_params)
+        pull = steps.proximity * (proximal_params - state.params)
+        precondition = Preconditioner(steps.proximal, steps.metric)
+        return proximal_step(problem, hyper, proximal_params, gradient, pull, precondition)
+
+    def _move_params(self, problem, following, levels, weight, steps):
+        """At the new hyper and with the new proximal params."""
+        hyper, params = following.hyper, levels.params
+        if bool((hyper != levels.hyper).any()):
+            upper = problem.upper.gradients(hyper, params).params
+            lower = problem.lower.params_gradient(hyper, params)
         else:
-            params_step = at(params_step, state.iteration)
-        if theta_step == "auto":
-            theta_step = 1 / (lower + proximity)
-        else:
-            theta_step = at(theta_step, state.iteration)
-        return proximity, params_step, theta_step
+            upper, lower = levels.upper.params, levels.lower.params
+        pull = -(steps.proximity * (params - levels.proximal_params))
+        precondition = Preconditioner(steps.params, steps.metric)
+        return proximal_step(problem, hyper, params, weight * upper + lower, pull, precondition)
 
     def _curvatures(self, problem, state, metric, hyper, params):
         """The largest curvatures of late, by one gradient more along the last move of params."""
@@ -276,124 +252,102 @@ class Meha(Solver):
         move = params - state.params
         lower, upper = (
             # What was seen long ago, or was rounding, is forgotten in time.
-            (FADING * before).maximum(
-                measured_curvature(problem, level, metric, hyper, params, move, n_iter=1)
-            )
+            max(measured_curvature(level, metric, hyper, params, move, n_iter=1), FADING * before)
             for level, before in zip((problem.lower, problem.upper), known, strict=True)
         )
-        if metric is not None and metric.exact:
-            lower = known[0] * 0 + 1
-        return lower, upper
+        return 1.0 if metric is not None and metric.exact else lower, upper
 
-    def _judge(self, problem, state, levels, weight, hypergradient):
-        """Residual, and whether params have settled."""
-        hyper = state.hyper
-        norm = projected_norm(problem, hyper, hypergradient)
-        change = problem.norm(hypergradient - state.hypergradient)
-        change = change.nan_to_num(float("inf"), posinf=float("inf"))
-        # Changes that shrink like a geometric series leave this much to come.
-        ratio = (change / state.change).clamp(max=0.999).nan_to_num(0.999)
-        error = change * ratio / (1 - ratio)
-        error = error.nan_to_num(float("inf"), posinf=float("inf"))
-        error = error.where(state.change.isfinite(), state.change)
-        error = error.where(change > levels.rounding(weight), change)
+    def _measure(self, problem, state, levels, weight):
+        """Hypergradient and residual, and whether params have converged."""
+        hypergradient = levels.hypergradient(weight)
+        norm_ = projected_norm(problem, state.hyper, hypergradient)
+        change = math.inf
+        if state.hypergradient is not None:
+            change = norm(hypergradient - state.hypergradient)
+        error = _remainder(change, state.change, levels.rounding(weight))
         # Where all entries rest on their bounds the projected norm is zero, and no scale.
-        enough = (self.accuracy * norm).maximum(SMALL * problem.norm(hypergradient))
-        calm = error <= enough
-        settled = calm & state.calm
-        if self.hyper_step != "auto":
-            error = change
-        bias = state.bias
-        if self.upper_weight == "auto":
-            known = _shift(problem, hyper, hypergradient, state.before) * (
-                WEIGHT_SHRINK / (1 - WEIGHT_SHRINK)
-            )
-            bias = known.where(settled & ~known.isnan(), bias)
-        else:
-            bias = bias * 0 if bool(bias.isfinite().all()) else norm * 0
-        return replace(
+        enough = max(self.accuracy * norm_, SMALL * norm(hypergradient))
+        following = replace(
             state,
             iteration=state.iteration + 1,
             upper_weight=weight,
-            residual=norm + error + bias,
-            hypergradient_norm=norm,
-            settled=settled,
-            calm=calm,
+            hypergradient_norm=norm_,
+            n_close=state.n_close + 1 if error <= enough else 0,
             hypergradient=hypergradient,
             change=change,
-            bias=bias,
-            stage_norm=norm.where(settled & (state.stage_norm == 0), state.stage_norm),
         )
-
-    def _move(self, problem, state, following, levels, proximity):
-        """Next hyper and weight."""
-        hyper, norm = state.hyper, following.hypergradient_norm
-        weight, hypergradient = following.upper_weight, following.hypergradient
-        grown = self._ripe(problem, state, following)
-        if state.search is None:
-            step = at(self.hyper_step, state.iteration)
-            # The published step is along the gradient that the weight has not been taken from.
-            hyper = problem.project_hyper(hyper - step * scale(weight, hypergradient))
-            search, stalled, changed = None, None, grown
-        else:
-            hyper, search = search_hyper(
-                problem,
-                state.search,
-                following.settled & ~grown,
-                hyper,
-                levels.value(weight, proximity),
-                hypergradient,
-                memory=self.memory,
-                max_move=self.max_move,
-            )
-            search = _restarted(search, grown.reshape(-1))
-            stalled = search.stalled.reshape(norm.shape)
-            changed = grown | (problem.norm(hyper - state.hyper) > 0)
-        unknown = hypergradient * float("nan")
-        before = unknown.where(spread(following.settled, hyper), state.before)
-        return replace(
-            following,
-            hyper=hyper,
-            upper_weight=(WEIGHT_SHRINK * weight).where(grown, weight),
-            stalled=stalled,
-            search=search,
-            # After a change nothing is known about how params settle.
-            calm=following.calm & ~changed,
-            change=(norm * 0 + float("inf")).where(changed, following.change),
-            hypergradient=unknown.where(spread(changed, hyper), hypergradient),
-            before=hypergradient.where(spread(grown, hyper), before),
-            stage_norm=(norm * 0).where(grown, following.stage_norm),
-        )
-
-    def _ripe(self, problem, state, following):
-        """Whether the weight is to shrink: x has converged as far as it is worth."""
-        norm, settled = following.hypergradient_norm, following.settled
+        converged = following.params_converged
+        bias, stage_norm = state.bias, state.stage_norm
         if self.upper_weight != "auto":
-            return settled & False
-        ripe = norm <= NORM_SHRINK * following.stage_norm
-        ripe = ripe | (following.bias.isfinite() & (norm <= following.bias))
-        if problem.strongly_convex:
+            bias = 0.0
+        elif converged and state.before is not None:
+            bias = _shift(problem, state.hyper, hypergradient, state.before) * (
+                WEIGHT_SHRINK / (1 - WEIGHT_SHRINK)
+            )
+        if converged and stage_norm == 0:
+            stage_norm = norm_
+        if self.hyper_step != "auto":
+            error = change
+        residual = norm_ + error + bias
+        return replace(following, residual=residual, bias=bias, stage_norm=stage_norm)
+
+    def _move_hyper(self, problem, state, following, levels, steps):
+        """Next hyper and weight."""
+        weight, hypergradient = following.upper_weight, following.hypergradient
+        shrinks = self._is_ripe(problem, state, following)
+        moved = {}
+        if self.hyper_step != "auto":
+            # The published step is along the gradient that the weight has not been taken from.
+            moved = move_hyper(self, problem, state, weight * hypergradient, None)
+        elif shrinks:
+            # It keeps what it knows of curvature, but compares no values.
+            search = replace(state.search, started=False, stalled=False, fresh=False)
+            moved = {"search": search, "stalled": False}
+        elif following.params_converged:
+            moved = move_hyper(
+                self,
+                problem,
+                state,
+                hypergradient,
+                lambda: levels.value(weight, steps.proximity),
+            )
+        before = None if following.params_converged else state.before
+        following = replace(following, before=before, **moved)
+        if shrinks:
+            following = replace(
+                following, upper_weight=WEIGHT_SHRINK * weight, before=hypergradient, stage_norm=0.0
+            )
+        if shrinks or (self.hyper_step == "auto" and norm(following.hyper - state.hyper) > 0):
+            # Nothing is known about how params converge under the new numbers.
+            following = replace(following, n_close=0, change=math.inf, hypergradient=None)
+        return following
+
+    def _is_ripe(self, problem, state, following):
+        """Whether the weight is to shrink: x has converged as far as it is worth."""
+        if self.upper_weight != "auto" or not following.params_converged:
+            return False
+        norm_, bias = following.hypergradient_norm, following.bias
+        ripe = (
+            norm_ <= NORM_SHRINK * following.stage_norm
             # Nothing is to be chosen by a large weight: its bias comes first.
-            ripe = ripe | following.bias.isinf()
-        if state.search is not None:
-            ripe = ripe | state.search.stalled.reshape(norm.shape)
-        # No faster than 1 / k where the valley of the lower level may still be a wrong one.
+            or (problem.strongly_convex if math.isinf(bias) else norm_ <= bias)
+            or state.stalled
+        )
+        # No faster than 1 / k where the basin of the lower level may still be a wrong one.
         least = LEAST_WEIGHT if problem.strongly_convex else FIRST_WEIGHT / following.iteration
-        return settled & ripe & (following.upper_weight > least)
+        return ripe and following.upper_weight > least
 
 
-def _restarted(search, mask):
-    """A search that keeps what it knows of curvature, but compares no values, for some."""
-    return replace(
-        search,
-        started=search.started & ~mask,
-        stalled=search.stalled & ~mask,
-        fresh=search.fresh & ~mask,
-    )
+def _remainder(change, last_change, rounding):
+    """What is to come of changes that shrink like a geometric series."""
+    if not change > rounding:
+        return change
+    if math.isinf(change) or math.isinf(last_change):
+        return math.inf
+    ratio = min(change / last_change, 0.999) if last_change > 0 else 0.999
+    return change * ratio / (1 - ratio)
 
 
 def _shift(problem, hyper, first, second):
     """Distance of two projected steps."""
-    return problem.norm(
-        problem.project_hyper(hyper - first) - problem.project_hyper(hyper - second)
-    )
+    return norm(problem.project_hyper(hyper - first) - problem.project_hyper(hyper - second))

@@ -1,10 +1,11 @@
-"""Projected limited-memory BFGS for stacked candidates, with nothing to tune.
+"""Projected limited-memory BFGS, with nothing to tune.
 
 It moves `hyper` in every solver whose step for it is "auto".
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,183 +18,129 @@ _GROWTH = 4.0
 
 @dataclass(frozen=True)
 class SecantSearch:
-    """Projected limited-memory BFGS with backtracking, one run for each candidate.
+    """Projected limited-memory BFGS with backtracking.
 
-    Works on matrices of shape (n_candidates, n_hyper). A point is *tried* until the
-    lower level has settled there, then accepted or shortened towards the last
-    accepted one (the anchor). Unless a scale is given, the first step is Polyak's,
+    A point is *tried* until the lower level has been solved there, then accepted or shortened
+    towards the last accepted one (the anchor). The first step is Polyak's,
     ``value / |gradient|^2``, which is safe for values that are bounded below by zero, at any
     scale.
 
     Attributes
     ----------
-    anchor, anchor_gradient, direction : Tensor of shape (n_candidates, n_hyper)
-    anchor_value, fraction, scale : Tensor of shape (n_candidates,)
-        `fraction` of `direction` is being tried; `scale` is the step length where
-        nothing is known about the curvature yet.
-    started : Tensor of bool of shape (n_candidates,)
-    fresh, stalled : Tensor of bool of shape (n_candidates,)
+    anchor, gradient, direction : Tensor
+        Of one shape; `gradient` is that at the anchor.
+    value, fraction, scale : float
+        Value at the anchor; `fraction` of `direction` is being tried; `scale` is the step length
+        where nothing is known about the curvature yet.
+    started, fresh, stalled : bool
         When no fraction of a direction decreases the value, the search forgets its
         secants and starts afresh at the anchor; failing again, it has stalled: the
         precision of the values is reached.
-    moves, changes : Tensor of shape (n_candidates, n_kept, n_hyper) or None
+    moves, changes : Tensor of shape (n_kept, n) or None
         The last steps and the differences of gradients along them.
     """
 
     anchor: Any
-    anchor_value: Any
-    anchor_gradient: Any
-    direction: Any
-    fraction: Any
-    scale: Any
-    started: Any
-    fresh: Any
-    stalled: Any
+    gradient: Any = None
+    direction: Any = None
+    value: float = 0.0
+    fraction: float = 1.0
+    scale: float = 1.0
+    started: bool = False
+    fresh: bool = False
+    stalled: bool = False
     moves: Any = None
     changes: Any = None
-    polyak: bool = True
 
-    @classmethod
-    def begin(cls, hyper, scale=None):
-        zero = hyper.new_zeros(len(hyper))
-        never = zero > 0
-        nothing = hyper.new_zeros(hyper.shape)
-        return cls(
-            anchor=hyper,
-            anchor_value=zero,
-            anchor_gradient=nothing,
-            direction=nothing,
-            fraction=zero + 1,
-            scale=zero + (1 if scale is None else scale),
-            started=never,
-            fresh=never,
-            stalled=never,
-            polyak=scale is None,
-        )
+    def propose(self, project, hyper, value, gradient, *, memory, max_move):
+        """Where to go from `hyper`, and the search's next state."""
+        search = self
+        if self.started:
+            predicted = float((self.gradient * (hyper - self.anchor)).sum())
+            slack = max(_ROUNDING, 10 * _precision(hyper).eps) * abs(self.value)
+            if value <= self.value + _SUFFICIENT_DECREASE * predicted + slack:
+                search = self._learn(hyper, gradient, memory)
+            else:
+                search = self._shorten(value, predicted)
+                return _snapped(project, search.anchor + search.fraction * search.direction), search
+        search = search._accept(project, hyper, value, gradient, max_move)
+        return _snapped(project, hyper + search.direction), search
 
-    def propose(self, project, settled, hyper, value, gradient, *, memory, max_move):
-        """Where to go from `hyper`, and the search's next state.
-
-        Candidates that are not `settled` stay where they are.
-        """
-        if not bool(settled.any()):
-            return hyper, self
-        predicted = (self.anchor_gradient * (hyper - self.anchor)).sum(1)
-        slack = max(_ROUNDING, 10 * _precision(value).eps) * self.anchor_value.abs()
-        enough = value <= self.anchor_value + _SUFFICIENT_DECREASE * predicted + slack
-        accepted = settled & (enough | ~self.started)
-        rejected = settled & ~accepted
-        search = self._accept(accepted, project, hyper, value, gradient, memory, max_move)
-        if bool(rejected.any()):
-            search = search._shorten(rejected, value, predicted)
-        target = _snapped(project, search.anchor + search.fraction[:, None] * search.direction)
-        return target.where((accepted | rejected)[:, None], hyper), search
-
-    def _accept(self, accepted, project, hyper, value, gradient, memory, max_move):
-        column = accepted[:, None]
-        search = self._learn(accepted & self.started, hyper, gradient, memory)
-        precision = _precision(hyper)
-        if self.polyak:
-            projected = hyper - project(hyper - gradient)
-            polyak = value.abs() / projected.square().sum(1).clamp_min(precision.tiny)
-            search = replace(search, scale=polyak.where(accepted & ~self.started, search.scale))
+    def _accept(self, project, hyper, value, gradient, max_move):
+        """Take a point as the anchor of a new direction."""
+        search, precision = self, _precision(hyper)
+        if not self.started:
+            square = float((hyper - project(hyper - gradient)).square().sum())
+            search = replace(self, scale=abs(value) / max(square, precision.tiny))
         # A coordinate that sits on its bound with the gradient pointing out is fixed.
-        step = _nudge(hyper)
-        moved = project(hyper - step * gradient.sign()) != hyper
-        free = gradient.where(moved, gradient * 0)
-        direction = search._direction(free).where(moved, free * 0)
-        largest = direction.abs().amax(1, keepdim=True).clamp_min(precision.tiny)
-        direction = direction * (max_move / largest).clamp_max(1)
+        moved = project(hyper - _nudge(hyper) * gradient.sign()) != hyper
+        free = gradient.where(moved, 0)
+        direction = search._direction(free).where(moved, 0)
+        largest = max(float(direction.abs().max()), precision.tiny)
         return replace(
             search,
-            anchor=hyper.where(column, self.anchor),
-            anchor_value=value.where(accepted, self.anchor_value),
-            anchor_gradient=gradient.where(column, self.anchor_gradient),
-            direction=direction.where(column, self.direction),
-            fraction=(self.fraction * 0 + 1).where(accepted, self.fraction),
-            started=self.started | accepted,
-            fresh=(self.fresh | accepted) & ~(accepted & self.started),
+            anchor=hyper,
+            gradient=gradient,
+            direction=direction * min(max_move / largest, 1.0),
+            value=value,
+            fraction=1.0,
+            started=True,
+            fresh=not self.started,
         )
 
-    def _shorten(self, rejected, value, predicted):
+    def _shorten(self, value, predicted):
         """Minimiser of the parabola through both values and the slope, safeguarded."""
-        rise = value - self.anchor_value - predicted
-        shrink = (-predicted / (2 * rise).clamp_min(_precision(rise).tiny)).clamp(0.1, 0.5)
-        shrink = shrink.where(value.isfinite(), shrink * 0 + 0.1)
-        fraction = (self.fraction * shrink).where(rejected, self.fraction)
-        failed = rejected & (fraction < _SMALLEST_FRACTION)
+        rise = value - self.value - predicted
+        shrink = 0.1
+        if math.isfinite(value):
+            tiny = _precision(self.anchor).tiny
+            shrink = min(max(-predicted / max(2 * rise, tiny), 0.1), 0.5)
+        fraction = self.fraction * shrink
+        if fraction >= _SMALLEST_FRACTION:
+            return replace(self, fraction=fraction)
         return replace(
-            self._forget(failed),
-            fraction=fraction.where(~failed, fraction * 0),
-            started=self.started & ~failed,
-            stalled=self.stalled | (failed & self.fresh),
+            self._forget(), fraction=0.0, started=False, stalled=self.stalled or self.fresh
         )
 
-    def _learn(self, learned, hyper, gradient, memory):
-        """Keep the secant of an accepted step, if the curvature along it is positive.
-
-        Candidates that learned nothing forget nothing. Empty places of the memory are zero.
-        """
-        move, change = hyper - self.anchor, gradient - self.anchor_gradient
-        curvature = (move * change).sum(1)
-        length, steepness = move.square().sum(1), change.square().sum(1)
-        convex = curvature > 1e-10 * (length * steepness).sqrt()
-        search = self._grow(learned & ~convex, length.sqrt(), gradient)
-        learned = learned & convex
-        if not bool(learned.any()):
-            return search
-
-        def remember(kept, latest):
-            latest = latest[:, None]
-            empty = latest.new_zeros(len(latest), 1, latest.shape[2])
-            kept = empty[:, :0] if kept is None else kept
-            if kept.shape[1] < memory:
-                kept = _stack([empty, kept])
-            return _stack([kept[:, 1:], latest]).where(learned[:, None, None], kept)
-
-        ratio = curvature / steepness.clamp_min(_precision(move).tiny)
+    def _learn(self, hyper, gradient, memory):
+        """Keep the secant of an accepted step, if the curvature along it is positive."""
+        move, change = (hyper - self.anchor).flatten(), (gradient - self.gradient).flatten()
+        curvature = float((move * change).sum())
+        length, steepness = float(move.square().sum()), float(change.square().sum())
+        tiny = _precision(move).tiny
+        if not curvature > 1e-10 * math.sqrt(length * steepness):
+            # The value bends down: longer steps along the plain gradient.
+            step = _GROWTH * math.sqrt(length) / max(float(gradient.norm()), tiny)
+            return replace(self._forget(), scale=step)
         return replace(
-            search,
-            moves=remember(search.moves, move),
-            changes=remember(search.changes, change),
-            scale=ratio.where(learned, search.scale),
+            self,
+            moves=_remember(self.moves, move, memory),
+            changes=_remember(self.changes, change, memory),
+            scale=curvature / max(steepness, tiny),
         )
 
-    def _grow(self, concave, length, gradient):
-        """Where the value bends down along a step: longer steps along the plain gradient."""
-        if not bool(concave.any()):
-            return self
-        step = _GROWTH * length / gradient.norm(dim=1).clamp_min(_precision(length).tiny)
-        return replace(self._forget(concave), scale=step.where(concave, self.scale))
-
-    def _forget(self, mask):
-        """Empty the memory of some candidates."""
-        if self.moves is None:
-            return self
-        kept = ~mask[:, None, None]
-        return replace(self, moves=self.moves * kept, changes=self.changes * kept)
+    def _forget(self):
+        return replace(self, moves=None, changes=None)
 
     def _direction(self, gradient):
         """Minus the BFGS inverse Hessian times the gradient, in compact form.
 
         Byrd, Nocedal, Schnabel, "Representations of quasi-Newton matrices", 1994, eq. 3.13.
         """
-        scale = self.scale[:, None]
         if self.moves is None:
-            return -scale * gradient
+            return -self.scale * gradient
         import torch
 
-        products = self.moves @ self.changes.mT
-        curvature = products.diagonal(dim1=1, dim2=2)
-        upper = products.triu() + torch.diag_embed((curvature == 0).to(products))
-        along = torch.linalg.solve_triangular(upper, self.moves @ gradient[..., None], upper=True)
-        changed = self.changes.mT @ along
-        right = self.changes @ (changed - gradient[..., None]) * scale[..., None]
-        right = right + curvature[..., None] * along
-        back = torch.linalg.solve_triangular(upper.mT, right, upper=False)
-        vector = scale * gradient + (self.moves.mT @ back)[..., 0] - scale * changed[..., 0]
-        descent = (vector * gradient).sum(1, keepdim=True) > 0
-        return -vector.where(descent, gradient * scale)
+        flat = gradient.flatten()
+        upper = (self.moves @ self.changes.T).triu()
+        along = _solve(torch, upper, self.moves @ flat, upper=True)
+        changed = self.changes.T @ along
+        right = self.changes @ (changed - flat) * self.scale + upper.diagonal() * along
+        back = _solve(torch, upper.T, right, upper=False)
+        vector = self.scale * flat + self.moves.T @ back - self.scale * changed
+        if not float((vector * flat).sum()) > 0:
+            vector = flat * self.scale
+        return -vector.reshape(gradient.shape)
 
 
 def _nudge(hyper):
@@ -202,7 +149,7 @@ def _nudge(hyper):
 
 
 def _snapped(project, target):
-    """The projection; on a bound also what is beside it by no more than rounding.
+    """The projection; on a bound also what is off it by no more than rounding.
 
     Steps of a round length often end at a bound. There rounding must not decide whether a
     coordinate is fixed.
@@ -214,10 +161,17 @@ def _snapped(project, target):
     return at_upper.where(at_upper < above, target)
 
 
-def _stack(parts):
+def _remember(kept, latest, memory):
+    """The latest rows, as many as the memory holds."""
     import torch
 
-    return torch.cat(parts, dim=1)
+    if kept is None:
+        return latest[None]
+    return torch.cat([kept, latest[None]])[-max(memory, 1) :]
+
+
+def _solve(torch, triangle, vector, *, upper):
+    return torch.linalg.solve_triangular(triangle, vector[:, None], upper=upper)[:, 0]
 
 
 def _precision(tensor):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ._base import Solver
+from ._base import Need, Solver
+from ._callback import Snapshot, as_callback
 from ._history import History, Recorder, Status
-from ._moves import spread
-from ._watch import as_watch
+from ._steps import norm
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Solution:
         The best iterate by the criterion, and the lower level's solution there where
         the problem can compute it.
 
-    criterion : Tensor, scalar or of shape (n_candidates,)
-        Its value.
+    criterion : Tensor
+        Its value, a scalar.
 
     initial_criterion : Tensor
         The value at the start.
@@ -35,9 +36,9 @@ class Solution:
     n_iter : int
         Number of solver steps.
 
-    residual, hypergradient_norm : Tensor
+    residual, hypergradient_norm : float or None
         Certificate of stationarity when the run ended: the last residual that was known, and
-        the norm of the projected hypergradient.
+        the norm of the projected hypergradient. None where no step was made.
 
     history : History
         One row for each step.
@@ -74,12 +75,12 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
 
     tol : float, default=1e-6
         The run has converged when the stationarity residual (in units of the upper
-        objective for each unit of `hyper`) is not above `tol`, for every candidate.
+        objective for each unit of `hyper`) is not above `tol`.
 
-    callback : callable or Watch, default=None
+    callback : callable or Callback, default=None
         ``callback(state, row)`` after every step, `row` being the record that goes into
         the history, but for its criterion, which is the latest known: that of the point that
-        `hyper` left last. The run stops when it returns True. A `Watch` is told more.
+        `hyper` left last. The run stops when it returns True. A `Callback` is told more.
 
     state : object, default=None
         State to continue from; the default is the solver's first.
@@ -91,7 +92,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     """
     import torch
 
-    from . import SOLVERS, get_solver
+    from . import get_solver
 
     solver = get_solver(solver)
     if isinstance(solver, type):
@@ -100,62 +101,43 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
         raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
     if max_iter < 0:
         raise ValueError(f"max_iter must not be negative: got {max_iter}.")
-    if problem.nonsmooth is not None and not solver.handles_nonsmooth:
-        able = sorted(name for name, kind in SOLVERS.items() if kind.handles_nonsmooth)
-        raise ValueError(
-            f"{type(solver).__name__} needs a smooth lower level, and this problem has a "
-            f"nonsmooth term: use one of {able}."
-        )
+    _check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        _check_values(problem)
         state = solver.init(problem) if state is None else state
-        run, watch = _Run(problem, state), as_watch(callback)
-        status = Status.FROZEN if max_iter == 0 else Status.MAX_ITER
-        n_iter = 0
-        while n_iter < max_iter:
-            n_iter += 1
-            if watch is not None:
-                watch.begin(n_iter)
+        run, callback = _Run(problem, state), as_callback(callback)
+        n_iter, status = 0, Status.MAX_ITER if max_iter else Status.FROZEN
+        for n_iter in range(1, max_iter + 1):
+            callback.begin(n_iter)
             previous, state = state, solver.step(problem, state)
             row = run.record(previous, state)
-            if not run.finite(state):
+            if not run.is_finite:
                 status = Status.DIVERGED
                 break
-            stop = watch is not None and watch.end(
-                state, row, run.recorder.live(), partial(run.so_far, state, n_iter)
-            )
-            if bool((state.residual <= tol).all()):
-                status = Status.CONVERGED
+            so_far = partial(run.so_far, state, n_iter)
+            stop = callback.end(Snapshot(state, row, run.recorder.live(), so_far))
+            ended = solver.terminate(state, tol) or (Status.STOPPED if stop else None)
+            if ended is not None:
+                status = ended
                 break
-            if stop:
-                status = Status.STOPPED
-                break
-            if _is_undetermined(state) and bool((state.hypergradient_norm <= tol).all()):
-                status = Status.UNDETERMINED
-                break
-            if _is_stalled(state, tol):
-                status = Status.STALLED
-                break
-        if status is Status.STALLED and _is_undetermined(state):
-            status = Status.UNDETERMINED
         return run.solution(state, status, n_iter)
 
 
-def _check_values(problem):
-    """Raise unless plain functions have one value (for each candidate) at the start."""
-    from ..problems import FunctionObjective
+def _check_needs(problem, solver):
+    """Raise where a problem lacks what a solver needs, and name the solvers that do without."""
+    from . import SOLVERS
 
-    expected = () if problem.n_candidates is None else (problem.n_candidates,)
-    for name in ("upper", "lower"):
-        objective = getattr(problem, name)
-        if not isinstance(objective, FunctionObjective):
-            continue
-        shape = tuple(objective.value(problem.initial_hyper, problem.initial_params).shape)
-        if shape != expected:
+    levels = problem.upper, problem.lower
+    lacks = {}
+    if problem.nonsmooth is not None:
+        lacks[Need.SMOOTH_LOWER_LEVEL] = "this problem has a nonsmooth term"
+    if not all(level.twice_differentiable for level in levels):
+        lacks[Need.CURVATURE_PRODUCTS] = "an objective of this problem is not twice_differentiable"
+    for need in Need:
+        if need in lacks and need in solver.needs:
+            able = sorted(name for name, kind in SOLVERS.items() if not kind.needs & lacks.keys())
             raise ValueError(
-                f"{name} must return a tensor of shape {expected}, one value"
-                f"{' for each candidate' if expected else ''}: got shape {shape}."
+                f"{type(solver).__name__} needs {need}, and {lacks[need]}: use one of {able}."
             )
 
 
@@ -166,7 +148,7 @@ class _Run:
     has no `solve_lower`), the upper objective at unfinished params says nothing, and the
     best iterate is the one with the smallest residual.
 
-    A point is judged when the run leaves it: only then are its params nearly solved for,
+    A point is evaluated when the run leaves it: only then are its params nearly solved for,
     which makes solving them cheap. Rows of the history get its criterion after the fact.
     """
 
@@ -175,68 +157,64 @@ class _Run:
         self.recorder = Recorder()
         self.hyper, self.params = state.hyper, state.params
         self.residual = state.residual
-        self.latest, self.lower = problem.levels(state.hyper, state.params)
+        self.latest, self.lower = self._levels(state)
         self.initial_criterion = self.criterion = self.latest
         self.recorder.start(criterion=self.latest, lower=self.lower, hyper=state.hyper)
         self.exact = problem.solve_lower is not None
-        self.score = self.latest if self.exact else self.latest * 0 + float("inf")
-        self.is_finite = self._is_finite(state)
-        self.is_judged, self.arrived = True, 0
+        self.score = self.latest if self.exact else math.inf
+        self.is_finite = _is_finite(state)
+        self.is_evaluated, self.arrived = True, 0
+
+    def _levels(self, state):
+        values = self.problem.levels(state.hyper, state.params)
+        for name, value in zip(("upper", "lower"), values, strict=True):
+            if value.numel() != 1:
+                raise ValueError(
+                    f"{name} must return one value: got a tensor of shape {tuple(value.shape)}."
+                )
+        return map(float, values)
 
     def record(self, previous, state):
-        was_finite, self.is_finite = self.is_finite, self._is_finite(state)
+        was_finite, self.is_finite = self.is_finite, _is_finite(state)
+        residual = float(state.residual)
         # Infinite where `hyper` has just moved and its error is not known yet.
-        known = state.residual.isfinite()
-        self.residual = state.residual.where(
-            known, state.residual if self.residual is None else self.residual
-        )
-        if self.exact:
-            if bool((state.hyper != previous.hyper).any()):
-                self._judge(previous, was_finite)
-                self.is_judged, self.arrived = False, len(self.recorder)
-        else:
+        if self.residual is None or math.isfinite(residual):
+            self.residual = residual
+        if not self.exact:
             at_start = self.latest
-            self.latest, self.lower = self.problem.levels(state.hyper, state.params)
+            self.latest, self.lower = self._levels(state)
             # A residual is that of the point from which the step started.
-            self._keep_best(previous, state.residual, at_start, was_finite)
+            self._keep_best(previous, residual, at_start, was_finite)
+        elif bool((state.hyper != previous.hyper).any()):
+            self._evaluate(previous, was_finite)
+            self.is_evaluated, self.arrived = False, len(self.recorder)
         row = {
             "criterion": self.latest,
             "lower": self.lower,
-            "residual": state.residual,
-            "hypergradient_norm": state.hypergradient_norm,
+            "residual": residual,
+            "hypergradient_norm": float(state.hypergradient_norm),
             "averaging": getattr(state, "averaging", 0.0),
             "hyper": state.hyper,
         }
         multiplier = getattr(state, "multiplier", None)
         if multiplier is not None:
-            row["multiplier_norm"] = self.problem.norm(multiplier)
+            row["multiplier_norm"] = norm(multiplier)
         self.recorder.add(**row)
         return row
 
-    def _judge(self, state, finite):
+    def _evaluate(self, state, finite):
         """Criterion at a state's hyper, once."""
-        if self.is_judged:
+        if self.is_evaluated:
             return
-        self.is_judged = True
-        self.latest, self.lower = self.problem.levels(state.hyper, state.params)
+        self.is_evaluated = True
+        self.latest, self.lower = self._levels(state)
         self._keep_best(state, self.latest, self.latest, finite)
         self.recorder.amend(self.arrived, criterion=self.latest, lower=self.lower)
 
     def _keep_best(self, state, score, criterion, finite):
-        better = (score < self.score) & finite
-        self.score = score.where(better, self.score)
-        self.criterion = criterion.where(better, self.criterion)
-        self.hyper = state.hyper.where(spread(better, state.hyper), self.hyper)
-        self.params = state.params.where(spread(better, state.params), self.params)
-
-    def finite(self, state):
-        """Whether at least one candidate is still finite."""
-        # An infinite residual is one that is not known yet; NaN comes from the derivatives.
-        return bool((self.is_finite & ~state.residual.isnan()).any())
-
-    def _is_finite(self, state):
-        size = self.problem.norm(state.hyper) + self.problem.norm(state.params)
-        return size.isfinite()
+        if finite and score < self.score:
+            self.score, self.criterion = score, criterion
+            self.hyper, self.params = state.hyper, state.params
 
     def so_far(self, state, n_iter):
         """The solution if the run ended here; the run itself does not notice."""
@@ -245,15 +223,16 @@ class _Run:
         return ended.solution(state, Status.STOPPED, n_iter)
 
     def solution(self, state, status, n_iter):
-        self._judge(state, self.is_finite)
+        self._evaluate(state, self.is_finite)
         params = self.params
-        if self.problem.solve_lower is not None:
+        if self.exact:
             params = self.problem.solve_lower(self.hyper, params)
+        criterion, initial = self.hyper.new_tensor([self.criterion, self.initial_criterion])
         return Solution(
             hyper=self.hyper,
             params=params,
-            criterion=self.criterion,
-            initial_criterion=self.initial_criterion,
+            criterion=criterion,
+            initial_criterion=initial,
             status=status,
             n_iter=n_iter,
             residual=self.residual,
@@ -263,11 +242,7 @@ class _Run:
         )
 
 
-def _is_stalled(state, tol):
-    stalled = getattr(state, "stalled", None)
-    return stalled is not None and bool((stalled | (state.residual <= tol)).all())
-
-
-def _is_undetermined(state):
-    undetermined = getattr(state, "undetermined", None)
-    return undetermined is not None and bool(undetermined.any())
+def _is_finite(state):
+    # An infinite residual is one that is not known yet; NaN comes from the derivatives.
+    unusable = state.residual is not None and math.isnan(state.residual)
+    return not unusable and math.isfinite(norm(state.hyper) + norm(state.params))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from ._base import Solver
-from ._dynamics import Dynamics, Preconditioner, safe_run, unit_preconditioner
-from ._moves import OuterState, move_hyper, projected_norm
+from ._base import Need, Solver
+from ._dynamics import Dynamics, OuterState, Preconditioner, descend, unit_preconditioner
 from ._schedules import PowerLaw, at
+from ._steps import begin, move_hyper, norm, projected_norm
 
 # A vector that a step shrinks by less than this lies along a flat direction of the lower level.
 FLAT = 1e-8
@@ -50,8 +48,7 @@ class Unrolling(Solver):
            Gradient-Based Hyperparameter Optimization", ICML 2017.
     """
 
-    handles_nonsmooth = True
-    needs_strong_convexity = True
+    needs = frozenset({Need.CURVATURE_PRODUCTS, Need.ONE_LOWER_SOLUTION})
     n_reverse: int | None = None
 
     def __init__(
@@ -64,41 +61,41 @@ class Unrolling(Solver):
         self.max_move = max_move
 
     def init(self, problem):
-        hyper = problem.project_hyper(problem.initial_hyper)
-        return OuterState(0, hyper, problem.project_params(problem.initial_params))
+        return begin(self, problem, OuterState)
 
     def step(self, problem, state):
-        hyper, start = state.hyper, problem.project_params(problem.initial_params)
-        objective = self._objective(problem)
-        dynamics = Dynamics(
-            problem,
-            objective,
-            hyper,
-            self._precondition(problem, state, start),
-            self.n_steps,
-            n_kept=self.n_reverse,
-        )
-        if self.params_step == "auto":
-            dynamics, points, bases = safe_run(dynamics, start)
-        else:
-            points, bases = dynamics.run(start)
-        params = points[-1]
+        dynamics, points, bases = self._descend(problem, state)
+        hyper, params = state.hyper, points[-1]
         upper = problem.upper.gradients(hyper, params)
-        through, left = dynamics.pull_back(bases, {self.n_steps: upper.params})
+        through, left = dynamics.pull_back(bases, self.n_steps, upper.params)
         hypergradient = upper.hyper + through
-        norm = projected_norm(problem, hyper, hypergradient)
         error, flat = self._remainder(problem, dynamics, points, left)
-        undetermined = flat & (problem.norm(left) > LEFT * problem.norm(upper.params))
-        value = problem.upper.value(hyper, params)
+        undetermined = flat and norm(left) > LEFT * norm(upper.params)
+        hypergradient_norm = projected_norm(problem, hyper, hypergradient)
         return OuterState(
             iteration=state.iteration + 1,
             params=params,
             averaging=self._averaging(problem, self.n_steps - 1),
-            residual=norm + error.maximum(problem.norm(left) * undetermined),
-            hypergradient_norm=norm,
-            undetermined=undetermined if self.needs_strong_convexity else None,
-            **move_hyper(self, problem, state, value, hypergradient),
+            residual=hypergradient_norm + max(error, norm(left) * undetermined),
+            hypergradient_norm=hypergradient_norm,
+            undetermined=undetermined and Need.ONE_LOWER_SOLUTION in self.needs,
+            **move_hyper(
+                self, problem, state, hypergradient, lambda: problem.upper.value(hyper, params)
+            ),
         )
+
+    def _descend(self, problem, state):
+        """Always from the problem's start."""
+        start, objective = problem.project_params(problem.initial_params), self._objective(problem)
+        automatic = self.params_step == "auto"
+        if automatic:
+            precondition = unit_preconditioner(problem, objective(0), state.hyper, start)
+        else:
+            precondition = Preconditioner(at(self.params_step, state.iteration))
+        dynamics = Dynamics(
+            problem, objective, state.hyper, precondition, self.n_steps, n_kept=self.n_reverse
+        )
+        return descend(dynamics, start, safe=automatic)
 
     def _averaging(self, problem, t):
         return 0.0
@@ -106,11 +103,6 @@ class Unrolling(Solver):
     def _objective(self, problem):
         """The objective that step t of the descent goes down."""
         return lambda t: problem.lower
-
-    def _precondition(self, problem, state, start):
-        if self.params_step != "auto":
-            return Preconditioner(at(self.params_step, state.iteration))
-        return unit_preconditioner(problem, self._objective(problem)(0), state.hyper, start)
 
     def _remainder(self, problem, dynamics, points, left):
         """What one step more would add to the hypergradient, and whether it would change `left`.
@@ -121,11 +113,10 @@ class Unrolling(Solver):
         objective = dynamics.objective(self.n_steps - 1)
         ahead = dynamics.precondition(left)
         following = objective.curvature_products(hyper, params, ahead)
-        flat = problem.norm(following.hessian) <= FLAT * problem.norm(left)
+        flat = norm(following.hessian) <= FLAT * norm(left)
         moved = problem.upper.curvature_products(hyper, params, points[-1] - points[-2])
         bent = objective.mixed_product(hyper, params, dynamics.precondition(moved.hessian))
-        error = problem.norm(following.mixed) + problem.norm(moved.mixed) + problem.norm(bent)
-        return error, flat
+        return norm(following.mixed) + norm(moved.mixed) + norm(bent), flat
 
 
 class TruncatedUnrolling(Unrolling):
@@ -203,8 +194,7 @@ class Bda(Unrolling):
            Framework for Bi-Level Programming Beyond Lower-Level Singleton", ICML 2020.
     """
 
-    handles_nonsmooth: ClassVar[bool] = False
-    needs_strong_convexity = False
+    needs = frozenset({Need.CURVATURE_PRODUCTS, Need.SMOOTH_LOWER_LEVEL})
 
     def __init__(
         self,

@@ -1,11 +1,14 @@
 """Objectives from autograd, and what a problem offers around them."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
+from skbamm import problems
 from skbamm.problems import (
     AveragedObjective,
     BilevelProblem,
@@ -138,6 +141,47 @@ def test_a_plain_function_becomes_an_objective():
     assert make_problem().upper == FunctionObjective(quartic)
 
 
+def test_a_value_may_have_an_axis_of_length_one():
+    def squared_distance(first, second):
+        return (first - second).square().sum(1)
+
+    start = torch.zeros(1, 3, dtype=double)
+    problem = BilevelProblem(
+        lambda hyper, params: squared_distance(params, 1.0),
+        squared_distance,
+        start,
+        start,
+        strongly_convex=True,
+    )
+    solution = solve(problem, tol=1e-8)
+    torch.testing.assert_close(solution.hyper, torch.ones(1, 3, dtype=double))
+    assert solution.criterion.shape == ()
+
+
+IMPORTS = """
+import sys
+import numpy as np
+from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
+X = np.random.default_rng(0).normal(size=(40, 3))
+BilevelRegularizedRegressor().fit(X, X[:, 0] + 1)
+HyperCleaningClassifier().fit(X, X[:, 0] > 0)
+found = [name for name in sys.modules if name.startswith("skbamm") and name.endswith("examples")]
+sys.exit(found or None)
+"""
+
+
+def test_a_fit_does_not_load_the_papers_examples():
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IMPORTS], capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def test_an_unknown_name_of_the_module_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'no_such_problem'"):
+        problems.no_such_problem  # noqa: B018
+
+
 def test_something_else_than_a_function_is_an_error():
     with pytest.raises(TypeError, match="lower must be an Objective or a function"):
         BilevelProblem(quartic, 3.0, HYPER, PARAMS)
@@ -152,11 +196,6 @@ def test_projection_is_onto_the_box():
 
 def test_norm_is_over_all_entries():
     assert make_problem().norm(torch.full((2, 3), 2.0)) == pytest.approx(24**0.5)
-
-
-def test_norms_of_candidates_are_separate():
-    norms = make_problem(n_candidates=2).norm(torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]]))
-    assert norms.tolist() == [5.0, 1.0]
 
 
 def test_criterion_is_taken_at_the_lower_solution_where_it_is_known():
@@ -239,7 +278,7 @@ def test_crossed_bounds_are_refused():
 @pytest.mark.parametrize("level", ["upper", "lower"])
 def test_an_objective_of_many_values_is_refused(level):
     problem = small_problem(**{level: lambda hyper, params: params - hyper})
-    with pytest.raises(ValueError, match=rf"{level} must return .* got shape \(2,\)"):
+    with pytest.raises(ValueError, match=rf"{level} must return one value: .* of shape \(2,\)"):
         solve(problem, max_iter=1)
 
 

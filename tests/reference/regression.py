@@ -106,15 +106,15 @@ def make_hyper(penalty, n_candidates=2, seed=1):
     return torch.tensor(generator.uniform(0.1, 1.0, (n_candidates, penalty.n_hyper)))
 
 
-def penalty_problem(kind, penalty_name, *, dtype=torch.float64):
-    """Two candidates, three folds, two targets, five features in three groups."""
+def penalty_problem(kind, penalty_name, *, dtype=torch.float64, n_points=1):
+    """Three folds, two targets, five features in three groups; objectives may take more points."""
     train, test = losses(kind, make_data())
     if dtype != torch.float64:
         train, test = _cast(train, dtype), _cast(test, dtype)
     penalty = make_penalty(penalty_name, train)
     if dtype != torch.float64:
         penalty = _cast(penalty, dtype)
-    hyper = make_hyper(penalty).to(dtype)
+    hyper = make_hyper(penalty, n_points).to(dtype)
     box = hyper[0] * 0 - 4, hyper[0] * 0 + 4
     return PenaltyProblem(PenalizedError(train, penalty), HeldOutError(test)).problem(hyper, *box)
 

@@ -15,7 +15,7 @@ from sklearn.base import clone
 
 import skbamm
 from skbamm.problems import BilevelProblem, Objective, strongly_convex_problem
-from skbamm.solvers import SOLVERS, Solver, Status, get_solver, solve
+from skbamm.solvers import SOLVERS, Need, Solver, Status, get_solver, solve
 from tests.conftest import EXAMPLE_PROBLEMS
 
 N_ITER = 8
@@ -73,7 +73,7 @@ def covers(name, problem):
     """Whether the theory of a solver, at its default options, is about such a lower level."""
     # The default trajectory of IAPTT-GM is short, for many valleys.
     return problem.strongly_convex or not (
-        SOLVERS[name].needs_strong_convexity or name == "iaptt-gm"
+        Need.ONE_LOWER_SOLUTION in SOLVERS[name].needs or name == "iaptt-gm"
     )
 
 
@@ -169,9 +169,9 @@ def test_a_run_does_not_end_above_its_start(name, problem):
     solution = run(problem, name, max_iter=20)
     if not covers(name, problem):
         # Nothing to compare: the upper objective was taken at params of no meaning.
-        assert solution.criterion.isfinite().all()
+        assert solution.criterion.isfinite()
         return
-    assert (solution.criterion <= solution.initial_criterion).all()
+    assert solution.criterion <= solution.initial_criterion
 
 
 @every_solver
@@ -199,8 +199,8 @@ def test_no_iterations_evaluate_the_start(name, problem):
     assert (solution.n_iter, solution.status, len(solution.history)) == (0, Status.FROZEN, 0)
     assert torch.equal(solution.hyper, problem.project_hyper(problem.initial_hyper))
     start = problem.criterion(problem.initial_hyper, problem.initial_params)
-    torch.testing.assert_close(solution.criterion, start)
-    torch.testing.assert_close(solution.initial_criterion, start)
+    torch.testing.assert_close(solution.criterion, start.sum())
+    torch.testing.assert_close(solution.initial_criterion, start.sum())
 
 
 @every_solver
@@ -209,7 +209,7 @@ def test_a_run_converges_below_its_tolerance(name, problem):
         pytest.skip("outside the method's theory; test_coverage.py has what happens there")
     solution = solve(problem, SOLVERS[name](**CONVERGING.get(name, {})), max_iter=2000, tol=1e-3)
     assert solution.status is Status.CONVERGED
-    assert (solution.residual <= 1e-3).all()
+    assert solution.residual <= 1e-3
 
 
 @every_solver
@@ -281,8 +281,8 @@ def test_a_diverged_run_returns_a_finite_iterate(name, level, n_calls):
 @every_solver
 def test_history_has_one_row_for_each_iteration(name, problem):
     solution = run(problem, name)
-    assert len(solution.history) == solution.n_iter == N_ITER
-    assert {len(values) for values in solution.history.records.values()} == {N_ITER}
+    assert len(solution.history) == solution.n_iter
+    assert {len(values) for values in solution.history.records.values()} == {solution.n_iter}
 
 
 @every_solver
@@ -418,28 +418,6 @@ def test_an_unknown_name_is_an_error():
 def test_something_else_than_a_solver_is_an_error():
     with pytest.raises(TypeError, match="solver must be a name or a Solver"):
         solve(strongly_convex_problem(2)[0], object())
-
-
-def test_history_of_a_candidate_is_its_slice():
-    problem = EXAMPLE_PROBLEMS["group penalty"]()
-    history = solve(problem, max_iter=3, tol=-1.0).history
-    np.testing.assert_array_equal(history.candidate(1)["hyper"], history["hyper"][:, 1])
-
-
-def test_candidates_of_a_batch_are_as_alone():
-    problem = EXAMPLE_PROBLEMS["group penalty"]()
-    together = solve(problem, max_iter=30, tol=-1.0).hyper
-    for index in range(2):
-        one = slice(index, index + 1)
-        alone = dataclasses.replace(
-            problem,
-            initial_hyper=problem.initial_hyper[one],
-            initial_params=problem.initial_params[one],
-            n_candidates=1,
-        )
-        # Products of batches round differently, and secants amplify that.
-        found = solve(alone, max_iter=30, tol=-1.0).hyper[0]
-        torch.testing.assert_close(found, together[index], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("step", [1e200, 1e308])

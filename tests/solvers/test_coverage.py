@@ -3,24 +3,32 @@
 Tolerances are those that the papers' figures end at.
 """
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from skbamm.problems import (
+    Objective,
     merely_convex_problem,
     sine_product_problem,
     sine_sum_problem,
     strongly_convex_problem,
     weighted_lasso_problem,
 )
-from skbamm.solvers import SOLVERS, IapttGm, Meha, PowerLaw, Status, solve
+from skbamm.solvers import SOLVERS, IapttGm, Meha, Need, PowerLaw, Status, solve
 
 double = torch.float64
 SIZES = [100, 1000]
-NEEDS_ONE_SOLUTION = [name for name, kind in SOLVERS.items() if kind.needs_strong_convexity]
-TAKES_NONSMOOTH = [name for name, kind in SOLVERS.items() if kind.handles_nonsmooth]
+
+
+def needing(need):
+    return [name for name, kind in SOLVERS.items() if need in kind.needs]
+
+
+NEEDS_ONE_SOLUTION = needing(Need.ONE_LOWER_SOLUTION)
+NEEDS_SMOOTH = needing(Need.SMOOTH_LOWER_LEVEL)
 
 
 def updates(problem, solver, error, level, max_iter):
@@ -98,7 +106,7 @@ def test_iaptt_with_given_steps_needs_the_updates_of_its_figure():
     assert updates(problem, solver, relative(optimum), 1e-2, 250) <= 239
 
 
-def test_iaptt_with_a_fixed_initialization_ends_in_a_wrong_valley():
+def test_iaptt_with_a_fixed_initialization_ends_in_a_wrong_basin():
     problem, _ = sine_product_problem(start=(8, 2))
     solver = IapttGm(params_step=5e-4, hyper_step=0.1, start_step=0.0)
     assert float(solve(problem, solver, max_iter=120, tol=0.0).state.hyper) == 1.0
@@ -137,13 +145,32 @@ def test_the_residual_shows_what_is_undetermined(name):
     assert float(solution.residual) > 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in SOLVERS if name not in TAKES_NONSMOOTH])
+@pytest.mark.parametrize("name", NEEDS_SMOOTH)
 def test_a_solver_for_smooth_lower_levels_refuses_others(name):
     with pytest.raises(ValueError, match=r"nonsmooth term: use one of .*'meha'"):
         solve(weighted_lasso_problem(4), name)
 
 
-@pytest.mark.parametrize("name", TAKES_NONSMOOTH)
+class FirstDerivatives(Objective):
+    """``|params - hyper|^2 / 2``, said to have no second derivatives."""
+
+    twice_differentiable = False
+
+    def value(self, hyper, params):
+        return (params - hyper).square().sum() / 2
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_that_needs_curvature_products_refuses_an_objective_without(name):
+    problem = dataclasses.replace(strongly_convex_problem(3)[0], lower=FirstDerivatives())
+    if Need.CURVATURE_PRODUCTS not in SOLVERS[name].needs:
+        assert solve(problem, name, max_iter=3).n_iter == 3
+        return
+    with pytest.raises(ValueError, match=r"twice_differentiable: use one of \['meha'\]"):
+        solve(problem, name)
+
+
+@pytest.mark.parametrize("name", [name for name in SOLVERS if name not in NEEDS_SMOOTH])
 def test_runs_with_a_nonsmooth_term_stay_finite_and_feasible(name):
     problem = weighted_lasso_problem(4)
     solution = solve(problem, name, max_iter=10)

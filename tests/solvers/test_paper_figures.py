@@ -148,7 +148,7 @@ class GeneralCase:
 
     def anchors(self):
         """Accepted points, in order, each once."""
-        points = [state.search.anchor[0] for state in self.states if state.search.started[0]]
+        points = [state.search.anchor for state in self.states if state.search.started]
         return [point for k, point in enumerate(points) if k == 0 or (point != points[k - 1]).any()]
 
 

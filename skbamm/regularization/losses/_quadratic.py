@@ -316,7 +316,7 @@ class PenaltyProblem:
         return self.upper.value(hyper, self.solve_lower(hyper, zeros.repeat(len(hyper), 1, 1, 1)))
 
     def problem(self, initial_hyper, lower_bound, upper_bound):
-        """The problem for some initializations, of shape (n_candidates, n_hyper)."""
+        """The problem from an initialization of shape (1, n_hyper)."""
         initial_hyper = torch.minimum(torch.maximum(initial_hyper, lower_bound), upper_bound)
         zeros = self.lower.loss.zeros()
         start = self.solve_lower(initial_hyper, zeros.repeat(len(initial_hyper), 1, 1, 1))
@@ -328,7 +328,6 @@ class PenaltyProblem:
             lower_bound=lower_bound,
             upper_bound=upper_bound,
             strongly_convex=True,
-            n_candidates=len(initial_hyper),
             metric=self.metric,
             solve_lower=self.solve_lower,
         )

@@ -131,7 +131,7 @@ def test_adaptive_weights_follow_their_formula():
 @pytest.mark.parametrize("penalty_name", PENALTIES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_metric_inverts_the_hessian(kind, penalty_name, averaging):
-    problem = penalty_problem(kind, penalty_name)
+    problem = penalty_problem(kind, penalty_name, n_points=2)
     hyper, vector = problem.initial_hyper, random_params()
     averaged = AveragedObjective(problem.lower, problem.upper, averaging)
     product = averaged.curvature_products(hyper, vector, vector).hessian
@@ -141,7 +141,7 @@ def test_metric_inverts_the_hessian(kind, penalty_name, averaging):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_metric_is_that_of_the_point_it_is_asked_for(kind):
-    problem = penalty_problem(kind, "groups")
+    problem = penalty_problem(kind, "groups", n_points=2)
     vector = random_params()
     problem.metric(problem.initial_hyper, vector, 0.0)
     hyper = problem.initial_hyper + 0.5
@@ -152,7 +152,7 @@ def test_metric_is_that_of_the_point_it_is_asked_for(kind):
 @pytest.mark.parametrize("penalty_name", PENALTIES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_lower_solution_is_stationary(kind, penalty_name):
-    problem = penalty_problem(kind, penalty_name)
+    problem = penalty_problem(kind, penalty_name, n_points=2)
     solution = problem.solve_lower(problem.initial_hyper, problem.initial_params)
     gradient = problem.lower.gradients(problem.initial_hyper, solution).params
     torch.testing.assert_close(gradient, torch.zeros_like(gradient))
@@ -160,7 +160,7 @@ def test_lower_solution_is_stationary(kind, penalty_name):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_start_is_the_lower_solution(kind):
-    problem = penalty_problem(kind, "groups")
+    problem = penalty_problem(kind, "groups", n_points=2)
     found = problem.solve_lower(problem.initial_hyper, problem.initial_params)
     torch.testing.assert_close(problem.initial_params, found)
 
@@ -186,7 +186,7 @@ def exact_hypergradient(problem, hyper):
 @pytest.mark.parametrize("penalty_name", PENALTIES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_hypergradient_equals_finite_differences_of_the_criterion(kind, penalty_name):
-    problem = penalty_problem(kind, penalty_name)
+    problem = penalty_problem(kind, penalty_name, n_points=2)
     hyper, h = problem.initial_hyper, 1e-4
     found = exact_hypergradient(problem, hyper)
     for index in range(hyper.shape[1]):

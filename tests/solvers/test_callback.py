@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skbamm.solvers import SOLVERS, Status, Watch, solve
+from skbamm.solvers import SOLVERS, Callback, Status, solve
 from tests.conftest import EXAMPLE_PROBLEMS
 
 
@@ -16,16 +16,16 @@ class Listener:
     def __init__(self, stop_at=None):
         self.events, self.solutions, self.lengths = [], [], []
         self.stop_at = stop_at
-        self.watch = Watch(self.begin, self.end)
+        self.callback = Callback(self.begin, self.end)
 
     def begin(self, iteration):
         self.events.append(("begin", iteration))
 
-    def end(self, state, row, history, so_far):
-        self.events.append(("end", state.iteration))
-        self.lengths.append(len(history["criterion"]))
-        self.solutions.append(so_far())
-        return state.iteration == self.stop_at
+    def end(self, snapshot):
+        self.events.append(("end", snapshot.state.iteration))
+        self.lengths.append(len(snapshot.history["criterion"]))
+        self.solutions.append(snapshot.solution())
+        return snapshot.state.iteration == self.stop_at
 
 
 @pytest.fixture(params=["group penalty", "merely convex"])
@@ -35,14 +35,14 @@ def problem(request):
 
 def test_every_step_has_a_beginning_and_an_end(problem):
     listener = Listener()
-    solve(problem, max_iter=3, tol=-1.0, callback=listener.watch)
+    solve(problem, max_iter=3, tol=-1.0, callback=listener.callback)
     assert listener.events == [(name, k) for k in (1, 2, 3) for name in ("begin", "end")]
 
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_solution_so_far_is_that_of_a_run_stopped_there(name, problem):
     listener = Listener()
-    solve(problem, name, max_iter=6, tol=-1.0, callback=listener.watch)
+    solve(problem, name, max_iter=6, tol=-1.0, callback=listener.callback)
     stopped = solve(
         problem, name, max_iter=6, tol=-1.0, callback=lambda state, row: state.iteration == 4
     )
@@ -55,8 +55,8 @@ def test_the_solution_so_far_is_that_of_a_run_stopped_there(name, problem):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_a_run_does_not_notice_that_it_is_watched(name, problem):
-    watched = solve(problem, name, max_iter=6, tol=-1.0, callback=Listener().watch)
+def test_a_run_does_not_notice_its_callback(name, problem):
+    watched = solve(problem, name, max_iter=6, tol=-1.0, callback=Listener().callback)
     alone = solve(problem, name, max_iter=6, tol=-1.0)
     assert torch.equal(watched.hyper, alone.hyper) and torch.equal(watched.params, alone.params)
     for key, values in alone.history.records.items():
@@ -65,20 +65,23 @@ def test_a_run_does_not_notice_that_it_is_watched(name, problem):
 
 def test_the_history_grows_with_the_run(problem):
     listener = Listener()
-    solve(problem, max_iter=4, tol=-1.0, callback=listener.watch)
+    solve(problem, max_iter=4, tol=-1.0, callback=listener.callback)
     assert listener.lengths == [1, 2, 3, 4]
 
 
-def test_a_watch_stops_the_run(problem):
-    solution = solve(problem, max_iter=9, tol=-1.0, callback=Listener(stop_at=2).watch)
+def test_an_end_that_is_true_stops_the_run(problem):
+    solution = solve(problem, max_iter=9, tol=-1.0, callback=Listener(stop_at=2).callback)
     assert (solution.n_iter, solution.status) == (2, Status.STOPPED)
 
 
-def test_through_a_function_the_solution_so_far_is_what_that_returns(problem):
+def test_a_mapped_callback_gets_functions_of_solution_and_history(problem):
     listener = Listener()
-    watch = listener.watch.through(lambda solution: solution.n_iter)
-    solve(problem, max_iter=3, tol=-1.0, callback=watch)
+    mapped = listener.callback.mapped(
+        lambda solution: solution.n_iter, lambda history: {"criterion": history["residual"][1:]}
+    )
+    solve(problem, max_iter=3, tol=-1.0, callback=mapped)
     assert listener.solutions == [1, 2, 3]
+    assert listener.lengths == [0, 1, 2]
 
 
 def test_the_history_knows_the_start(problem):
@@ -90,7 +93,7 @@ def test_the_history_knows_the_start(problem):
     np.testing.assert_array_equal(history.start["lower"], lower)
 
 
-def test_the_lower_objective_is_that_of_the_params_that_are_judged():
+def test_the_lower_objective_is_that_of_the_params_that_solve_the_lower_level():
     problem = EXAMPLE_PROBLEMS["group penalty"]()
     solution = solve(problem, max_iter=5, tol=-1.0)
     hyper = torch.from_numpy(solution.history["hyper"][-1])
@@ -112,7 +115,7 @@ def test_the_lower_objective_has_its_nonsmooth_term():
 def test_the_norm_of_the_multiplier_is_recorded_where_there_is_one():
     problem = EXAMPLE_PROBLEMS["strongly convex"]()
     solution = solve(problem, max_iter=3, tol=-1.0)
-    expected = problem.norm(solution.state.multiplier).numpy()
+    expected = problem.norm(solution.state.multiplier)
     np.testing.assert_array_equal(solution.history["multiplier_norm"][-1], expected)
     assert "multiplier_norm" not in solve(problem, "meha", max_iter=3, tol=-1.0).history.records
 

@@ -1,0 +1,108 @@
+"""Steps of hyper, and what solvers share around them: norms, curvature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ._schedules import at
+from ._secant import SecantSearch
+
+# Power iterations for the largest curvature. They end below it, but above half of it, which
+# is all that a step of one over it asks for.
+N_POWER_ITER = 8
+
+
+def inner(first, second) -> float:
+    return float((first * second).sum())
+
+
+def norm(vector) -> float:
+    return math.sqrt(inner(vector, vector))
+
+
+def divide(numerator: float, denominator: float) -> float:
+    """A ratio that is zero where the denominator is."""
+    return numerator / denominator if denominator else 0.0
+
+
+def projected_norm(problem, hyper, gradient) -> float:
+    """Norm of the projected step along a gradient of hyper: zero where it is stationary."""
+    return norm(hyper - problem.project_hyper(hyper - gradient))
+
+
+def random_direction(params):
+    """The same unit vector every time, without touching global generators."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return unit(
+        torch.randn(params.shape, generator=generator, dtype=params.dtype).to(params.device)
+    )
+
+
+def unit(vector):
+    return divide(1.0, norm(vector)) * vector
+
+
+def largest_curvature(product, params) -> float:
+    """Largest absolute eigenvalue of a linear map of params, by power iteration from below."""
+    curvature, vector = 0.0, random_direction(params)
+    for _ in range(N_POWER_ITER):
+        moved = product(vector)
+        curvature, vector = norm(moved), unit(moved)
+    return curvature
+
+
+@dataclass(frozen=True)
+class GradientStep:
+    """Along the projected gradient, with a fixed or scheduled length."""
+
+    length: float | Callable[[int], float]
+
+    def begin(self, hyper):
+        """Nothing is remembered from step to step."""
+
+    def move(self, project, state, hyper, gradient, value):
+        """The next hyper, and what the next step is to know."""
+        return project(hyper - at(self.length, state.iteration) * gradient), None
+
+
+@dataclass(frozen=True)
+class SecantStep:
+    """Along secants, with backtracking on the value."""
+
+    memory: int
+    max_move: float
+
+    def begin(self, hyper):
+        return SecantSearch(hyper)
+
+    def move(self, project, state, hyper, gradient, value):
+        """As in `GradientStep`; ``value()`` is the value at `hyper`."""
+        return state.search.propose(
+            project, hyper, float(value()), gradient, memory=self.memory, max_move=self.max_move
+        )
+
+
+def hyper_step(solver):
+    """The step of hyper that a solver's options ask for."""
+    if solver.hyper_step == "auto":
+        return SecantStep(solver.memory, solver.max_move)
+    return GradientStep(solver.hyper_step)
+
+
+def begin(solver, problem, kind, **fields):
+    """The first state, of some kind: the problem's start, made feasible."""
+    hyper = problem.project_hyper(problem.initial_hyper)
+    params = problem.project_params(problem.initial_params)
+    return kind(0, hyper, params, search=hyper_step(solver).begin(hyper), **fields)
+
+
+def move_hyper(solver, problem, state, gradient, value) -> dict:
+    """Fields `hyper`, `search` and `stalled` of the state after a step of hyper."""
+    hyper, search = hyper_step(solver).move(
+        problem.project_hyper, state, state.hyper, gradient, value
+    )
+    return {"hyper": hyper, "search": search, "stalled": search is not None and search.stalled}
