@@ -132,7 +132,7 @@ class Stage:
         """
         report = self._report() if verbose and self.progress.verbose else None
         if self.context is None:
-            return report and Callback(end=report)
+            return report and Callback(lambda iteration: None, report)
         estimator = self.progress.task["estimator"]
 
         def begin(iteration):

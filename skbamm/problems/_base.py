@@ -202,7 +202,8 @@ class BilevelProblem:
     """Two objectives, a start and a feasible set.
 
     Sought is the minimum over hyper of upper(hyper, params), params minimising
-    lower(hyper, .).
+    lower(hyper, .). Methods take the upper-level variable `hyper` and the lower-level one
+    `params`.
 
     Parameters
     ----------
@@ -210,9 +211,9 @@ class BilevelProblem:
         Or plain functions of two tensors, which autograd then differentiates.
 
     initial_hyper, initial_params : Tensor
-        The start, of any shapes; methods take `hyper` and `params` of the same. Their dtype and
-        device are those of the run. One unit of `hyper` should be a natural first move (log
-        regularisation weights are: it multiplies a weight by e).
+        The start, of any shapes. Their dtype and device are those of the run. One unit of
+        `hyper` should be a natural first move (log regularisation weights are: it
+        multiplies a weight by e).
 
     lower_bound, upper_bound : Tensor or float, default=-inf, inf
         Box that `hyper` is kept in; broadcast against it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
-from ._schedules import PowerLaw, at
+from ._schedules import PowerLaw, Schedule, at
 from ._steps import begin, divide, inner, move_hyper, norm, projected_norm
 
 # Without strong convexity of the lower level, averaging starts high and fades.
@@ -62,6 +62,7 @@ class Directions(NamedTuple):
     hyper: Any
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SlBamm(Solver):
     r"""Single-loop Bi-level Averaged Method of Multipliers.
 
@@ -125,24 +126,13 @@ class SlBamm(Solver):
 
     needs = frozenset({Need.SMOOTH_LOWER_LEVEL, Need.CURVATURE_PRODUCTS})
 
-    def __init__(
-        self,
-        *,
-        averaging=None,
-        params_step="auto",
-        multiplier_step="cauchy",
-        hyper_step="auto",
-        memory=10,
-        max_move=1.0,
-        accuracy=None,
-    ):
-        self.averaging = averaging
-        self.params_step = params_step
-        self.multiplier_step = multiplier_step
-        self.hyper_step = hyper_step
-        self.memory = memory
-        self.max_move = max_move
-        self.accuracy = accuracy
+    averaging: Schedule | None = None
+    params_step: Schedule | str = "auto"
+    multiplier_step: Schedule | str = "cauchy"
+    hyper_step: Schedule | str = "auto"
+    memory: int = 10
+    max_move: float = 1.0
+    accuracy: float | None = None
 
     def init(self, problem):
         multiplier = problem.initial_params * 0
@@ -276,11 +266,8 @@ class SlBamm(Solver):
         metric, averaging = state.metric, self._averaging(problem, state.iteration)
         changed = abs(averaging - state.averaging) > 0.1 * state.averaging
         if metric is not None and not changed:
-            if metric.exact:
-                expired = state.moved
-            else:
-                expired = state.slow and state.metric_age >= METRIC_AGE
-            if not expired:
+            outlived = state.slow and state.metric_age >= METRIC_AGE
+            if not (state.moved if metric.exact else outlived):
                 return metric, state.metric_age + 1
         return problem.metric(state.hyper, state.params, averaging), 0
 

@@ -62,10 +62,10 @@ class State:
 class Solver(BaseEstimator):
     """An algorithm with options, and nothing that changes.
 
-    `init` makes the first state from a problem and `step` the next one from a state;
-    both leave their arguments alone. A state is a frozen record, a `State` as a rule. Options
-    are stored untouched, so that `clone`, `repr` and
-    ``GridSearchCV(param_grid={"solver__averaging": ...})`` work.
+    `init` makes the first state from a problem, `step` the next one from a state, and
+    `terminate` ends a run. They take a `problem`, a `BilevelProblem`, and a `state`, a frozen
+    record (a `State` as a rule), and leave both alone. Options are stored untouched, so that
+    `clone`, `repr` and ``GridSearchCV(param_grid={"solver__averaging": ...})`` work.
 
     Attributes
     ----------
@@ -78,11 +78,6 @@ class Solver(BaseEstimator):
     def init(self, problem) -> Any:
         """Make the first state.
 
-        Parameters
-        ----------
-        problem : BilevelProblem
-            What is solved.
-
         Returns
         -------
         state : State
@@ -93,13 +88,6 @@ class Solver(BaseEstimator):
     def step(self, problem, state) -> Any:
         """Do one iteration.
 
-        Parameters
-        ----------
-        problem : BilevelProblem
-            What is solved.
-        state : State
-            Of `init` or of the last `step`; it stays as it is.
-
         Returns
         -------
         state : State
@@ -108,7 +96,7 @@ class Solver(BaseEstimator):
         raise NotImplementedError
 
     def terminate(self, state, tol) -> Status | None:
-        """Decide whether a run ends at a state.
+        """Decide whether a run ends at the state after a step.
 
         Parameters
         ----------

@@ -30,26 +30,22 @@ class Snapshot:
     solution: Callable[[], Any]
 
 
-def _nothing(_):
-    return False
-
-
 @dataclass(frozen=True)
 class Callback:
     """Functions that `solve` calls before and after every step.
 
     Parameters
     ----------
-    begin : callable, optional
+    begin : callable
         ``begin(iteration)``, counted from 1.
 
-    end : callable, optional
+    end : callable
         ``end(snapshot)`` gets a `Snapshot`. The run stops when it returns True. It is not called
         for a step that diverged.
     """
 
-    begin: Callable[[int], Any] = _nothing
-    end: Callable[[Snapshot], bool] = _nothing
+    begin: Callable[[int], Any]
+    end: Callable[[Snapshot], Any]
 
     def mapped(self, of_solution, of_history=lambda history: history):
         """Hand on functions of solution and history in their place.
@@ -81,8 +77,9 @@ class Callback:
 
 def as_callback(callback):
     """The `Callback` of a function of state and row; one that does nothing for None."""
-    if callback is None:
-        return Callback()
     if isinstance(callback, Callback):
         return callback
-    return Callback(end=lambda snapshot: callback(snapshot.state, snapshot.row))
+    return Callback(
+        lambda iteration: None,
+        lambda snapshot: callback is not None and callback(snapshot.state, snapshot.row),
+    )

@@ -9,22 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._base import State
 from ._steps import largest_curvature
 
 # Halvings of a step under which a descent does not end below its start.
 MAX_HALVINGS = 5
-
-
-@dataclass(frozen=True)
-class OuterState(State):
-    """Of the methods that solve the lower level anew for every hypergradient.
-
-    `params` are where the descent ended under the hyper before this one.
-    """
-
-    multiplier: Any = None  # in the methods that solve a linear system for it
-    averaging: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ._bamm import backtrack
 from ._base import Need, Solver, State
 from ._dynamics import Preconditioner
-from ._implicit import UNSOLVED, conjugate_gradient
+from ._implicit import conjugate_gradient
+from ._outer import Hypergradient
 from ._steps import inner, norm, projected_norm
 
 # Newton steps on a lower level that the problem cannot solve itself.
@@ -30,15 +31,9 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class ImplicitState(State):
-    """State of `Implicit`.
+    """State of `Implicit`; `x` is `hyper` in SciPy's precision.
 
-    Attributes
-    ----------
-    multiplier : Tensor
-    x : ndarray or None
-        `hyper` in SciPy's precision.
-    evaluations : tuple of Evaluation
-        Of the run of L-BFGS-B, whose iterations `depth` counts.
+    `evaluations` are those of the run of L-BFGS-B, whose iterations `depth` counts.
     """
 
     multiplier: Any = None
@@ -47,10 +42,11 @@ class ImplicitState(State):
     depth: int = 0
 
 
-class _NotFinite(Exception):
-    """Tells SciPy's loop to end."""
+class _NotFiniteError(Exception):
+    """Ends SciPy's loop."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Implicit(Solver):
     r"""L-BFGS-B on the exact hypergradient.
 
@@ -81,85 +77,71 @@ class Implicit(Solver):
 
     needs = frozenset(Need)
 
-    def __init__(self, *, n_linear=200, memory=10):
-        self.n_linear = n_linear
-        self.memory = memory
+    n_linear: int = 200
+    memory: int = 10
 
     def init(self, problem):
         hyper, params = problem.project_hyper(problem.initial_hyper), problem.initial_params
-        return ImplicitState(0, hyper, params, multiplier=params * 0)
+        x = hyper.double().flatten().cpu().numpy()
+        return ImplicitState(0, hyper, params, multiplier=params * 0, x=x)
 
     def step(self, problem, state):
         run = _Evaluations(self, problem, state)
-        x = run.start if state.x is None else state.x
-        state = replace(state, iteration=state.iteration + 1)
+        following = replace(state, iteration=state.iteration + 1)
         try:
-            found, n_iter = self._minimize(run, state.depth + 1)
-        except _NotFinite:
-            return replace(state, residual=math.nan, hypergradient_norm=math.nan)
-        here = run.known[x.tobytes()]
-        gradient = run.tensor(here.gradient)
-        hypergradient_norm = projected_norm(problem, state.hyper, gradient)
+            x, depth = self._minimize(run, state.depth + 1)
+        except _NotFiniteError:
+            return replace(following, residual=math.nan, hypergradient_norm=math.nan)
+        here, (hyper, params, multiplier) = run.known[state.x.tobytes()], run.at(x)
+        hypergradient_norm = projected_norm(problem, state.hyper, run.tensor(here.gradient))
         # Without progress it starts afresh where it is; once more, and it has stalled.
-        ended = n_iter <= state.depth
-        hyper, params, multiplier = run.at(found)
+        ended = depth == state.depth
         return replace(
-            state,
+            following,
             hyper=hyper,
             params=params,
             multiplier=multiplier,
             residual=hypergradient_norm + here.error,
             hypergradient_norm=hypergradient_norm,
             undetermined=here.undetermined,
-            stalled=ended and state.depth == 0 and hypergradient_norm > 0,
-            x=found,
-            evaluations=(run.known[found.tobytes()],) if ended else tuple(run.known.values()),
-            depth=0 if ended else n_iter,
+            stalled=ended and depth == 0 and hypergradient_norm > 0,
+            x=x,
+            evaluations=(run.known[x.tobytes()],) if ended else tuple(run.known.values()),
+            depth=0 if ended else depth,
         )
 
     def _minimize(self, run, max_iter):
         """Where SciPy is after so many iterations from the first point, and how many it did."""
         from scipy.optimize import minimize
 
-        found = minimize(
-            run,
-            run.start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=run.bounds(),
-            options={
-                "maxcor": self.memory,
-                "maxiter": max_iter,
-                "maxfun": 10**9,
-                "ftol": 0.0,
-                "gtol": 0.0,
-            },
+        options = {"maxcor": self.memory, "maxiter": max_iter, "maxfun": 10**9}
+        options |= {"ftol": 0.0, "gtol": 0.0}
+        start = next(iter(run.known.values())).x if run.known else run.state.x
+        found: Any = minimize(
+            run, start, jac=True, method="L-BFGS-B", bounds=run.bounds(), options=options
         )
         return found.x, found.nit
 
-    def evaluate(self, problem, hyper, params, multiplier):
-        """Value and hypergradient, the error that is left in it, and whether it is determined."""
+    def _evaluate(self, problem, hyper, params, multiplier):
+        """Value, hypergradient, the estimate of its error; params and multiplier."""
         params, is_solved = solve_lower(problem, hyper, params, self.n_linear)
-        upper = problem.upper.gradients(hyper, params)
+        lower, upper = problem.lower, problem.upper.gradients(hyper, params)
         metric = None if problem.metric is None else problem.metric(hyper, params, 0.0)
         left, flat = upper.params * 0, False
         if metric is not None and metric.exact:
             multiplier = metric.solve(upper.params)
         else:
             multiplier, left, flat = conjugate_gradient(
-                lambda vector: problem.lower.hessian_product(hyper, params, vector),
+                lambda vector: lower.hessian_product(hyper, params, vector),
                 upper.params,
                 multiplier,
                 Preconditioner(1.0, metric),
                 self.n_linear,
             )
-        gradient = upper.hyper - problem.lower.mixed_product(hyper, params, multiplier)
-        value = float(problem.upper.value(hyper, params))
-        undetermined = flat and norm(left) > UNSOLVED * norm(upper.params)
-        error = (
-            norm(left) if undetermined else norm(problem.lower.mixed_product(hyper, params, left))
-        )
-        return value, gradient, error if is_solved else math.inf, undetermined, params, multiplier
+        gradient = upper.hyper - lower.mixed_product(hyper, params, multiplier)
+        error = norm(lower.mixed_product(hyper, params, left)) if is_solved else math.inf
+        found = Hypergradient.of(gradient, error, left, flat, upper.params, multiplier)
+        return float(problem.upper.value(hyper, params)), found, params
 
 
 class _Evaluations:
@@ -169,9 +151,6 @@ class _Evaluations:
         self.solver, self.problem, self.state = solver, problem, state
         self.known = {found.x.tobytes(): found for found in state.evaluations}
         self.latest = {}
-        self.start = next((found.x for found in state.evaluations), None)
-        if self.start is None:
-            self.start = state.hyper.double().flatten().cpu().numpy()
         self.params, self.multiplier = state.params, state.multiplier
 
     def tensor(self, x):
@@ -183,34 +162,30 @@ class _Evaluations:
     def bounds(self):
         import torch
 
-        hyper = self.state.hyper
-        return [
-            pair
-            for pair in zip(
-                *(
-                    torch.as_tensor(bound, dtype=torch.float64)
-                    .expand(hyper.shape)
-                    .flatten()
-                    .tolist()
-                    for bound in (self.problem.lower_bound, self.problem.upper_bound)
-                ),
-                strict=True,
-            )
-        ]
+        def entries(bound):
+            return torch.as_tensor(bound).expand(self.state.hyper.shape).flatten().tolist()
+
+        lower, upper = self.problem.lower_bound, self.problem.upper_bound
+        return list(zip(entries(lower), entries(upper), strict=True))
 
     def __call__(self, x):
+        if x.tobytes() not in self.known:
+            self._evaluate(x.copy())
+        found = self.known[x.tobytes()]
+        return found.value, found.gradient
+
+    def _evaluate(self, x):
+        hyper = self.problem.project_hyper(self.tensor(x))
+        value, found, self.params = self.solver._evaluate(
+            self.problem, hyper, self.params, self.multiplier
+        )
+        self.multiplier = found.multiplier
+        gradient = found.gradient.double().flatten().cpu().numpy()
+        if not math.isfinite(value + gradient.sum()):
+            raise _NotFiniteError
         key = x.tobytes()
-        if key not in self.known:
-            hyper = self.problem.project_hyper(self.tensor(x.copy()))
-            value, gradient, error, undetermined, self.params, self.multiplier = (
-                self.solver.evaluate(self.problem, hyper, self.params, self.multiplier)
-            )
-            gradient = gradient.double().flatten().cpu().numpy()
-            if not math.isfinite(value + gradient.sum()):
-                raise _NotFinite
-            self.known[key] = Evaluation(x.copy(), value, gradient, error, undetermined)
-            self.latest[key] = hyper, self.params, self.multiplier
-        return self.known[key].value, self.known[key].gradient
+        self.known[key] = Evaluation(x, value, gradient, found.error, found.undetermined)
+        self.latest[key] = hyper, self.params, self.multiplier
 
     def at(self, x):
         """Hyper, params and multiplier at a point that was evaluated, now or last."""

@@ -111,25 +111,27 @@ class History:
 
     def _mapped_records(self, function):
         """Through ``function(name, values)``; those of a run that goes on, when they are read."""
-        records = _Mapped(self.records, function)
+        records = _Lazy(lambda: list(self.records), lambda name: function(name, self.records[name]))
         return dict(records) if isinstance(self.records, dict) else records
 
 
-class _Mapped(Mapping):
-    """A mapping through a function of name and values."""
+class _Lazy(Mapping):
+    """A mapping that makes values when they are read, and keeps none."""
 
-    def __init__(self, records, function):
-        self._records = records
-        self._function = function
+    def __init__(self, names, make):
+        self._names = names
+        self._make = make
 
     def __getitem__(self, name):
-        return self._function(name, self._records[name])
+        if name not in self._names():
+            raise KeyError(name)
+        return self._make(name)
 
     def __iter__(self):
-        return iter(self._records)
+        return iter(self._names())
 
     def __len__(self):
-        return len(self._records)
+        return len(self._names())
 
 
 class Recorder:
@@ -165,25 +167,12 @@ class Recorder:
 
     def live(self):
         """A history that grows with the run, and stacks rows only where it is read."""
-        return History(_Stacked(self._rows), self._start)
-
-
-class _Stacked(Mapping):
-    """Rows as arrays, one for each name; nothing is kept."""
-
-    def __init__(self, rows):
-        self._rows = rows
-
-    def __getitem__(self, name):
-        if not self._rows:
-            raise KeyError(name)
-        return np.stack([row[name] for row in self._rows])
-
-    def __iter__(self):
-        return iter(self._rows[0] if self._rows else ())
-
-    def __len__(self):
-        return len(self._rows[0]) if self._rows else 0
+        rows = self._rows
+        records = _Lazy(
+            lambda: list(rows[0]) if rows else [],
+            lambda name: np.stack([row[name] for row in rows]),
+        )
+        return History(records, self._start)
 
 
 def _numpy(row):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._base import Need, Solver, State
 from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
-from ._schedules import at
+from ._schedules import Schedule, at
 from ._steps import SecantStep, begin, divide, inner, norm, projected_norm
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
@@ -47,6 +47,7 @@ class IapttState(State):
     length: float | None = None
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class IapttGm(Solver):
     r"""Initialization Auxiliary and Pessimistic Trajectory Truncated Gradient Method.
 
@@ -102,26 +103,14 @@ class IapttGm(Solver):
 
     needs = frozenset({Need.CURVATURE_PRODUCTS})
 
-    def __init__(
-        self,
-        *,
-        n_steps=40,
-        params_step="auto",
-        hyper_step="auto",
-        start_step=None,
-        truncation="auto",
-        dynamics="gradient",
-        memory=10,
-        max_move=1.0,
-    ):
-        self.n_steps = n_steps
-        self.params_step = params_step
-        self.hyper_step = hyper_step
-        self.start_step = start_step
-        self.truncation = truncation
-        self.dynamics = dynamics
-        self.memory = memory
-        self.max_move = max_move
+    n_steps: int = 40
+    params_step: Schedule | str = "auto"
+    hyper_step: Schedule | str = "auto"
+    start_step: Schedule | None = None
+    truncation: bool | str = "auto"
+    dynamics: str = "gradient"
+    memory: int = 10
+    max_move: float = 1.0
 
     def init(self, problem):
         state = begin(self, problem, IapttState)

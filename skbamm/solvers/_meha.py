@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ._base import Solver, State
 from ._dynamics import Preconditioner
 from ._envelope import EnvelopeLevels, measured_curvature, proximal_step
-from ._schedules import at
+from ._schedules import Schedule, at
 from ._steps import begin, divide, move_hyper, norm, projected_norm
 
 # One over the envelope's gamma, relative to the curvature of the lower level: above its weak
@@ -80,6 +80,7 @@ class Steps(NamedTuple):
     proximal: float
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Meha(Solver):
     r"""Moreau Envelope based Hessian-free Algorithm.
 
@@ -141,26 +142,14 @@ class Meha(Solver):
            arXiv:2405.09927. Algorithm 1.
     """
 
-    def __init__(
-        self,
-        *,
-        upper_weight="auto",
-        proximity="auto",
-        params_step="auto",
-        proximal_step="auto",
-        hyper_step="auto",
-        memory=10,
-        max_move=1.0,
-        accuracy=0.1,
-    ):
-        self.upper_weight = upper_weight
-        self.proximity = proximity
-        self.params_step = params_step
-        self.proximal_step = proximal_step
-        self.hyper_step = hyper_step
-        self.memory = memory
-        self.max_move = max_move
-        self.accuracy = accuracy
+    upper_weight: Schedule | str = "auto"
+    proximity: float | str = "auto"
+    params_step: Schedule | str = "auto"
+    proximal_step: Schedule | str = "auto"
+    hyper_step: Schedule | str = "auto"
+    memory: int = 10
+    max_move: float = 1.0
+    accuracy: float = 0.1
 
     def init(self, problem):
         state = begin(self, problem, MehaState)
@@ -205,7 +194,8 @@ class Meha(Solver):
 
     def _steps(self, problem, state, weight):
         lower = state.lower_curvature if state.lower_curvature > 0 else 1.0
-        proximity, params, proximal = self.proximity, self.params_step, self.proximal_step
+        proximity: Any = self.proximity
+        params, proximal = self.params_step, self.proximal_step
         if proximity == "auto":
             proximity = lower * (CONVEX_PROXIMITY if problem.strongly_convex else PROXIMITY)
         if params == "auto":

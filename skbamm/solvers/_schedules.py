@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+Schedule = float | Callable[[int], float]
 
 
 @dataclass(frozen=True)
