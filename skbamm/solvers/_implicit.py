@@ -96,7 +96,7 @@ class ConjugateGradient(ImplicitDifferentiation):
 
     Parameters
     ----------
-    n_steps, params_step, hyper_step, memory, max_move
+    n_steps, params_step, hyper_step, memory, max_move : int, float, callable or str
         As in `Unrolling`; a metric preconditions both solves.
     n_linear : int, default=50
         Largest number of conjugate gradient steps.
@@ -118,7 +118,7 @@ class NeumannSeries(ImplicitDifferentiation):
 
     Parameters
     ----------
-    n_steps, params_step, hyper_step, memory, max_move
+    n_steps, params_step, hyper_step, memory, max_move : int, float, callable or str
         As in `Unrolling`; `params_step` is also the step of the series.
     n_linear : int, default=50
         Number of terms.

@@ -45,7 +45,7 @@ class OuterSolver(Solver):
 
     Parameters
     ----------
-    n_steps, params_step, hyper_step, memory, max_move
+    n_steps, params_step, hyper_step, memory, max_move : int, float, callable or str
         As in `Unrolling`.
     """
 

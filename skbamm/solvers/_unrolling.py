@@ -69,7 +69,7 @@ class TruncatedUnrolling(Unrolling):
 
     Parameters
     ----------
-    n_steps, params_step, hyper_step, memory, max_move
+    n_steps, params_step, hyper_step, memory, max_move : int, float, callable or str
         As in `Unrolling`.
     n_reverse : int, default=20
         How many of the last steps to go back: time and memory of the reverse mode.
@@ -99,7 +99,7 @@ class Bda(Unrolling):
 
     Parameters
     ----------
-    n_steps, params_step, hyper_step, memory, max_move
+    n_steps, params_step, hyper_step, memory, max_move : int, float, callable or str
         As in `Unrolling`.
     averaging : float, callable or None, default=None
         :math:`\mu_t`, the weight of the *upper* objective in step t, counted from 0. None: 0
