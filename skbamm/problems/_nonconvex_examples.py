@@ -23,14 +23,14 @@ class LipschitzMetric:
 
 
 def sine_product_problem(n_hyper=1, *, start=(8.0, 0.0), dtype=torch.float64, device=None):
-    r"""Lower level with many valleys: the non-convex problem of IAPTT-GM (problem NC1).
+    r"""Lower level with many local minima: the non-convex problem of IAPTT-GM (problem NC1).
 
     Summed over `n_hyper` independent coordinates,
 
     .. math:: F = \sum_i x_i + x_i y_i, \qquad f = -\sum_i \sin(x_i y_i),
               \qquad x \in [1, 10], \; y \in [-2, 2].
 
-    The optimum is :math:`x = 11 \pi / 4`, :math:`y = -2`; wrong valleys of the lower level
+    The optimum is :math:`x = 11 \pi / 4`, :math:`y = -2`; wrong basins of the lower level
     have local optima at smaller x.
 
     Parameters
@@ -86,7 +86,7 @@ def sine_sum_problem(n_hyper=100, *, dtype=torch.float64, device=None):
 
     .. math:: F = \|x - 2e\|^2 + \|y - 4e\|^2, \qquad f = \sum_i \sin(x_i + y_i - 2).
 
-    The optimum is :math:`x = 3\pi/4`, :math:`y = x + 2`, the start (-6, 0): the valley of the
+    The optimum is :math:`x = 3\pi/4`, :math:`y = x + 2`, the start (-6, 0): the basin of the
     lower level that is nearest to it is a wrong one.
 
     Parameters

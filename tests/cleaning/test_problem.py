@@ -1,5 +1,6 @@
 """The cleaning problem: fast derivatives, exact solves, hypergradient, and sl-BAMM on it."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -244,8 +245,18 @@ def test_hypergradient_equals_finite_differences_of_the_criterion(problem):
 # sl-BAMM on it
 
 
+def first(problem):
+    """The problem from the first of its points: a run is about one."""
+    return replace(
+        problem,
+        initial_hyper=problem.initial_hyper[:1],
+        initial_params=problem.initial_params[:1],
+    )
+
+
 def settle(problem, n_steps=60, **options):
     """States of a run that keeps `hyper` where it is."""
+    problem = first(problem)
     solver = SlBamm(hyper_step=0.0, **options)
     states = [solver.init(problem)]
     for _ in range(n_steps):
@@ -256,7 +267,7 @@ def settle(problem, n_steps=60, **options):
 def test_steps_with_fixed_hyper_arrive_at_the_exact_hypergradient(problem):
     """The metric is exact for two classes, block-wise for four."""
     found = settle(problem, averaging=0.0)[-1].hypergradient
-    expected = exact_hypergradient(problem, problem.initial_hyper)
+    expected = exact_hypergradient(first(problem), problem.initial_hyper[:1])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
 
 
@@ -299,9 +310,9 @@ def test_a_metric_that_serves_badly_is_made_anew():
 @pytest.mark.parametrize("kind", ["clean", "no clean"])
 def test_sl_bamm_arrives_at_a_stationary_point(kind, n_classes):
     # A pull that makes the criterion bend: tiny problems have their minima at infinity.
-    problem = cleaning_problem(kind, n_classes, pull=0.3)
+    problem = first(cleaning_problem(kind, n_classes, pull=0.3))
     solution = solve(problem, SlBamm(), max_iter=300, tol=1e-5)
     hypergradient = exact_hypergradient(problem, solution.hyper)
     moved = solution.hyper - problem.project_hyper(solution.hyper - hypergradient)
     torch.testing.assert_close(moved, torch.zeros_like(moved), rtol=0, atol=1e-4)
-    assert bool((solution.criterion < solution.initial_criterion).all())
+    assert solution.criterion < solution.initial_criterion

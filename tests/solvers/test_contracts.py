@@ -71,7 +71,7 @@ def run(problem, name, max_iter=N_ITER, **options):
 
 def covers(name, problem):
     """Whether the theory of a solver, at its default options, is about such a lower level."""
-    # The default trajectory of IAPTT-GM is short, for many valleys.
+    # The default trajectory of IAPTT-GM is short, for many local minima.
     return problem.strongly_convex or not (
         Need.ONE_LOWER_SOLUTION in SOLVERS[name].needs or name == "iaptt-gm"
     )
