@@ -237,7 +237,7 @@ def learn_free(
             unit=float(unit),
         )
 
-    watch = watch and watch.through(conclude, partial(reported, unit=unit))
+    watch = watch and watch.mapped(conclude, partial(reported, unit=unit))
     return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
 
 

@@ -71,7 +71,9 @@ class SearchResult:
 
 def _reported(history, baseline):
     """A run's history in the unit of `tol`; its beginning also knows the baseline criterion."""
-    history = history.with_hyper(lambda hyper: hyper[..., 0, :]).in_units(1 / max(baseline, RESOLUTION))
+    history = history.with_hyper(lambda hyper: hyper[..., 0, :]).in_units(
+        1 / max(baseline, RESOLUTION)
+    )
     return replace(history, start={**history.start, "baseline": np.asarray(baseline)})
 
 
@@ -129,8 +131,7 @@ class PenaltySearch:
             run.solver,
             max_iter=0 if is_exact else max_iter,
             tol=run.tol * max(baseline, RESOLUTION),
-            callback=watch
-            and watch.mapped(conclude, lambda history: _reported(history, baseline)),
+            callback=watch and watch.mapped(conclude, lambda history: _reported(history, baseline)),
         )
         if is_exact and max_iter:
             solution = replace(solution, status=Status.EXACT)
