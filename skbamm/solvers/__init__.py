@@ -2,14 +2,13 @@
 
 from ._bamm import SlBamm
 from ._base import Need, Solver, State
-from ._callback import Callback, Snapshot
 from ._exact import Implicit
-from ._history import History, Status
+from ._history import Callback, History, Snapshot, Status
 from ._iaptt import IapttGm
 from ._implicit import ConjugateGradient, NeumannSeries
 from ._meha import Meha
-from ._schedules import PowerLaw
 from ._solve import Solution, solve
+from ._steps import PowerLaw
 from ._unrolling import Bda, TruncatedUnrolling, Unrolling
 
 #: Name of each solver, as the estimators' ``solver`` parameter takes it.

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
-from ._schedules import PowerLaw, Schedule, at
-from ._steps import begin, divide, inner, move_hyper, norm, projected_norm
+from ._steps import PowerLaw, Schedule, at, begin, divide, inner, move_hyper, projected_norm
 
 # Without strong convexity of the lower level, averaging starts high and fades.
 FADING = PowerLaw(0.9, 0.5)
@@ -167,7 +166,7 @@ class SlBamm(Solver):
             slow=last is None or (displacement > 0.5 * last and not state.moved),
             **hyper,
         )
-        return replace(following, moved=norm(following.hyper - state.hyper) > 0)
+        return replace(following, moved=float((following.hyper - state.hyper).norm()) > 0)
 
     def _directions(self, problem, state, metric):
         from ..problems import AveragedObjective
@@ -228,8 +227,8 @@ class SlBamm(Solver):
             return math.inf
         if mixed is None:
             mixed = directions.averaged.mixed_product(state.hyper, state.params, multiplier_move)
-        change = norm(directions.hyper - state.hypergradient)
-        return max(norm(mixed), divide(change * displacement, state.displacement))
+        change = float((directions.hyper - state.hypergradient).norm())
+        return max(float(mixed.norm()), divide(change * displacement, state.displacement))
 
     def _move_hyper(self, problem, state, directions, converged):
         """Fields of the next state; with "auto" hyper waits for params and multiplier."""
@@ -302,5 +301,5 @@ def _cauchy(gradient, direction, product) -> float:
 
 def _relative(move, vector) -> float:
     """Length of a move relative to the longer of the vectors before and after it."""
-    length, size = norm(move), max(norm(vector), norm(vector - move))
+    length, size = float(move.norm()), max(float(vector.norm()), float((vector - move).norm()))
     return length / size if size > 0 else length

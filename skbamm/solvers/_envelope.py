@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._dynamics import Preconditioner
-from ._steps import N_POWER_ITER, inner, norm, random_direction, unit
+from ._steps import N_POWER_ITER, inner, random_direction, unit
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class EnvelopeLevels:
         import torch
 
         eps = torch.finfo(self.params.dtype).eps
-        return 10 * eps * (norm(self.lower.hyper) + norm(self.proximal.hyper)) / weight
+        return (
+            10 * eps * (float(self.lower.hyper.norm()) + float(self.proximal.hyper.norm())) / weight
+        )
 
     def value(self, weight, proximity):
         """The penalized objective divided by the weight."""
@@ -81,11 +83,11 @@ def measured_curvature(level, metric, hyper, params, direction=None, n_iter=N_PO
 
     plain = Preconditioner(1.0, metric)
     vector = random_direction(params) if direction is None else unit(direction)
-    length = torch.finfo(params.dtype).eps ** 0.5 * max(norm(params), 1.0)
+    length = torch.finfo(params.dtype).eps ** 0.5 * max(float(params.norm()), 1.0)
     gradient = level.params_gradient(hyper, params)
     curvature = 0.0
     for _ in range(n_iter):
         moved = level.params_gradient(hyper, params + length * vector)
         product = 1 / length * plain(moved - gradient)
-        curvature, vector = norm(product), unit(product)
+        curvature, vector = float(product.norm()), unit(product)
     return curvature

@@ -11,7 +11,7 @@ from ._base import Need, Solver, State
 from ._dynamics import Preconditioner
 from ._implicit import conjugate_gradient
 from ._outer import Hypergradient
-from ._steps import inner, norm, projected_norm
+from ._steps import inner, projected_norm
 
 # Newton steps on a lower level that the problem cannot solve itself.
 MAX_NEWTON = 50
@@ -139,7 +139,7 @@ class Implicit(Solver):
                 self.n_linear,
             )
         gradient = upper.hyper - lower.mixed_product(hyper, params, multiplier)
-        error = norm(lower.mixed_product(hyper, params, left)) if is_solved else math.inf
+        error = float(lower.mixed_product(hyper, params, left).norm()) if is_solved else math.inf
         found = Hypergradient.of(gradient, error, left, flat, upper.params, multiplier)
         return float(problem.upper.value(hyper, params)), found, params
 
@@ -215,6 +215,6 @@ def solve_lower(problem, hyper, params, n_linear):
             # Flat, or bent down: nothing left to descend, or along the gradient alone.
             move = gradient
         move, params = backtrack(lower, hyper, params, move)
-        if norm(move) <= small * max(norm(params), small):
+        if float(move.norm()) <= small * max(float(params.norm()), small):
             return params, True
     return params, False

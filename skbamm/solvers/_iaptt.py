@@ -8,8 +8,7 @@ from typing import Any
 
 from ._base import Need, Solver, State
 from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
-from ._schedules import Schedule, at
-from ._steps import SecantStep, begin, divide, inner, norm, projected_norm
+from ._steps import Schedule, SecantStep, at, begin, divide, inner, projected_norm
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
 # lower level has several basins: a trajectory that ends in one of them forgets its start, and
@@ -125,12 +124,12 @@ class IapttGm(Solver):
         params = points[n_used]
         upper = problem.upper.gradients(state.hyper, params)
         through, by_start = dynamics.pull_back(bases, n_used, upper.params)
-        if not norm(by_start) > FORGOTTEN * norm(upper.params):
+        if not float(by_start.norm()) > FORGOTTEN * float(upper.params.norm()):
             # Below rounding, the trajectory has forgotten where it started.
             by_start = by_start * 0
         by_hyper = upper.hyper + through
         hyper_norm = projected_norm(problem, state.hyper, by_hyper)
-        start_norm = norm(state.start - problem.project_params(state.start - by_start))
+        start_norm = float((state.start - problem.project_params(state.start - by_start)).norm())
         following = replace(
             state,
             iteration=state.iteration + 1,
@@ -210,8 +209,10 @@ class IapttGm(Solver):
         if self.hyper_step == "auto":
             length = _kesten_length(state, following.gradient, by_hyper)
             hyper_step, start_step = length, min(length, _cap(by_start))
-            move = length * (norm(by_hyper) + norm(by_start))
-            stalled = state.length is not None and move <= COLLAPSED * (1 + norm(state.hyper))
+            move = length * (float(by_hyper.norm()) + float(by_start.norm()))
+            stalled = state.length is not None and move <= COLLAPSED * (
+                1 + float(state.hyper.norm())
+            )
         else:
             hyper_step = start_step = at(self.hyper_step, state.iteration)
         if self.start_step is not None:

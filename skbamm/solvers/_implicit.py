@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ._base import Need
 from ._outer import Hypergradient, OuterSolver, OuterState, last_move_error
-from ._steps import begin, divide, inner, norm
+from ._steps import begin, divide, inner
 
 # A direction whose curvature is this small relative to the largest one counts as flat.
 FLAT = 1e-8
@@ -48,7 +48,7 @@ class ImplicitDifferentiation(OuterSolver):
         )
         gradient = upper.hyper - lower.mixed_product(hyper, params, multiplier)
         # What one step more would change, in the linear system and in params.
-        error = norm(lower.mixed_product(hyper, params, dynamics.precondition(left)))
+        error = float(lower.mixed_product(hyper, params, dynamics.precondition(left)).norm())
         error += last_move_error(problem, lower, dynamics, points)
         return Hypergradient.of(gradient, error, left, flat, upper.params, multiplier)
 
@@ -61,9 +61,9 @@ def conjugate_gradient(product, target, start, precondition, n_iter):
     """Solve a linear system; what `ImplicitDifferentiation` asks of `_solve`."""
     multiplier, left = start, target - product(start)
     direction, slope, largest = None, 0.0, 0.0
-    enough = 1e-10 * norm(target)
+    enough = 1e-10 * float(target.norm())
     for _ in range(n_iter):
-        if not norm(left) > enough:
+        if not float(left.norm()) > enough:
             break
         ahead = precondition(left)
         latest = inner(left, ahead)
@@ -137,4 +137,4 @@ class NeumannSeries(ImplicitDifferentiation):
             multiplier = multiplier + ahead
             change = product(ahead)
             left = left - change
-        return multiplier, left, norm(change) <= FLAT * norm(left)
+        return multiplier, left, float(change.norm()) <= FLAT * float(left.norm())

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from ._base import Solver, State
 from ._dynamics import Preconditioner
 from ._envelope import EnvelopeLevels, measured_curvature, proximal_step
-from ._schedules import Schedule, at
-from ._steps import begin, divide, move_hyper, norm, projected_norm
+from ._steps import Schedule, at, begin, divide, move_hyper, projected_norm
 
 # One over the envelope's gamma, relative to the curvature of the lower level: above its weak
 # convexity (in theory above twice it) where it may not be convex; anything where it is.
@@ -253,10 +252,10 @@ class Meha(Solver):
         norm_ = projected_norm(problem, state.hyper, hypergradient)
         change = math.inf
         if state.hypergradient is not None:
-            change = norm(hypergradient - state.hypergradient)
+            change = float((hypergradient - state.hypergradient).norm())
         error = _remainder(change, state.change, levels.rounding(weight))
         # Where all entries rest on their bounds the projected norm is zero, and no scale.
-        enough = max(self.accuracy * norm_, SMALL * norm(hypergradient))
+        enough = max(self.accuracy * norm_, SMALL * float(hypergradient.norm()))
         following = replace(
             state,
             iteration=state.iteration + 1,
@@ -307,7 +306,9 @@ class Meha(Solver):
             following = replace(
                 following, upper_weight=WEIGHT_SHRINK * weight, before=hypergradient, stage_norm=0.0
             )
-        if shrinks or (self.hyper_step == "auto" and norm(following.hyper - state.hyper) > 0):
+        if shrinks or (
+            self.hyper_step == "auto" and float((following.hyper - state.hyper).norm()) > 0
+        ):
             # Nothing is known about how params converge under the new numbers.
             following = replace(following, n_close=0, change=math.inf, hypergradient=None)
         return following
@@ -340,4 +341,6 @@ def _remainder(change, last_change, rounding):
 
 def _shift(problem, hyper, first, second):
     """Distance of two projected steps."""
-    return norm(problem.project_hyper(hyper - first) - problem.project_hyper(hyper - second))
+    return float(
+        (problem.project_hyper(hyper - first) - problem.project_hyper(hyper - second)).norm()
+    )

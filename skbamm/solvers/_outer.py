@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
 from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
-from ._schedules import Schedule, at
-from ._steps import begin, move_hyper, norm, projected_norm
+from ._steps import Schedule, at, begin, move_hyper, projected_norm
 
 # What the lower level leaves of the upper gradient, relative to it, when flatness matters.
 UNSOLVED = 1e-3
@@ -33,9 +32,12 @@ class Hypergradient(NamedTuple):
     @classmethod
     def of(cls, gradient, error, left, flat, target, multiplier=None):
         """From what is `left` of a target, where the lower level is flat or not solved."""
-        undetermined = flat and norm(left) > UNSOLVED * norm(target)
+        undetermined = flat and float(left.norm()) > UNSOLVED * float(target.norm())
         return cls(
-            gradient, max(error, norm(left)) if undetermined else error, undetermined, multiplier
+            gradient,
+            max(error, float(left.norm())) if undetermined else error,
+            undetermined,
+            multiplier,
         )
 
 
@@ -114,4 +116,4 @@ def last_move_error(problem, objective, dynamics, points) -> float:
     hyper, params = dynamics.hyper, points[-1]
     changed = problem.upper.curvature_products(hyper, params, params - points[-2])
     mixed = objective.mixed_product(hyper, params, dynamics.precondition(changed.hessian))
-    return norm(changed.mixed) + norm(mixed)
+    return float(changed.mixed.norm()) + float(mixed.norm())

@@ -9,9 +9,7 @@ from functools import partial
 from typing import Any
 
 from ._base import Need, Solver
-from ._callback import Snapshot, as_callback
-from ._history import History, Recorder, Status
-from ._steps import norm
+from ._history import History, Recorder, Snapshot, Status, as_callback
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ class _Run:
         }
         multiplier = getattr(state, "multiplier", None)
         if multiplier is not None:
-            row["multiplier_norm"] = norm(multiplier)
+            row["multiplier_norm"] = float(multiplier.norm())
         self.recorder.add(**row)
         return row
 
@@ -245,4 +243,4 @@ class _Run:
 def _is_finite(state):
     # An infinite residual is one that is not known yet; NaN comes from the derivatives.
     unusable = state.residual is not None and math.isnan(state.residual)
-    return not unusable and math.isfinite(norm(state.hyper) + norm(state.params))
+    return not unusable and math.isfinite(float(state.hyper.norm()) + float(state.params.norm()))

@@ -1,12 +1,10 @@
-"""Steps of hyper, and what solvers share around them: norms, curvature."""
+"""Lengths and steps: schedules, steps of hyper, and the curvature that a step may have."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ._schedules import at
 from ._secant import SecantSearch
 
 # Power iterations for the largest curvature. They end below it, but above half of it, which
@@ -14,12 +12,38 @@ from ._secant import SecantSearch
 N_POWER_ITER = 8
 
 
+Schedule = float | Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """``initial * (iteration + 1) ** -power``, iterations counted from 0.
+
+    The averaging parameter and the step sizes of sl-BAMM's theory are of this kind:
+    averaging ``PowerLaw(0.9, 0.1)`` is mu0 = .9, p0 = 10 of the paper.
+
+    Attributes
+    ----------
+    initial : float
+        Value in iteration 0.
+    power : float, default=0.0
+        How fast it falls; 0 for a constant.
+    """
+
+    initial: float
+    power: float = 0.0
+
+    def __call__(self, iteration: int) -> float:
+        return self.initial * (iteration + 1) ** -self.power
+
+
+def at(schedule, iteration: int) -> float:
+    """Value of a number or of a callable of the iteration."""
+    return float(schedule(iteration) if callable(schedule) else schedule)
+
+
 def inner(first, second) -> float:
     return float((first * second).sum())
-
-
-def norm(vector) -> float:
-    return math.sqrt(inner(vector, vector))
 
 
 def divide(numerator: float, denominator: float) -> float:
@@ -29,7 +53,7 @@ def divide(numerator: float, denominator: float) -> float:
 
 def projected_norm(problem, hyper, gradient) -> float:
     """Norm of the projected step along a gradient of hyper: zero where it is stationary."""
-    return norm(hyper - problem.project_hyper(hyper - gradient))
+    return float((hyper - problem.project_hyper(hyper - gradient)).norm())
 
 
 def random_direction(params):
@@ -43,7 +67,7 @@ def random_direction(params):
 
 
 def unit(vector):
-    return divide(1.0, norm(vector)) * vector
+    return divide(1.0, float(vector.norm())) * vector
 
 
 def largest_curvature(product, params) -> float:
@@ -51,7 +75,7 @@ def largest_curvature(product, params) -> float:
     curvature, vector = 0.0, random_direction(params)
     for _ in range(N_POWER_ITER):
         moved = product(vector)
-        curvature, vector = norm(moved), unit(moved)
+        curvature, vector = float(moved.norm()), unit(moved)
     return curvature
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from ._base import Need
 from ._outer import Hypergradient, OuterSolver, last_move_error
-from ._schedules import PowerLaw, Schedule, at
-from ._steps import norm
+from ._steps import PowerLaw, Schedule, at
 
 # A vector that a step shrinks by less than this lies along a flat direction of the lower level.
 FLAT = 1e-8
@@ -58,8 +57,10 @@ class Unrolling(OuterSolver):
         # What one step more would add, and whether it would change what is left.
         objective = dynamics.objective(self.n_steps - 1)
         following = objective.curvature_products(hyper, params, dynamics.precondition(left))
-        flat = norm(following.hessian) <= FLAT * norm(left)
-        error = norm(following.mixed) + last_move_error(problem, objective, dynamics, points)
+        flat = float(following.hessian.norm()) <= FLAT * float(left.norm())
+        error = float(following.mixed.norm()) + last_move_error(
+            problem, objective, dynamics, points
+        )
         return Hypergradient.of(upper.hyper + by_hyper, error, left, flat, upper.params)
 
 

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from skbamm.solvers import PowerLaw
-from skbamm.solvers._schedules import at
+from skbamm.solvers._steps import at
 
 
 @pytest.mark.parametrize("power", [0.0, 0.1, 0.5])
