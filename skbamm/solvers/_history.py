@@ -253,10 +253,7 @@ class Callback:
 
 
 def as_callback(callback):
-    """The `Callback` of a function of state and row; one that does nothing for None."""
+    """The `Callback` of a function of state and row."""
     if isinstance(callback, Callback):
         return callback
-    return Callback(
-        lambda iteration: None,
-        lambda snapshot: callback is not None and callback(snapshot.state, snapshot.row),
-    )
+    return Callback(lambda iteration: None, lambda snapshot: callback(snapshot.state, snapshot.row))

@@ -103,17 +103,21 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch.inference_mode(False), torch.no_grad():
         state = solver.init(problem) if state is None else state
-        run, callback = _Run(problem, state), as_callback(callback)
+        run = _Run(problem, state)
+        callback = None if callback is None else as_callback(callback)
         n_iter, status = 0, Status.MAX_ITER if max_iter else Status.FROZEN
         for n_iter in range(1, max_iter + 1):
-            callback.begin(n_iter)
+            if callback is not None:
+                callback.begin(n_iter)
             previous, state = state, solver.step(problem, state)
             row = run.record(previous, state)
             if not run.is_finite:
                 status = Status.DIVERGED
                 break
-            so_far = partial(run.so_far, state, n_iter)
-            stop = callback.end(Snapshot(state, row, run.recorder.live(), so_far))
+            stop = False
+            if callback is not None:
+                so_far = partial(run.so_far, state, n_iter)
+                stop = callback.end(Snapshot(state, row, run.recorder.live(), so_far))
             ended = solver.terminate(state, tol) or (Status.STOPPED if stop else None)
             if ended is not None:
                 status = ended
