@@ -121,6 +121,7 @@ class PenaltySearch:
                     bounds=(bilevel.lower_bound, bilevel.upper_bound),
                     baseline=baseline,
                     standard_errors=run.standard_errors,
+                    rounding=lambda params: PREFERENCE * self._exact_below(params),
                     n_at_once=self.design.n_at_once,
                 )
             criterion = float(problem.upper.value(hyper, params)[0])

@@ -345,13 +345,15 @@ class PenaltyProblem:
         return self.lower.weights(hyper).metric.minimizer(self.lower.loss, params)
 
     def one_standard_error(
-        self, hyper, params, strengths, *, bounds, baseline, standard_errors, n_at_once
+        self, hyper, params, strengths, *, bounds, baseline, standard_errors, rounding, n_at_once
     ):
         """The strongest penalty that the folds cannot tell from the best one, and its params.
 
         The one-standard-error rule, on the log `strengths` (a slice of `hyper`): steps up while
         the mean increase of the held-out error stays below so many standard errors of that
         increase over the folds, and the error below the baseline. Some are tried at once.
+        ``rounding(params)`` is how much larger an error may look by rounding alone: where no
+        coefficient is left, all strengths are equal.
         """
         params = self.solve_lower(hyper, params)
         chosen, best = (hyper, params), self.upper.by_fold(params)
@@ -363,6 +365,7 @@ class PenaltyProblem:
             params = self.solve_lower(stronger, params[-1:].repeat(len(some), 1, 1, 1))
             increase = n_folds * (self.upper.by_fold(params) - best)
             allowed = standard_errors * increase.std(1, correction=1) / n_folds**0.5
+            allowed = allowed + rounding(params)
             raised = self.upper.value(stronger, params) > baseline
             stops = ((increase.mean(1) > allowed) | raised).tolist()
             n_accepted = stops.index(True) if True in stops else len(some)
