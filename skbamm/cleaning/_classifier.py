@@ -1,4 +1,4 @@
-"""HyperCleaningClassifier: logistic regression that learns which labels to believe."""
+"""HyperCleaningClassifier: logistic regression that learns how far to rely on each label."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ..data._validation import (
     validate_data,
 )
 from ..linalg._cross_products import row_blocks
+from ._constants import HYPER_NAMES, LabelNumbers
 from ._final_estimator import (
     check_final_estimator,
     final_estimator_has,
@@ -30,7 +31,7 @@ from ._final_estimator import (
     weighted_labels,
 )
 from ._input import label_positions, label_rows
-from ._report import LabelRecord, noise_rates, rather_wrong, row_index
+from ._report import LabelRecord, noise_rates, row_index
 
 
 def _weighs_others(estimator):
@@ -38,47 +39,48 @@ def _weighs_others(estimator):
     if estimator.weighting != "adaptive":
         raise AttributeError(
             f"weigh needs weighting='adaptive': weighting={estimator.weighting!r} learns nothing "
-            "that judges other rows."
+            "that scores other rows."
         )
     return True
 
 
 class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
-    r"""Logistic regression that learns which labels to believe.
+    r"""Logistic regression that learns how far to rely on each label.
 
-    Every row without a certificate of being clean gets a weight :math:`s_i` in [0, 1]; the
-    model minimises, with weights learned by bilevel optimization (sl-BAMM [1]_),
+    The label of every row that is not verified gets a weight :math:`s_i` in [0, 1]; the model
+    minimises, with weights learned by bilevel optimization (sl-BAMM [1]_),
 
-    .. math:: \frac{\sum_i s_i \, \ell_i(W) + c \sum_{j\,\text{clean}} \ell_j(W)}
-              {\sum_i s_i + c \, n_{\text{clean}}} + \tfrac{\lambda}{2} \|W\|^2,
+    .. math:: \frac{\sum_i s_i \, \ell_i(W) + c \sum_{j\,\text{verified}} \ell_j(W)}
+              {\sum_i s_i + c \, n_{\text{verified}}} + \tfrac{\lambda}{2} \|W\|^2,
 
-    where the numbers behind the weights minimise the loss of held-out clean rows. With
-    `relabel`, what a label loses in weight goes to the labels that the row probably has.
-    Without clean rows, the numbers minimise a loss of held-out noisy rows that tolerates wrong
-    labels.
+    where the numbers behind the weights minimise the loss of held-out rows with verified labels.
+    With `relabel`, what a label loses in weight goes to the labels that the row probably has.
+    Without verified labels, the numbers minimise a loss of held-out noisy rows that tolerates
+    wrong labels.
 
     Parameters
     ----------
     weighting : {"adaptive", "sample"}, default="adaptive"
         How weights come about.
 
-        - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the evidence :math:`e_i` is the
-          log odds that the label of row i is right, by models that have not seen it. With
-          clean rows these are fitted to the clean rows first, then, linear and kernel models,
-          to all rows, and Bayes' rule adds the estimated noise. Learned are a, b, the ridge
-          strength, the weight c of a clean row and the sharpness of predictions.
+        - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the label quality :math:`e_i` is
+          the log posterior odds that the label of row i is right, by out-of-fold predictions.
+          With verified labels, models are fitted to their rows first, then, linear and kernel
+          models, to all rows, and Bayes' rule adds the estimated noise transition matrix. Learned
+          are a, b, the ridge strength, the weight c of a row with a verified label and the
+          temperature of predictions.
         - "sample": one free weight for each row, which is the papers' setting. Thousands of
-          free numbers overfit the clean rows; on tables prefer "adaptive".
+          free numbers overfit the verified rows; on tables prefer "adaptive".
 
     alpha : "learn" or float, default="learn"
         Ridge strength :math:`\lambda` on standardized columns, for a mean loss:
         `LogisticRegression`'s `C` is ``1 / (alpha * n_samples)``.
 
     cv : int, splitter or list of splits, default=5
-        Splits the clean rows; without any, all rows. An int splits by class, a row's fold
-        being a pseudo-random function of its position among the rows of its class. A splitter
-        runs over the rows of X (of which only clean ones are scored), or over X_val where
-        that is given; it may need ``groups`` in `fit`.
+        Splits the rows with verified labels; without any, all rows. An int splits by class, a
+        row's fold being a pseudo-random function of its position among the rows of its class. A
+        splitter runs over the rows of X (of which only verified ones are scored), or over X_val
+        where that is given; it may need ``groups`` in `fit`.
 
     solver : str or Solver, default="sl-bamm"
         A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
@@ -88,30 +90,30 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         `coef_` is in original units either way.
 
     relabel : bool, default=True
-        Whether a noisy row trains with the labels that it probably has as far as its given one
-        is not believed, instead of training less. Needs clean rows and
+        Whether a noisy row trains with the labels that it probably has by as much as its given
+        one has lost in weight, instead of training less. Needs verified labels and
         ``weighting="adaptive"``. A `final_estimator` gets such a row once for each label with a
-        share of 30 % or more, and the weight of that share.
+        probability of 30 % or more, with that as its weight.
 
     final_estimator : classifier or None, default=None
         Any classifier that takes `sample_weight` in `fit`, or a Pipeline or a search
         (`GridSearchCV`) of one, for classes that are not linear in the columns: trees, or
         ``MLPClassifier(solver="lbfgs")``. It is fitted to the rows of the last fit with their
         weights (see `relabel`) and answers `predict`. Where it has `predict_proba`, clones of it
-        are fitted without each fold and help to find wrong labels, if they predict held-out rows
-        better than linear and kernel models do: up to ``2 * cv`` fits more.
+        are fitted out of each fold and stacked with linear and kernel models to score labels, if
+        that predicts held-out rows better: up to ``2 * cv`` fits more.
 
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights by class.
 
     max_iter : int, default=100
-        Largest number of sl-BAMM iterations. 0 fits with the numbers that the search starts
-        from: Bayes' rule as it is.
+        Largest number of sl-BAMM iterations. 0 fits without learning, with the initial numbers:
+        label weights are posterior probabilities.
 
     tol : float, default=1e-2
         The run has converged when its stationarity residual is below: the norm of the
         gradient of the held-out loss in the learned numbers (times the square root of n for
-        n free weights, times 3 for the flatter loss without clean rows).
+        n free weights, times 3 for the flatter loss without verified labels).
 
     warm_start : bool, default=False
         Whether a further `fit` starts from the numbers learned before.
@@ -129,8 +131,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     Attributes
     ----------
     sample_weight_ : ndarray of shape (n_samples,)
-        How far the label of each row of X is believed: learned in [0, 1] for noisy rows, 1 for
-        clean ones.
+        Weight of the label of each row of X: learned in [0, 1] for noisy rows, 1 for verified
+        ones.
 
     noise_rate_ : float
         Estimated share of wrong labels among the noisy rows.
@@ -139,7 +141,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         The same among the noisy rows of each given label.
 
     clean_weight_ : float
-        Learned weight c of a clean row, beside 1 for a noisy row that is fully believed.
+        Learned weight c of a row with a verified label, relative to a noisy row of label weight 1.
 
     classes_ : ndarray of shape (n_classes,)
         Class labels in `y` and `y_val`.
@@ -157,18 +159,18 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         The fitted `final_estimator`, where one was given.
 
     hyper_ : ndarray of shape (n_hyper,)
-        The learned numbers: a, b and the logarithms of ridge strength, clean weight and
-        sharpness; the free logits with ``weighting="sample"``.
+        The learned numbers: intercept a, slope b and the logarithms of ridge strength, weight of
+        verified rows and inverse temperature; the free logits with ``weighting="sample"``.
 
     hyper_names_ : list of str
         What each entry of `hyper_` is.
 
     criterion_ : float
         Held-out loss that the numbers were learned by, at the end. A little optimistic: models
-        behind the evidence share clean rows with the folds.
+        behind the label quality share verified rows with the folds.
 
     initial_criterion_ : float
-        The same at the start.
+        The same without learning.
 
     hypergradient_norm_ : float
         Certificate: norm of the gradient of the criterion in the learned numbers when the run
@@ -180,11 +182,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     label_record_ : LabelRecord
         What `label_report` is made from.
 
-    evidence_model_ : EvidenceModel or None
-        What `weigh` asks for evidence; None unless ``weighting="adaptive"``.
+    label_scorer_ : LabelScorer or None
+        Scores labels of other rows for `weigh`; None unless ``weighting="adaptive"``.
 
     n_iter_ : int
-        Number of evaluations: the start's, and one for each iteration.
+        Number of evaluations: the initial one, and one for each iteration.
 
     history_ : History
         Records of the run; residuals in the unit of `tol`.
@@ -200,15 +202,18 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     Notes
     -----
+    `X` of every method is an array, a sparse matrix or a dataframe of numbers without gaps, of
+    shape (n_samples, n_features).
+
     Cost: some hundred products with X for each fold, on at most about 10,000 noisy and as many
-    clean rows (more with over 200 columns or 33 classes), then a pass and one fit over all rows.
-    Where there are more rows, folds and learned numbers are those of a sample; a row that is not
-    in it is judged by the mean of the folds' models.
+    verified rows (more with over 200 columns or 33 classes), then a pass and one fit over all
+    rows. Where there are more rows, folds and learned numbers are those of a sample; the label of
+    a row that is not in it is scored by the mean of the folds' models.
 
-    Scoring a cleaner on noisy labels misleads. Give `cross_validate` a scorer that gets
-    ``sample_weight=is_clean``, so that only clean rows count.
+    Measuring accuracy on noisy labels misleads. Give `cross_validate` a scorer that gets
+    ``sample_weight=is_clean``, so that only verified labels count.
 
-    Passing `X_val` through `cross_validate` is a trap: where it has as many rows as X it is
+    Passing `X_val` through `cross_validate` is a pitfall: where it has as many rows as X it is
     cut along with X. A mask `is_clean` is cut correctly.
 
     References
@@ -289,7 +294,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         sample_weight_val=None,
         **params,
     ):
-        """Learn which labels to believe, then fit on all rows with the learned weights.
+        """Learn label weights, then fit on all rows with these.
 
         Parameters
         ----------
@@ -303,10 +308,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             On top of what is learned.
 
         is_clean : array-like of bool of shape (n_samples,), default=None
-            Which rows of X have labels that are known to be right.
+            Which rows of X have verified labels.
 
         X_val : like X, of shape (n_val, n_features), default=None
-            Clean rows that are not in X; they are trained on as well.
+            Rows with verified labels that are not in X; they are trained on as well.
 
         y_val : array-like of shape (n_val,), default=None
             Required with `X_val`.
@@ -345,21 +350,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         return self
 
     def _store(self, rows, index, learned, coef, intercept):
-        trust = np.ones(len(rows.labels))
-        trust[rows.noisy] = learned.trust
+        label_weight = np.ones(len(rows.labels))
+        label_weight[rows.noisy] = learned.label_weight
         self._store_learned(rows.classes, learned, coef, intercept)
         if self.weighting == "sample" and len(rows.noisy) > 0:
             self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
-        self.sample_weight_ = trust[: rows.n_given]
-        self.class_noise_rate_, self.noise_rate_ = noise_rates(rows, trust, learned.predictions)
-        given = slice(rows.n_given)
-        self.label_record_ = LabelRecord(
-            index,
-            rows.labels[given].copy(),
-            learned.predictions[given].argmax(axis=1),
-            ~rows.is_clean[given],
-            rather_wrong(rows, trust, learned.predictions, self.noise_rate_)[given],
-        )
+        self.sample_weight_ = label_weight[: rows.n_given]
+        found = rows, label_weight, learned.predictions
+        self.class_noise_rate_, self.noise_rate_ = noise_rates(*found)
+        self.label_record_ = LabelRecord.of(index, *found, self.noise_rate_)
         self._fit_final(rows, learned)
         self.status_ = self._describe(learned.solution, self.residual_)
 
@@ -370,8 +369,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.alpha_ = learned.ridge
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
-        logarithms = ["log alpha", "log clean weight", "log sharpness"]
-        self.hyper_names_ = ["threshold", "slope", *logarithms]
+        self.hyper_names_ = list(HYPER_NAMES)
         solution = learned.solution
         self.criterion_ = float(solution.criterion)
         self.initial_criterion_ = float(solution.initial_criterion)
@@ -379,7 +377,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.hypergradient_norm_ = learned.unit * (solution.hypergradient_norm or 0.0)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = learned.history
-        self.evidence_model_ = learned.model
+        self.label_scorer_ = learned.scorer
 
     def _fit_final(self, rows, learned):
         """The final estimator on all rows with the learned weights."""
@@ -395,11 +393,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def decision_function(self, X):
         """Confidence scores for each class.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows of numbers, without gaps.
-
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
@@ -412,11 +405,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     def predict(self, X):
         """Predict classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows of numbers, without gaps.
 
         Returns
         -------
@@ -432,11 +420,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     @available_if(final_estimator_has("predict_proba"))
     def predict_proba(self, X):
         """Predict probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows of numbers, without gaps.
 
         Returns
         -------
@@ -478,10 +461,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     @available_if(_weighs_others)
     def weigh(self, X, y):
-        """How far labels are believed of rows that were not in `fit`.
+        """Weigh the labels of rows that were not in `fit`.
 
-        Evidence and learned numbers are those of `fit`: nothing is learned from these rows, so
-        that a table can be weighed in blocks. For rows that were in `fit` it is optimistic.
+        Models and learned numbers are those of `fit`: nothing is learned from these rows, so that
+        a table can be weighed in blocks. For rows that were in `fit` it is optimistic.
 
         Parameters
         ----------
@@ -502,21 +485,20 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         check_is_fitted(self)
         X = self._validated_features(X)
-        odds, _, _ = self.evidence_model_.judge(X, label_positions(y, X, self.classes_))
-        return expit(self.hyper_[0] + self.hyper_[1] * odds)
+        scored = self.label_scorer_.score(X, label_positions(y, X, self.classes_))
+        return expit(LabelNumbers.unpack(self.hyper_).logit(scored.log_odds))
 
     def label_report(self):
-        """What the fit thinks of the labels that it was given.
+        """Report label issues among the rows of `fit`.
 
         Returns
         -------
         report : dataframe
             One row for each row of X in `fit`, in the kind of dataframe that X was (else
             pandas if it is installed, else a dict of arrays): "index" (a pandas X's own, else
-            positions), "given_label", "suggested_label" (the most probable one by models that
-            had not seen it), "weight" (`sample_weight_`) and "is_issue". As many rows are
-            issues as the estimated noise rate says, lowest weights first, if another label is
-            suggested.
+            positions), "given_label", "suggested_label" (the most probable one by out-of-fold
+            predictions), "weight" (`sample_weight_`) and "is_issue". As many rows are issues as
+            the estimated noise rate says, lowest weights first, if another label is suggested.
         """
         check_is_fitted(self)
         return self.label_record_.report(self.classes_, self.sample_weight_, self.noise_rate_)
@@ -524,11 +506,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def fix_labels(self):
         """The labels given in `fit`, those of issues replaced by the suggested ones.
 
-        For models that are to be fitted on all rows instead of on fewer. Clean rows keep their
-        label, and so do rows that are no issue in `label_report` or whose weight is 1/2 or more.
-        Without any clean row the suggested label must also be the better bet, given how often
+        For models that are to be fitted on all rows instead of on fewer. Verified labels stay, and
+        so do those of rows that are no issue in `label_report` or whose weight is 1/2 or more.
+        Without any verified label the suggested one must also be the better bet, given how often
         labels are wrong; still look at the report first, where classes are hard to tell. It warns
-        where more than half of the labels seem to be wrong to models that saw no clean row.
+        where more than half of the labels seem to be wrong to models that saw no verified one.
 
         Returns
         -------
@@ -539,10 +521,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         check_is_fitted(self)
         if self.noise_rate_ > 0.5 and self.label_record_.is_noisy.all():
             warnings.warn(
-                f"noise_rate_ is {self.noise_rate_:.2f}, estimated without any clean row. "
+                f"noise_rate_ is {self.noise_rate_:.2f}, estimated without any verified label. "
                 "More likely the models cannot tell the classes, and suggested labels are worse "
-                "than given ones: look at label_report(), mark some rows as clean, or give "
-                "a final_estimator that can.",
+                "than given ones: look at label_report(), mark verified labels with is_clean, "
+                "or give a final_estimator that can.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -554,11 +536,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def _scores(self, X):
         X = self._validated_features(X)
         # Products of other precision than the coefficients' would copy all of X.
-        scores = np.concatenate([self._scores_of(X[rows]) for rows in row_blocks(*X.shape)])
+        blocks = (X[rows] for rows in row_blocks(*X.shape))
+        products = [safe_sparse_dot(block, self.coef_.T, dense_output=True) for block in blocks]
+        scores = np.concatenate(products) + self.intercept_
         return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def _scores_of(self, X):
-        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -14,9 +14,8 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils.validation import has_fit_parameter
 
 from ..linalg._tensors import to_numpy
+from ._constants import LEAST_TARGET
 
-# Rows come with classes of this share or more: all shares make trees slower, and no better.
-LEAST_SHARE = 0.3
 # These pass weights on only where metadata routing is enabled and each part requests them.
 ONLY_ROUTED = (
     *(OneVsRestClassifier, OneVsOneClassifier, OutputCodeClassifier, SelfTrainingClassifier),
@@ -81,18 +80,17 @@ def _nested(estimator):
 def weighted_labels(rows, learned):
     """Positions of rows, labels and positive weights to train any classifier with.
 
-    A row that the last fit trains to be partly of another class comes once for each class, with
-    the weight of its share.
+    A row with soft targets comes once for each class, with the weight of its target.
     """
     weight = rows.weight * learned.training
     if learned.targets is None:
         index = np.flatnonzero(weight)
         return index, rows.labels[index], weight[index]
-    shares = to_numpy(learned.targets)
+    targets = to_numpy(learned.targets)
     if rows.n_classes == 2:
-        shares = np.vstack([1 - shares, shares])
-    labels, index = np.nonzero((shares >= LEAST_SHARE) * weight)
-    return index, labels, weight[index] * shares[labels, index]
+        targets = np.vstack([1 - targets, targets])
+    labels, index = np.nonzero((targets >= LEAST_TARGET) * weight)
+    return index, labels, weight[index] * targets[labels, index]
 
 
 def fit_final_estimator(estimator, X, y, weight):

@@ -37,12 +37,13 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
     n_given = len(y)
     if np.asarray(sample_weight).dtype == bool:
         raise ValueError(
-            "sample_weight is boolean: to mark rows whose labels are right, pass is_clean=."
+            "sample_weight is boolean: to mark rows with verified labels, pass is_clean=."
         )
     if has_validation_rows(X_val, y_val, sample_weight_val):
         if is_clean is not None:
             raise ValueError(
-                "is_clean and X_val were both given: mark clean rows in X, or pass them apart."
+                "is_clean and X_val were both given: mark rows with verified labels in X, or pass "
+                "them apart."
             )
         X_val, y_val = validate_data(
             estimator,
@@ -64,7 +65,8 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
     if clean.sum() == 1:
         raise ValueError(
-            "A single clean row cannot be split into folds: mark two or more clean rows, or none."
+            "A single row with a verified label cannot be split into folds: mark two or more, or "
+            "none."
         )
     classes, labels = np.unique(y, return_inverse=True)
     if np.count_nonzero(np.bincount(labels, weight)) < 2:

@@ -1,249 +1,269 @@
-"""Learning which labels to believe: weighted softmax regression below, trusted loss above."""
+"""Learning label weights: weighted softmax regression below, the loss of validation rows above."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 
-from ..linalg._softmax import LabelledRows, make_metric, minimize_cross_entropy
-from ..problems._base import BilevelProblem, CurvatureProducts, Gradients, Objective
-from ._weighting import RowWeighting
+from ..linalg._memo import memo_last
+from ..linalg._softmax import (
+    CrossEntropy,
+    LabelledRows,
+    curvature_product,
+    make_metric,
+    minimize,
+)
+from ..problems._base import CurvatureProducts, Gradients, Objective
+from ._constants import TINY, LabelNumbers
 
 
-@dataclass
-class WeightedCrossEntropy(Objective):
+class RowWeights(NamedTuple):
+    """What a weighting makes of `hyper`."""
+
+    weights: torch.Tensor  # (n_folds, n_rows), summing to at most 1 over rows
+    ridge: torch.Tensor  # ()
+    given: torch.Tensor | None  # (n_rows,), target probability of the given label; None: 1
+
+
+class RowWeighting(Protocol):
+    """A map from learned numbers to training weights; derivatives come from autograd."""
+
+    def __call__(self, hyper: torch.Tensor) -> RowWeights: ...
+
+    def label_weight(self, hyper: torch.Tensor) -> torch.Tensor:
+        """Of each noisy row, in [0, 1]; (n_noisy,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class QualityWeighting:
+    r"""Label weights from label quality, :math:`s_i = \sigma(a + b \, e_i)`.
+
+    `hyper` are `LabelNumbers`. A fold's weights are normalised by their sum. What a noisy row's
+    label loses in weight goes to the labels that it probably has, by the factor `relabel`: the row
+    trains with weight :math:`s_i + r (1 - s_i)`, and :math:`s_i` of that is its given label's.
+    """
+
+    log_odds: torch.Tensor  # (n_noisy,), log posterior odds that the given label is right
+    noisy: torch.Tensor  # positions among all rows
+    verified: torch.Tensor
+    row_weight: torch.Tensor  # (n_rows,), the user's
+    in_training: torch.Tensor  # (n_folds, n_rows), 1 where a row trains in a fold
+    relabel: float = 0.0  # 0 for rows that only lose weight
+
+    def label_weight(self, hyper):
+        return torch.sigmoid(LabelNumbers.unpack(hyper).logit(self.log_odds))
+
+    def __call__(self, hyper):
+        numbers, label_weight = LabelNumbers.unpack(hyper), self.label_weight(hyper)
+        kept = label_weight + self.relabel * (1 - label_weight)
+        verified = numbers.log_verified_weight.exp().expand(len(self.verified))
+        weights = hyper.new_zeros(len(self.row_weight)).index_copy(0, self.noisy, kept)
+        weights = weights.index_copy(0, self.verified, verified)
+        weights = (weights * self.row_weight) * self.in_training
+        weights = weights / weights.sum(-1, keepdim=True).clamp_min(TINY)
+        given = None
+        if self.relabel:
+            given = hyper.new_ones(len(self.row_weight))
+            given = given.index_copy(0, self.noisy, label_weight / kept)
+        return RowWeights(weights, numbers.log_ridge.exp(), given)
+
+
+@dataclass(frozen=True, eq=False)
+class FreeWeighting:
+    """One free logit for each noisy row, as in the papers; verified rows do not train.
+
+    The lower level is the *mean* of ``sigmoid(logit) * loss`` over noisy rows.
+    """
+
+    noisy: torch.Tensor
+    row_weight: torch.Tensor
+    in_training: torch.Tensor
+    ridge: float
+
+    def label_weight(self, hyper):
+        return torch.sigmoid(hyper)
+
+    def __call__(self, hyper):
+        weights = hyper.new_zeros(len(self.row_weight))
+        weights = weights.index_copy(0, self.noisy, self.label_weight(hyper))
+        base = self.row_weight * self.in_training
+        total = base[:, self.noisy].sum(1, keepdim=True).clamp_min(TINY)
+        return RowWeights(weights * base / total, hyper.new_tensor(self.ridge), None)
+
+
+class _Weighted(NamedTuple):
+    """A weighting at one point: a leaf, what depends on it, and the training loss there."""
+
+    hyper: torch.Tensor
+    found: RowWeights  # with a graph
+    loss: CrossEntropy  # without
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingLoss(Objective):
     """Cross-entropy of each fold's weighted rows, plus ridge.
 
-    Where the weighting tells shares of given labels, rows are trained to be `suggested` for the
-    rest.
+    Where the weighting tells target probabilities of given labels, `suggested` labels get the rest.
     """
 
     rows: LabelledRows
     weighting: RowWeighting
-    suggested: torch.Tensor | None = None  # (n_scores, n_rows), shares of classes
-    _latest: tuple = field(default=(None, None), repr=False)
-    _latest_losses: tuple = field(default=(None, None, None), repr=False)
+    suggested: torch.Tensor | None = None  # (n_scores, n_rows), probabilities of classes
 
-    def weights(self, hyper):
-        """Row weights and ridge strengths, without a graph."""
-        return tuple(tensor.detach() for tensor in self._weighted(hyper)[1][:2])
-
-    def targets(self, hyper):
-        """Shares of classes that rows are trained to be, without a graph."""
-        return self._weighted(hyper)[2]
-
-    def _weighted(self, hyper):
-        """A leaf copy of `hyper`, what depends on it, targets; the last answer is kept."""
-        if self._latest[0] is not hyper:
-            with torch.enable_grad():
-                leaf = hyper.detach().clone().requires_grad_()
-                found = self.weighting(leaf)
-            self._latest = (hyper, (leaf, found, self._mixture(found[2])))
-        return self._latest[1]
-
-    def _mixture(self, share):
-        if share is None or self.suggested is None:
-            return self.rows.indicator
-        gap = self.rows.indicator - self.suggested
-        return self.suggested + share.detach()[:, None, None] * gap
-
-    def _losses(self, hyper, params):
-        """Losses of rows and probabilities; the last answer is kept."""
-        if self._latest_losses[0] is not hyper or self._latest_losses[1] is not params:
-            found = self.rows.cross_entropy(self.rows.forward(params), self.targets(hyper))
-            self._latest_losses = (hyper, params, found)
-        return self._latest_losses[2]
+    @memo_last()
+    def at(self, hyper) -> _Weighted:
+        """The loss as a function of params alone."""
+        with torch.enable_grad():
+            leaf = hyper.detach().clone().requires_grad_()
+            found = self.weighting(leaf)
+        targets = self.rows.targets
+        if found.given is not None and self.suggested is not None:
+            targets = self.suggested + found.given.detach() * (targets - self.suggested)
+        loss = CrossEntropy(self.rows, found.weights.detach(), found.ridge.detach(), targets)
+        return _Weighted(leaf, found, loss)
 
     def value(self, hyper, params):
-        weights, ridge = self.weights(hyper)
-        loss, _ = self._losses(hyper, params)
-        penalty = self.rows.penalty(ridge) * params.square() / 2
-        return (weights * loss).sum((1, 2)) + penalty.sum((1, 2, 3))
+        return self.at(hyper).loss.value(params)
 
     def params_gradient(self, hyper, params):
-        weights, ridge = self.weights(hyper)
-        _, probabilities = self._losses(hyper, params)
-        residual = probabilities - self.targets(hyper)
-        gradient = self.rows.adjoint(weights[:, :, None] * residual)
-        return gradient + self.rows.penalty(ridge) * params
+        return self.at(hyper).loss.gradient(params)
 
     def gradients(self, hyper, params, *, differentiable=False):
-        loss, _ = self._losses(hyper, params)
-        square = (params.square() * self.rows.penalized()).sum((1, 2, 3)) / 2
-        by_hyper = self._pull_back(hyper, loss, square, self.rows.forward(params))
-        return Gradients(by_hyper, self.params_gradient(hyper, params))
-
-    def _hessian(self, hyper, probabilities, vector, ahead):
-        weights, ridge = self.weights(hyper)
-        curved = weights[:, :, None] * self.rows.curvature(probabilities, ahead)
-        return self.rows.adjoint(curved) + self.rows.penalty(ridge) * vector
+        weighted = self.at(hyper)
+        by_params, *partials = weighted.loss.gradients(params)
+        return Gradients(self._vjp(weighted, *partials), by_params)
 
     def hessian_product(self, hyper, params, vector):
-        _, probabilities = self._losses(hyper, params)
-        return self._hessian(hyper, probabilities, vector, self.rows.scores(vector))
-
-    def _mixed(self, hyper, params, probabilities, vector, ahead):
-        by_weight = ((probabilities - self.targets(hyper)) * ahead).sum(-2)
-        by_ridge = (params * vector * self.rows.penalized()).sum((1, 2, 3))
-        return self._pull_back(hyper, by_weight, by_ridge, ahead)
-
-    def mixed_product(self, hyper, params, vector):
-        _, probabilities = self._losses(hyper, params)
-        return self._mixed(hyper, params, probabilities, vector, self.rows.scores(vector))
+        return self.at(hyper).loss.hessian_product(params, vector)
 
     def curvature_products(self, hyper, params, vector):
-        _, probabilities = self._losses(hyper, params)
-        ahead = self.rows.scores(vector)
-        return CurvatureProducts(
-            self._hessian(hyper, probabilities, vector, ahead),
-            self._mixed(hyper, params, probabilities, vector, ahead),
-        )
+        weighted = self.at(hyper)
+        hessian, *partials = weighted.loss.curvature_products(params, vector)
+        return CurvatureProducts(hessian, self._vjp(weighted, *partials))
 
-    def _pull_back(self, hyper, by_weight, by_ridge, scores):
-        """Gradient in `hyper` from the slopes in row weights, ridge strengths and targets.
-
-        The slope in the targets is minus the weighted scores (or their derivatives).
-        """
-        leaf, (weights, ridge, share), _ = self._weighted(hyper)
-        total = [(weights, by_weight.detach()), (ridge, by_ridge.detach())]
-        if share is not None and self.suggested is not None:
-            gap = (scores * (self.rows.indicator - self.suggested)).sum(-2)
-            total.append((share, -(weights.detach() * gap).sum(1)))
-        outputs, slopes = zip(*(pair for pair in total if pair[0].requires_grad), strict=True)
-        return torch.autograd.grad(outputs, leaf, slopes, retain_graph=True)[0]
+    def _vjp(self, weighted, by_weights, by_ridge, scores):
+        """Gradient in `hyper` from those in weights, ridge and (minus, weighted) targets."""
+        leaf, (weights, ridge, given), _ = weighted
+        partials = [(weights, by_weights), (ridge, by_ridge)]
+        if given is not None and self.suggested is not None:
+            gap = (scores * (self.rows.targets - self.suggested)).sum(-2)
+            partials.append((given, -(weights.detach() * gap).sum(0)))
+        outputs, gradients = zip(*(pair for pair in partials if pair[0].requires_grad), strict=True)
+        return torch.autograd.grad(outputs, leaf, gradients, retain_graph=True)[0]
 
 
-@dataclass(frozen=True)
-class TrustedLoss(Objective):
-    r"""Mean loss of rows that judge: clean ones, or noisy ones under a bounded loss.
+class Prior(NamedTuple):
+    """Independent normal distributions of learned numbers: minus their log is a square."""
 
-    With ``bounded=True`` the loss is :math:`1 - p(y|x)`, which tolerates wrong labels;
-    otherwise the cross-entropy of the predictions sharpened by :math:`\gamma`. A quadratic
-    pull, ``pull @ (hyper - centre)^2 / 2``, keeps learned numbers near their start where few rows
-    judge.
+    precision: torch.Tensor  # (n_hyper,)
+    mean: torch.Tensor  # (n_hyper,)
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationLoss(Objective):
+    r"""Mean loss of validation rows: verified ones, or noisy ones under a bounded loss.
+
+    With ``bounded=True`` the loss is :math:`1 - p(y|x)`, which tolerates wrong labels; otherwise
+    it is the cross-entropy of the predictions at the learned inverse temperature, where `hyper`
+    are `LabelNumbers`. A prior keeps learned numbers near their initial values where there are
+    few validation rows.
     """
 
-    rows: LabelledRows  # only those that judge in some fold
+    rows: LabelledRows  # only those that some fold validates on
     weight: torch.Tensor  # (n_folds, n_rows), sums to 1; positive where a fold holds a row out
-    pull: torch.Tensor  # (n_hyper,)
-    centre: torch.Tensor  # (n_hyper,)
+    prior: Prior | None = None
     bounded: bool = False
-    sharpness: int | None = None  # column of log gamma in `hyper`; None for 1
+    tempered: bool = False
 
-    def _scores(self, hyper, params):
-        scores = self.rows.forward(params)
-        if self.sharpness is None:
-            return scores, 1.0
-        factor = hyper[:, self.sharpness, None, None, None].exp()
-        return factor * scores, factor
+    def _at(self, hyper, params):
+        """The factor of scores, scores, losses and probabilities."""
+        factor = 1.0
+        if self.tempered:
+            factor = LabelNumbers.unpack(hyper).log_inverse_temperature.exp()
+        return factor, *self.rows.losses(params, factor)
 
-    def _slope(self, scores):
-        """Loss, its derivative in the scores, and what `_bend` needs."""
-        loss, probabilities = self.rows.cross_entropy(scores)
-        residual = probabilities - self.rows.indicator
+    def _losses(self, hyper, params):
+        _, _, loss, _ = self._at(hyper, params)
+        return self.weight * (1 - (-loss).exp() if self.bounded else loss)
+
+    def _gradient(self, loss, probabilities):
+        """In the scores."""
+        residual = probabilities - self.rows.targets
+        return (-loss).exp()[..., None, :] * residual if self.bounded else residual
+
+    def _hessian_product(self, loss, probabilities, direction):
+        """In the scores."""
+        product = curvature_product(probabilities, direction)
         if not self.bounded:
-            return loss, residual, (probabilities, None, residual)
-        given = (-loss).exp()[..., None, :]
-        return 1 - given[..., 0, :], given * residual, (probabilities, given, residual)
+            return product
+        residual = probabilities - self.rows.targets
+        product = product - residual * (residual * direction).sum(-2, keepdim=True)
+        return (-loss).exp()[..., None, :] * product
 
-    def _bend(self, state, direction):
-        """Second derivative in the scores times a direction."""
-        probabilities, given, residual = state
-        curvature = self.rows.curvature(probabilities, direction)
-        if given is None:
-            return curvature
-        return given * (curvature - residual * (residual * direction).sum(-2, keepdim=True))
+    def _by_hyper(self, hyper, by_log_inverse_temperature):
+        """A gradient in `hyper` of which one entry is not zero."""
+        if not self.tempered:
+            return torch.zeros_like(hyper)
+        zero = hyper.new_zeros(())
+        return LabelNumbers(zero, zero, zero, zero, by_log_inverse_temperature()).pack()
 
     def value(self, hyper, params):
-        loss, _, _ = self._slope(self._scores(hyper, params)[0])
-        pulled = (self.pull * (hyper - self.centre).square()).sum(1) / 2
-        return (self.weight * loss).sum((1, 2)) + pulled
+        value = self._losses(hyper, params).sum()
+        if self.prior is None:
+            return value
+        return value + self.prior.precision @ (hyper - self.prior.mean).square() / 2
 
     def fold_losses(self, hyper, params):
-        """Mean loss of each fold, (n_candidates, n_folds)."""
-        loss, _, _ = self._slope(self._scores(hyper, params)[0])
-        return (self.weight * loss).sum(2) / self.weight.sum(1)
+        """Mean loss of each fold, (n_folds,)."""
+        return self._losses(hyper, params).sum(1) / self.weight.sum(1)
 
     def gradients(self, hyper, params, *, differentiable=False):
-        scores, factor = self._scores(hyper, params)
-        _, slope, _ = self._slope(scores)
-        slope = self.weight[:, None] * slope
-        by_hyper = self.pull * (hyper - self.centre)
-        if self.sharpness is not None:
-            by_hyper = by_hyper.clone()
-            by_hyper[:, self.sharpness] += (slope * scores).sum((1, 2, 3))
-        return Gradients(by_hyper, self.rows.adjoint(factor * slope))
+        factor, scores, loss, probabilities = self._at(hyper, params)
+        gradient = self.weight[:, None] * self._gradient(loss, probabilities)
+        by_hyper = self._by_hyper(hyper, lambda: (gradient * scores).sum())
+        if self.prior is not None:
+            by_hyper = by_hyper + self.prior.precision * (hyper - self.prior.mean)
+        return Gradients(by_hyper, self.rows.design.rmatmul(factor * gradient))
 
     def curvature_products(self, hyper, params, vector):
-        scores, factor = self._scores(hyper, params)
-        ahead = factor * self.rows.scores(vector)
-        _, slope, state = self._slope(scores)
-        bend = self._bend(state, ahead)
-        mixed = torch.zeros_like(hyper)
-        if self.sharpness is not None:
-            along = self.weight[:, None] * (slope * ahead + bend * scores)
-            mixed[:, self.sharpness] = along.sum((1, 2, 3))
-        weight = factor * self.weight[:, None]
-        return CurvatureProducts(self.rows.adjoint(weight * bend), mixed)
+        factor, scores, loss, probabilities = self._at(hyper, params)
+        jvp = factor * self.rows.design.matmul(vector)
+        curved = self._hessian_product(loss, probabilities, jvp)
+
+        def mixed():
+            gradient = self._gradient(loss, probabilities)
+            return (self.weight[:, None] * (gradient * jvp + curved * scores)).sum()
+
+        hessian = self.rows.design.rmatmul(factor * self.weight[:, None] * curved)
+        return CurvatureProducts(hessian, self._by_hyper(hyper, mixed))
 
 
-class CleaningProblem:
-    """Builds the `BilevelProblem` of a weighting, and its solves.
+class LowerLevel:
+    """Metrics and minimisers of a `TrainingLoss`, for a `BilevelProblem`.
 
-    `judging`, of shape (n_folds, n_rows), are the weights of all rows in the upper level.
+    `validation_weight`, of shape (n_folds, n_rows), are the weights of all rows in the upper level.
+    The last metric is kept: near the point that it was made for it still serves.
     """
 
-    def __init__(
-        self,
-        rows,
-        weighting,
-        upper,
-        judging,
-        *,
-        strongly_convex,
-        averaging=None,
-        suggested=None,
-        tol=1e-5,
-    ):
-        self.rows = rows
-        self.judging = judging
-        self.lower = WeightedCrossEntropy(rows, weighting, suggested)
-        self.upper = upper
-        self.strongly_convex = strongly_convex
-        self.averaging = averaging
+    def __init__(self, loss, validation_weight, tol=1e-5):
+        self.loss = loss
+        self.validation_weight = validation_weight
         self.tol = tol
         self._metric = None
 
-    def problem(self, initial_hyper, lower_bound, upper_bound, initial_params):
-        start = torch.minimum(torch.maximum(initial_hyper, lower_bound), upper_bound)
-        return BilevelProblem(
-            upper=self.upper,
-            lower=self.lower,
-            initial_hyper=start,
-            initial_params=initial_params,
-            lower_bound=lower_bound,
-            upper_bound=upper_bound,
-            strongly_convex=self.strongly_convex,
-            averaging=self.averaging,
-            metric=self.metric,
-            solve_lower=self.solve_lower if self.strongly_convex else None,
-        )
-
     def metric(self, hyper, params, averaging):
         """Blocks of the averaged objective's Hessian."""
-        weights, ridge = self.lower.weights(hyper)
-        weights = (1 - averaging) * weights
+        loss = self.loss.at(hyper).loss
+        weights = (1 - averaging) * loss.weights
         if averaging:
-            weights = weights + averaging * self.judging
-        _, probabilities = self.rows.cross_entropy(self.rows.forward(params))
-        self._metric = make_metric(self.rows, weights, probabilities, (1 - averaging) * ridge)
+            weights = weights + averaging * self.validation_weight
+        _, probabilities, _ = loss.losses(params)
+        self._metric = make_metric(loss.rows, weights, probabilities, (1 - averaging) * loss.ridge)
         return self._metric
 
-    def solve_lower(self, hyper, params, tol=None):
-        weights, ridge = self.lower.weights(hyper)
-        rows = self.rows.with_targets(self.lower.targets(hyper))
-        # Near an earlier point its metric still serves.
-        return minimize_cross_entropy(
-            rows, weights, ridge, params, tol=tol or self.tol, metric=self._metric
-        )
+    def minimize(self, hyper, params, tol=None):
+        """From params nearby."""
+        loss = self.loss.at(hyper).loss
+        return minimize(loss, params, tol=tol or self.tol, metric=self._metric)

@@ -10,6 +10,7 @@ import narwhals as nw
 import numpy as np
 
 from ..data._tables import as_table, dataframe_kind, native_index
+from ._constants import TINY
 from .label_quality._scores import confident_noise_rates, is_rather_wrong
 
 
@@ -63,30 +64,29 @@ def _series_kind(y):
 
 @dataclass(frozen=True)
 class LabelRecord:
-    """What a report on labels is made from; one entry for each row of X.
-
-    Attributes
-    ----------
-    index : RowIndex
-    labels, suggested : ndarray of int of shape (n_samples,)
-        Positions among the classes, of the given label and of the most probable one by models
-        that had not seen it.
-    is_noisy, is_rather_wrong : ndarray of bool of shape (n_samples,)
-        The latter where the suggested label is the better bet.
-    """
+    """What a report on labels is made from; one entry for each row of X."""
 
     index: RowIndex
-    labels: np.ndarray
-    suggested: np.ndarray
+    labels: np.ndarray  # positions among the classes
+    suggested: np.ndarray  # of the most probable class by out-of-fold predictions
     is_noisy: np.ndarray
-    is_rather_wrong: np.ndarray
+    is_rather_wrong: np.ndarray  # whether the suggested label is the better bet
+
+    @classmethod
+    def of(cls, index, rows, label_weight, predictions, noise_rate):
+        """Of the rows that came as X, from label weights and predictions of all `rows`."""
+        given = slice(rows.n_given)
+        is_wrong = rather_wrong(rows, label_weight, predictions, noise_rate)
+        suggested = predictions[given].argmax(axis=1)
+        labels, is_noisy = rows.labels[given].copy(), ~rows.is_clean[given]
+        return cls(index, labels, suggested, is_noisy, is_wrong[given])
 
     def is_issue(self, weight, noise_rate):
         """As many rows as the noise rate says, lowest weights first, if another label suits."""
         n_issues = round(noise_rate * self.is_noisy.sum())
-        doubtful = np.where(self.is_noisy, weight, np.inf)
+        weight_of_noisy = np.where(self.is_noisy, weight, np.inf)
         lowest = np.zeros(len(weight), dtype=bool)
-        lowest[np.argsort(doubtful, kind="stable")[:n_issues]] = True
+        lowest[np.argsort(weight_of_noisy, kind="stable")[:n_issues]] = True
         return lowest & self.is_noisy & (self.suggested != self.labels)
 
     def fixed(self, classes, weight, noise_rate):
@@ -109,26 +109,25 @@ class LabelRecord:
         return as_table(columns, self.index.backend)
 
 
-def noise_rates(rows, trust, predictions):
+def noise_rates(rows, label_weight, predictions):
     """Share of wrong labels among the noisy rows: of each given label, and of all of them.
 
-    As the trust has it where clean rows taught it; else by the rows that are predicted surely.
-    0 of no rows.
+    By the label weights where verified rows taught them; else by the rows that are predicted
+    surely. 0 of no rows.
     """
     noisy = rows.noisy
     labels, weight = rows.labels[noisy], rows.weight[noisy]
     mass = np.bincount(labels, weight, minlength=rows.n_classes)
-    if rows.is_clean.any():
-        doubt = weight * (1 - trust[noisy])
-        wrong = np.bincount(labels, doubt, minlength=rows.n_classes)
-        rates = wrong / np.maximum(mass, 1e-300)
+    if rows.has_verified:
+        wrong = np.bincount(labels, weight * (1 - label_weight[noisy]), minlength=rows.n_classes)
+        rates = wrong / np.maximum(mass, TINY)
     else:
         rates = confident_noise_rates(predictions[noisy], labels, weight)
-    return rates, float(rates @ mass / max(mass.sum(), 1e-300))
+    return rates, float(rates @ mass / max(mass.sum(), TINY))
 
 
-def rather_wrong(rows, trust, predictions, noise_rate):
+def rather_wrong(rows, label_weight, predictions, noise_rate):
     """Whether the predicted class of each row is a better bet than its label."""
-    if rows.is_clean.any():
-        return trust < 0.5
-    return is_rather_wrong(predictions, rows.labels, trust, noise_rate)
+    if rows.has_verified:
+        return label_weight < 0.5
+    return is_rather_wrong(predictions, rows.labels, label_weight, noise_rate)

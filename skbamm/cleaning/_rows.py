@@ -1,21 +1,15 @@
-"""The data of a cleaning fit: rows stacked, scaled, and laid out in folds."""
+"""The rows of a cleaning fit: validated, laid out in folds, and sampled where they are many."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn import get_config
-from sklearn.preprocessing import StandardScaler
 
-from ..data._folds import Folds, make_folds, stratified_position_folds
-from ..linalg._cross_products import row_blocks
-from .label_quality._kernel import FeatureMap
-
-# Beyond this many columns a rotation costs more than it saves.
-MAX_ROTATED = 1000
+from ..data._folds import Folds, make_folds, position_keys, stratified_position_folds
+from ._constants import ENOUGH, LEAST_ROWS, PER_CLASS, PER_COLUMN
 
 
 @dataclass(frozen=True)
@@ -25,7 +19,7 @@ class LabelRows:
     X: Any  # ndarray or sparse matrix of shape (n_rows, n_features)
     labels: np.ndarray  # (n_rows,), positions in `classes`
     weight: np.ndarray  # (n_rows,), sample weights times class weights
-    is_clean: np.ndarray  # (n_rows,)
+    is_clean: np.ndarray  # (n_rows,), whether labels are verified
     n_given: int  # how many rows came as X
     classes: np.ndarray
 
@@ -33,13 +27,18 @@ class LabelRows:
     def n_classes(self):
         return len(self.classes)
 
-    @property
+    @cached_property
     def noisy(self):
+        """Positions of the rows whose labels are not verified."""
         return np.flatnonzero(~self.is_clean)
 
-    @property
-    def clean(self):
+    @cached_property
+    def verified(self):
         return np.flatnonzero(self.is_clean)
+
+    @cached_property
+    def has_verified(self):
+        return bool(self.is_clean.any())
 
     def take(self, sample):
         """Only the rows of a `RowSample`."""
@@ -56,63 +55,62 @@ class LabelRows:
 
 @dataclass(frozen=True)
 class LabelFolds:
-    """Where each row trains, where it is scored in the upper level, and its own fold.
+    """Where each row trains, where it is a validation row, and the fold that it is out of.
 
     Models of a row's own fold have not seen its label: its out-of-fold predictions come from there.
     """
 
     in_training: np.ndarray  # (n_folds, n_rows), 1 where a row trains in a fold
-    judging: np.ndarray  # (n_folds, n_rows), weights of held-out rows; sum to 1 over all
-    part: np.ndarray  # (n_rows,), own folds
+    validation: np.ndarray  # (n_folds, n_rows), weights of validation rows; sum to 1 over all
+    own: np.ndarray  # (n_rows,), own folds
 
     @classmethod
-    def of_use(cls, in_training, judging, part, weight):
-        """The folds that have training and judging rows of positive weight; None without any."""
-        keep = (judging.sum(axis=1) > 0) & (in_training @ weight > 0)
+    def of_use(cls, in_training, validation, own, weight):
+        """The folds with training and validation rows of positive weight; None without any."""
+        keep = (validation.sum(axis=1) > 0) & (in_training @ weight > 0)
         if not keep.any():
             return None
         if not keep.all():
             renumbered = np.cumsum(keep) - 1
-            part = np.where(keep[part], renumbered[part], 0)
-            in_training, judging = in_training[keep], judging[keep]
-        return cls(in_training, judging / judging.sum(), part)
+            own = np.where(keep[own], renumbered[own], 0)
+            in_training, validation = in_training[keep], validation[keep]
+        return cls(in_training, validation / validation.sum(), own)
 
     def take(self, sample):
         """The same folds, of the rows of a `RowSample` alone."""
         index = sample.positions
-        judging = self.judging[:, index] * sample.factor
-        return self.of_use(self.in_training[:, index], judging, self.part[index], sample.factor)
+        validation = self.validation[:, index] * sample.factor
+        return self.of_use(self.in_training[:, index], validation, self.own[index], sample.factor)
 
     @property
     def n_folds(self):
         return len(self.in_training)
 
-    @property
-    def unseen(self):
-        """1 where a row trains in a fold and is not in that fold's own part.
+    @cached_property
+    def out_of_fold(self):
+        """1 where a row trains in a fold that is not its own, (n_folds, n_rows).
 
-        A single fold has no other part to learn from: there, all training rows.
+        A single fold has no other rows to learn from: there, all training rows.
         """
         if self.n_folds == 1:
             return self.in_training
-        own = self.part == np.arange(self.n_folds)[:, None]
-        return self.in_training * ~own
+        return self.in_training * (self.own != np.arange(self.n_folds)[:, None])
 
 
 def make_label_folds(rows: LabelRows, cv, seed, split_params=None) -> LabelFolds:
     """Folds of an estimator's ``cv``.
 
-    An int splits the judging rows (the clean ones, or all where none is clean), and clean and
-    noisy rows apart from each other, by class. Noisy rows train in all folds if clean rows
-    judge. A splitter runs over the rows of X, or of X_val where that was given; over X,
+    An int splits the validation rows (the verified ones, or all where none is), and verified and
+    noisy rows apart from each other, by class. Noisy rows train in all folds if verified rows
+    validate. A splitter runs over the rows of X, or of X_val where that was given; over X,
     nothing that it holds out trains. It gets `split_params`, such as row ``groups``.
     """
     n_rows = len(rows.labels)
-    judges = rows.clean if rows.is_clean.any() else np.arange(n_rows)
+    valid = rows.verified if rows.has_verified else np.arange(n_rows)
     if isinstance(cv, (int, np.integer)):
-        folds = make_folds(cv, None, rows.labels[judges], seed=seed, stratify=True)
-        splits = [(judges[train], judges[test]) for train, test in folds.splits]
-        free = np.setdiff1d(np.arange(n_rows), judges)
+        folds = make_folds(cv, None, rows.labels[valid], seed=seed, stratify=True)
+        splits = [(valid[train], valid[test]) for train, test in folds.splits]
+        free = np.setdiff1d(np.arange(n_rows), valid)
     elif rows.n_given < n_rows:
         over = np.arange(rows.n_given, n_rows)
         folds = make_folds(
@@ -123,120 +121,78 @@ def make_label_folds(rows: LabelRows, cv, seed, split_params=None) -> LabelFolds
     else:
         folds = make_folds(cv, rows.X, rows.labels, seed=seed, split_params=split_params)
         splits, free = list(folds.splits), np.arange(0)
-    return _lay_out(rows, Folds(splits), free, judges, seed)
+    return _lay_out(rows, Folds(splits), free, valid, seed)
 
 
-def _lay_out(rows, folds, free, judges, seed):
+def _lay_out(rows, folds, free, valid, seed):
+    """Of splits, of rows that train in all folds, and of those that may validate."""
     n_folds, n_rows = len(folds), len(rows.labels)
-    in_training, judging = np.zeros((2, n_folds, n_rows))
-    part = np.full(n_rows, -1)
-    judge = np.zeros(n_rows, dtype=bool)
-    judge[judges] = True
+    in_training, validation = np.zeros((2, n_folds, n_rows))
+    own = np.full(n_rows, -1)
+    is_valid = np.zeros(n_rows, dtype=bool)
+    is_valid[valid] = True
     for k, (train, test) in enumerate(folds.splits):
         np.add.at(in_training[k], train, 1.0)
-        np.add.at(judging[k], test[judge[test]], 1.0)
-        part[test] = k
+        np.add.at(validation[k], test[is_valid[test]], 1.0)
+        own[test] = k
     in_training[:, free] = 1.0
-    # Rows that no fold holds out get a part of their own, cross-fitted all the same.
-    loose = np.flatnonzero(part < 0)
-    part[loose] = stratified_position_folds(rows.labels[loose], n_folds, seed + 1)
-    judging *= rows.weight
-    found = LabelFolds.of_use(in_training, judging, part, rows.weight)
+    # Rows that no fold holds out get own folds too, for out-of-fold predictions all the same.
+    loose = np.flatnonzero(own < 0)
+    own[loose] = stratified_position_folds(rows.labels[loose], n_folds, seed + 1)
+    validation *= rows.weight
+    found = LabelFolds.of_use(in_training, validation, own, rows.weight)
     if found is None:
         raise ValueError(
-            "cv must give at least one split with training rows and held-out rows to judge by "
-            "(clean ones, where any are marked), all with positive weights: got none."
+            "cv must give at least one split with training rows and validation rows (held-out rows "
+            "with verified labels, where any are marked), all with positive weights: got none."
         )
     return found
 
 
-class Standardizer:
-    """Scales of the columns, a rotation to uncorrelated ones, and a column of ones.
+@dataclass(frozen=True)
+class RowSample:
+    """Some rows of a fit, with factors of their weights: of rare classes more rows are taken."""
 
-    The penalty acts on coefficients of the scaled columns. Neither rotating these (ridge is
-    invariant) nor centring (the intercept is free) changes the fit; both make it quick. With
-    more columns than rows the rotation also leaves no more columns than rows. Sparse X is
-    neither centred nor rotated.
+    positions: np.ndarray  # (n_sampled,)
+    factor: np.ndarray  # (n_sampled,)
+
+
+def search_sample(rows, seed) -> RowSample | None:
+    """The rows that a search looks at where there are many; None for all of them.
+
+    By class, of noisy and verified rows apart. Whether a row is taken depends on its position among
+    the rows of its kind alone.
     """
+    kinds = rows.noisy, rows.verified
+    counts = [np.bincount(rows.labels[kind], minlength=rows.n_classes) for kind in kinds]
+    sizes, weights = sample_sizes(np.stack(counts), rows.X.shape[1])
+    if np.array_equal(sizes, counts):
+        return None
+    parts, factors = [], []
+    for number, kind in enumerate(kinds):
+        for label in range(rows.n_classes):
+            index = kind[rows.labels[kind] == label]
+            parts.append(index[taken(len(index), sizes[number, label], seed)])
+            factors.append(np.full(len(parts[-1]), weights[number, label]))
+    positions, factor = np.concatenate(parts), np.concatenate(factors)
+    order = np.argsort(positions)
+    return RowSample(positions[order], factor[order])
 
-    def __init__(self, rows: LabelRows, standardize):
-        self.is_sparse = sparse.issparse(rows.X)
-        n_rows, n_features = rows.X.shape
-        self.mean, self.scale = np.zeros(n_features), np.ones(n_features)
-        self.rotation = None
-        scaler = StandardScaler(with_mean=not self.is_sparse)
-        for block in self._blocks(rows.X):
-            scaler.partial_fit(rows.X[block], sample_weight=rows.weight[block])
-        if not self.is_sparse:
-            self.mean = scaler.mean_
-        if standardize:
-            self.scale = scaler.scale_
-        if not self.is_sparse and (n_features <= MAX_ROTATED or n_features > n_rows):
-            self.rotation = self._principal_axes(rows.X, np.sqrt(rows.weight)[:, None])
 
-    @classmethod
-    def known(cls, mean, scale, rotation):
-        """For dense columns of which these are known."""
-        known = cls.__new__(cls)
-        known.is_sparse, known.mean, known.scale, known.rotation = False, mean, scale, rotation
-        return known
+def sample_sizes(counts, n_features):
+    """How many rows of each kind and class are taken, and the weights of these.
 
-    def _blocks(self, X):
-        """Slices of rows whose copies fit scikit-learn's ``working_memory``, and a cache."""
-        return [slice(None)] if self.is_sparse else row_blocks(X.shape[0], X.shape[1], 1)
+    All of shape (2, n_classes): of noisy rows, and of verified ones.
+    """
+    enough = max(ENOUGH, PER_COLUMN * n_features, PER_CLASS * counts.shape[1])
+    fraction = np.minimum(1.0, enough / counts.sum(axis=1, keepdims=True).clip(1))
+    sizes = np.minimum(counts, np.maximum(LEAST_ROWS, np.round(fraction * counts).astype(int)))
+    return sizes, fraction * counts / sizes.clip(1)
 
-    def _scaled(self, X):
-        return (X - self.mean) / self.scale
 
-    def _principal_axes(self, X, root):
-        if X.shape[1] > X.shape[0]:
-            return np.linalg.svd(root * self._scaled(X), full_matrices=False)[2].T
-        square = np.zeros((X.shape[1],) * 2)
-        for block in self._blocks(X):
-            Z = root[block] * self._scaled(X[block])
-            square += Z.T @ Z
-        return np.linalg.eigh(square)[1]
-
-    def design(self, X):
-        """Scaled, rotated columns and ones, as float64."""
-        if self.is_sparse:
-            X = sparse.csr_matrix(X, dtype=np.float64) @ sparse.diags(1 / self.scale)
-            return sparse.hstack([X, np.ones((X.shape[0], 1))]).tocsr()
-        n_columns = X.shape[1] if self.rotation is None else self.rotation.shape[1]
-        design = np.ones((X.shape[0], n_columns + 1))
-        for block in self._blocks(X):
-            scaled = self._scaled(X[block])
-            design[block, :-1] = scaled if self.rotation is None else scaled @ self.rotation
-        return design
-
-    def products(self, X, device):
-        """The design, or where it would exceed scikit-learn's ``working_memory``, its products."""
-        from ..linalg._design import BlockedDesign
-
-        n_columns = X.shape[1] if self.rotation is None else self.rotation.shape[1]
-        allowed = get_config()["working_memory"] * 2**20
-        if self.is_sparse or 8 * X.shape[0] * (n_columns + 1) <= allowed:
-            return self.design(X)
-        return BlockedDesign(X, self.mean, self.scale, self.rotation, device)
-
-    def labelled(self, rows, device, *, bounded=False):
-        """Rows as tensors; `bounded` if only products with them are taken."""
-        from ..linalg._softmax import LabelledRows
-
-        design = self.products(rows.X, device) if bounded else self.design(rows.X)
-        return LabelledRows(design, rows.labels, rows.n_classes, device)
-
-    def project(self, directions):
-        """Directions of scaled columns, one a row, in the design's coordinates."""
-        return directions if self.rotation is None else directions @ self.rotation
-
-    def raw_map(self, features):
-        """A `FeatureMap` of the design's columns as one of the raw columns."""
-        coef, offset = self.raw(np.column_stack([features.directions.T, features.offset]))
-        return FeatureMap(coef.T, offset)
-
-    def raw(self, params):
-        """Coefficients and intercepts in raw units from params of shape (n_scores, n_columns)."""
-        coef = params[:, :-1] if self.rotation is None else params[:, :-1] @ self.rotation.T
-        coef = coef / self.scale
-        return coef, params[:, -1] - coef @ self.mean
+def taken(n_rows, size, seed):
+    """Which of the rows of a kind and class are taken, in no particular order."""
+    if size == n_rows:
+        return np.arange(n_rows)
+    # Keys are distinct.
+    return np.argpartition(position_keys(n_rows, seed), size)[:size]

@@ -1,327 +1,271 @@
-"""The search for learned numbers: evidence, start, run."""
+"""The search for learned numbers: label quality, initialization, run, result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..linalg._softmax import minimize_cross_entropy
-from ..linalg._tensors import to_numpy, to_tensor
-from ..solvers import Solution, solve
-from ._problem import CleaningProblem, TrustedLoss
-from ._weighting import EvidenceWeighting, FreeWeighting
-from .label_quality._kernel import N_FEATURES, KernelRows, random_directions
-from .label_quality._out_of_fold import (
+from ..linalg._tensors import to_numpy
+from ..problems._base import BilevelProblem
+from ..solvers import History, Solution, solve
+from ._constants import (
+    CRITERION,
+    DEVIATIONS,
     EXACT,
-    NOISY_PATH,
-    clean_evidence,
-    noisy_evidence,
-    pilot_path,
+    FLATTER,
+    FREE_AVERAGING,
+    FREE_RIDGE,
+    INITIAL_RIDGE,
+    INITIAL_VERIFIED_WEIGHT,
+    LEAST_RIDGE,
+    LOWER,
+    MAX_LOGIT,
+    NOISY_DEVIATIONS,
+    NOISY_RIDGES,
+    RIDGE_PER_COLUMN,
+    UPPER,
+    LabelNumbers,
 )
-from .label_quality._scorer import EvidenceModel, LinearScores
-from .label_quality._scores import calibrate, log_softmax
-
-# Start of the learned numbers: Bayes' rule for the trust, and a usual ridge.
-RIDGE_START, RIDGE_PER_COLUMN = 5e-3, 0.1
-CLEAN_START = 4.0
-# Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
-LEAST_RIDGE = 1e-12
-# The papers' free weights come with a ridge that is only there for separable rows.
-FREE_RIDGE = 1e-4
-# Distance to the lower level's solution at which the criterion is taken.
-SOLVED = 1e-4
-# Boxes of threshold, slope, log ridge, log weight of clean rows, log sharpness. A slope of 0
-# would trust all rows alike, and a clean row is worth at least a trusted noisy one: evidence
-# is cross-fitted, but its models share rows, and held-out loss would push further.
-LOWER = np.array([-8.0, 0.1, np.log(1e-4), 0.0, -2.0])
-UPPER = np.array([8.0, 4.0, np.log(10.0), 5.0, 3.0])
-# Units of the pull to the start: off by one of them costs half a standard error of the
-# criterion, so that few clean rows move them little.
-SCALES = np.array([0.5, 0.25, 1.0, 0.25, np.inf])
-# The same without clean rows: nothing that the criterion sees has helped to judge labels.
-NOISY_SCALES = np.array([2.0, 1.0, 2.0, 2.0, np.inf])
-# The bounded loss is flatter than the cross-entropy by about so much.
-FLATTER = 3.0
+from ._problem import (
+    FreeWeighting,
+    LowerLevel,
+    Prior,
+    QualityWeighting,
+    TrainingLoss,
+    ValidationLoss,
+)
+from .label_quality._out_of_fold import fit_first_stage, inverse_temperature, label_quality
+from .label_quality._scorer import LabelScorer
+from .label_quality._scores import log_softmax
 
 
 @dataclass(frozen=True)
-class LearnedTrust:
+class RunOptions:
+    """What a search takes from an estimator."""
+
+    solver: Any
+    alpha: Any
+    max_iter: int
+    tol: float
+    relabel: bool
+    initial_hyper: np.ndarray | None = None  # of a warm start
+    callback: Any = None
+
+    @classmethod
+    def of(cls, estimator):
+        names = ("solver", "alpha", "max_iter", "tol", "relabel")
+        is_warm = estimator.warm_start and hasattr(estimator, "hyper_")
+        options = {name: getattr(estimator, name) for name in names}
+        return cls(**options, initial_hyper=estimator.hyper_ if is_warm else None)
+
+
+@dataclass(frozen=True)
+class LearnedWeights:
     """What a search found."""
 
-    trust: np.ndarray  # (n_noisy,), how far each noisy row's label is believed
+    label_weight: np.ndarray  # (n_noisy,)
     ridge: float
-    clean_weight: float
+    clean_weight: float  # of verified rows
     hyper: np.ndarray  # (n_hyper,)
     predictions: np.ndarray  # (n_rows, n_classes), out-of-fold probabilities
     solution: Solution
-    params: torch.Tensor  # (1, n_folds, n_scores, n_columns), fits of the folds
+    params: torch.Tensor  # (n_folds, n_scores, n_columns), fits of the folds
     training: np.ndarray  # (n_rows,), weights of the last fit, by which the user's are multiplied
-    model: EvidenceModel | None = None  # for other rows; None where each has a weight of its own
+    scorer: LabelScorer | None = None  # for other rows; None where each has a weight of its own
     targets: torch.Tensor | None = None  # (n_scores, n_rows), of the last fit; None: given labels
     unit: float = 1.0  # of gradients, so that `tol` means the same for any number of weights
 
     @property
     def history(self):
-        return reported(self.solution.history, self.unit)
+        return self.solution.history.in_units(self.unit)
 
 
-class TrustSearch:
-    """What all weightings share: rows as tensors, folds, batched softmax fits."""
-
-    def __init__(self, rows, folds, standardizer, device, final_estimator=None):
-        self.rows = rows
-        self.folds = folds
-        self.standardizer = standardizer
-        self.device = device
-        self.final_estimator = final_estimator
-        self.softmax = standardizer.labelled(rows, device)
-        self.in_training = self.tensor(folds.in_training)
-        self.row_weight = self.tensor(rows.weight)
-
-    def tensor(self, array):
-        return to_tensor(array, self.device)
-
-    def positions(self, array):
-        return torch.from_numpy(np.asarray(array)).to(self.device)
-
-    def fit_folds(self, weights, ridge, start=None, *, tol=1e-3, smoothing=0.0):
-        """Softmax fits of every fold, (1, n_folds, n_scores, n_columns).
-
-        Rows without weight in any fold cost nothing.
-        """
-        weights = weights / weights.sum(-1, keepdim=True)
-        used = weights.any(0)
-        if start is None:
-            start = self.softmax.zeros(1, len(weights))
-        ridge = weights.new_full((1,), ridge)
-        rows = self.softmax.smoothed(smoothing) if smoothing else self.softmax
-        if float(used.double().mean()) < 0.8:
-            rows, weights = rows.subset(used), weights[:, used]
-        return minimize_cross_entropy(rows, weights[None], ridge, start, tol=tol)
-
-    def shares(self, probabilities):
-        """Chances of classes of the noisy rows as targets of all rows, (n_scores, n_rows)."""
-        targets = self.softmax.indicator.clone()
-        first = 1 if self.softmax.has_reference else 0
-        targets[:, self.positions(self.rows.noisy)] = self.tensor(probabilities.T[first:])
-        return targets
-
-    def full_scores(self, params):
-        """Scores of all classes from every fold's fit, (n_folds, n_rows, n_classes)."""
-        scores = to_numpy(self.softmax.scores(params)[0]).transpose(0, 2, 1)
-        if self.softmax.has_reference:
-            scores = np.concatenate([np.zeros_like(scores), scores], axis=2)
-        return scores
-
-    def raw_scores(self, params):
-        """The mean of the folds' models, for other rows."""
-        return LinearScores(*self.standardizer.raw(to_numpy(params[0].mean(0))))
-
-    def cross_fitted(self, params):
-        """Scores of each row from the fit of its own part, (n_rows, n_classes)."""
-        return self.full_scores(params)[self.folds.part, np.arange(len(self.rows.labels))]
-
-    def judged(self, scores):
-        """Scores, labels and weights of all held-out judging rows, fold by fold."""
-        fold, row = np.nonzero(self.folds.judging)
-        return scores[fold, row], self.rows.labels[row], self.folds.judging[fold, row]
-
-    def judges(self, judging):
-        """Rows that judge in some fold, and their weights."""
-        used = judging.any(0)
-        if bool(used.all()):
-            return self.softmax, judging
-        return self.softmax.subset(used), judging[:, used]
-
-    def judging_labels(self):
-        """Labels and weights of all held-out judging rows, fold by fold."""
-        fold, row = np.nonzero(self.folds.judging)
-        return self.rows.labels[row], self.folds.judging[fold, row]
-
-    def kernel_rows(self):
-        """Features for kernel models of all rows."""
-        directions = random_directions(self.rows.X.shape[1], N_FEATURES // 2)
-        columns = self.softmax.design[:, :-1]
-        columns = to_numpy(columns) if self.softmax.is_dense else columns
-        return KernelRows(columns, self.standardizer.project(directions), self.rows.weight)
+def learn(design, weighting, options: RunOptions, final_estimator=None) -> LearnedWeights:
+    """Label weights of the noisy rows of a `FoldedDesign`, by an estimator's `weighting`."""
+    if weighting == "adaptive":
+        return learn_adaptive(design, options, final_estimator)
+    if len(design.rows.noisy) > 0:
+        return learn_free(design, options)
+    # There is no weight to learn: a plain fit with a learned ridge.
+    return learn_adaptive(design, replace(options, relabel=False, initial_hyper=None))
 
 
-def learn_adaptive(
-    search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
-):
-    """Trust as a learned function of evidence."""
-    has_clean = bool(search.rows.is_clean.any())
-    evidence = clean_evidence(search) if has_clean else noisy_evidence(search)
-    start, lower, upper = _box(search, evidence, alpha)
-    problem = _problem(search, start, _weighting(search, evidence, relabel), evidence.others)
-    params = problem.solve_lower(search.tensor(start)[None], evidence.params, tol=EXACT)
-    loss, centre = problem.upper, search.tensor(start)
-    unit, scales = (1.0, SCALES) if has_clean else (FLATTER, NOISY_SCALES)
-    if has_clean:
-        start[4], error = _sharpness_and_error(search, params)
-    else:
-        error = _error_over_folds(to_numpy(loss.fold_losses(centre[None], params)[0]))
-    problem.upper = replace(
-        loss, pull=search.tensor(error / scales**2), centre=search.tensor(start)
-    )
-    # Another start of the run is not another criterion: the pull stays where it is.
-    if initial_hyper is not None and len(initial_hyper) == len(start):
-        start = initial_hyper
-    bilevel = problem.problem(
-        search.tensor(start)[None], search.tensor(lower), search.tensor(upper), params
-    )
-
-    def conclude(solution):
-        return _concluded(search, problem, evidence, solution, unit)
-
-    watch = watch and watch.mapped(conclude, partial(reported, unit=unit))
-    return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
-
-
-def learn_free(
-    search, solver, *, alpha, max_iter, tol, relabel=False, watch=None, initial_hyper=None
-):
-    """A free weight for each noisy row, as published."""
-    if len(search.rows.noisy) == 0:
-        # No weight to learn: a plain fit with a learned ridge.
-        return learn_adaptive(search, solver, alpha=alpha, max_iter=max_iter, tol=tol, watch=watch)
-    rows, folds = search.rows, search.folds
-    has_clean = bool(rows.is_clean.any())
-    noisy = search.positions(rows.noisy)
-    ridge = FREE_RIDGE if alpha == "learn" else max(alpha, LEAST_RIDGE)
-    if has_clean:
-        # As published: all noisy rows below, all clean rows above, a single fit.
-        in_training = search.tensor(~rows.is_clean)[None]
-        judging = search.row_weight * search.tensor(rows.is_clean)
-        judging = (judging / judging.sum())[None]
-    else:
-        in_training, judging = search.in_training, search.tensor(folds.judging)
-    weighting = FreeWeighting(noisy, search.row_weight, in_training, float(ridge))
-    nothing = search.tensor(np.zeros(len(noisy)))
-    judges, judges_weight = search.judges(judging)
-    loss = TrustedLoss(judges, judges_weight, nothing, nothing, bounded=not has_clean)
-    # The lower level is all but merely convex. A constant averaging parameter biases params,
-    # not so much weights, and the last fit does without it.
-    problem = CleaningProblem(
-        search.softmax, weighting, loss, judging, strongly_convex=False, averaging=0.5
-    )
-    params = search.softmax.zeros(1, len(in_training))
-    start = nothing
-    if initial_hyper is not None and len(initial_hyper) == len(noisy):
-        start = search.tensor(initial_hyper)
-    bilevel = problem.problem(start[None], nothing - 10, nothing + 10, params)
-    # Each of n free weights has a gradient of the order 1 / n.
-    unit = np.sqrt(len(noisy))
-
-    def conclude(solution):
-        trust = weighting.trust(solution.hyper)[0]
-        training = np.ones(len(rows.labels))
-        training[rows.noisy] = to_numpy(trust)
-        # The fit of the run itself is no model to keep: it saw the judging rows (averaging), and
-        # its ridge is next to none. Cross-fitted ones choose the ridge of the last fit.
-        base = search.tensor(folds.unseen * rows.weight)
-        weights = base.index_copy(1, noisy, base[:, noisy] * trust)
-        params, _, _, strength = pilot_path(search, weights, NOISY_PATH)
-        return LearnedTrust(
-            trust=to_numpy(trust),
-            ridge=strength if alpha == "learn" else max(alpha, LEAST_RIDGE),
-            clean_weight=1.0,
-            hyper=to_numpy(solution.hyper[0]),
-            predictions=np.exp(log_softmax(search.cross_fitted(params))),
-            solution=solution,
-            params=params,
-            training=training,
-            unit=float(unit),
-        )
-
-    watch = watch and watch.mapped(conclude, partial(reported, unit=unit))
-    return conclude(solve(bilevel, solver, max_iter=max_iter, tol=tol / unit, callback=watch))
-
-
-def _weighting(search, evidence, relabel):
-    rows = search.rows
-    return EvidenceWeighting(
-        search.tensor(evidence.odds),
-        search.positions(rows.noisy),
-        search.positions(rows.clean),
-        search.row_weight,
-        search.in_training,
-        relabel=1.0 if relabel and evidence.others is not None else 0.0,
-    )
-
-
-def _box(search, evidence, alpha):
-    """Start and bounds of threshold, slope, log ridge, log clean weight, log sharpness."""
-    ridge = evidence.ridge or usual_ridge(search.rows)
-    start = np.array([0.0, 1.0, np.log(ridge), np.log(CLEAN_START), 0.0])
-    lower, upper = LOWER.copy(), UPPER.copy()
-    if not search.rows.is_clean.any():
-        start[3:] = lower[3:] = upper[3:] = 0.0
-    if alpha != "learn":
-        start[2] = lower[2] = upper[2] = np.log(max(alpha, LEAST_RIDGE))
-    return start, lower, upper
-
-
-def _problem(search, start, weighting, others):
-    """A `CleaningProblem` whose upper level does not pull to the start yet."""
-    centre = search.tensor(start)
-    has_clean = bool(search.rows.is_clean.any())
-    judging = search.tensor(search.folds.judging)
-    judges, judges_weight = search.judges(judging)
-    loss = TrustedLoss(
-        judges,
-        judges_weight,
-        torch.zeros_like(centre),
-        centre,
-        bounded=not has_clean,
-        sharpness=EvidenceWeighting.LOG_SHARPNESS if has_clean else None,
-    )
-    return CleaningProblem(
-        search.softmax,
-        weighting,
-        loss,
-        judging,
+def learn_adaptive(design, options, final_estimator=None) -> LearnedWeights:
+    """Label weights as a learned function of label quality."""
+    has_verified = design.rows.has_verified
+    quality = label_quality(design, final_estimator)
+    box = _box(design.rows, quality.ridge, options.alpha)
+    initial, lower_bound, upper_bound = map(design.tensor, box)
+    validation_weight = design.tensor(design.folds.validation)
+    training = _training_loss(design, quality, options.relabel)
+    level = LowerLevel(training, validation_weight, CRITERION)
+    params = level.minimize(initial, quality.params, EXACT)
+    rows, weight = design.validation(validation_weight)
+    upper = ValidationLoss(rows, weight, bounded=not has_verified, tempered=has_verified)
+    initial, prior = _calibrated(design, upper, initial, params)
+    problem = BilevelProblem(
+        upper=replace(upper, prior=prior),
+        lower=training,
+        # Another initialization of the run is no other criterion: the prior stays where it is.
+        initial_hyper=_warm(design, options, initial),
+        initial_params=params,
+        lower_bound=lower_bound,
+        upper_bound=upper_bound,
         strongly_convex=True,
-        suggested=search.shares(others) if weighting.relabel else None,
-        tol=SOLVED,
+        metric=level.metric,
+        solve_lower=level.minimize,
     )
+    unit = 1.0 if has_verified else FLATTER
+    return _run(problem, options, unit, partial(_learned, design.rows, quality, training, unit))
 
 
-def _concluded(search, problem, evidence, solution, unit):
-    """What a run of `learn_adaptive` found."""
-    rows, weighting = search.rows, problem.lower.weighting
-    hyper = to_numpy(solution.hyper[0])
-    trust = to_numpy(weighting.trust(solution.hyper)[0])
-    clean_weight = float(np.exp(hyper[EvidenceWeighting.LOG_CLEAN]))
-    training = np.full(len(rows.labels), clean_weight)
-    training[rows.noisy] = trust + weighting.relabel * (1 - trust)
-    return LearnedTrust(
-        trust=trust,
-        ridge=float(np.exp(hyper[EvidenceWeighting.LOG_RIDGE])),
-        clean_weight=clean_weight,
-        hyper=hyper,
-        predictions=evidence.predictions,
+def learn_free(design, options) -> LearnedWeights:
+    """A free weight for each noisy row, as published."""
+    rows, folds = design.rows, design.folds
+    noisy = design.positions(rows.noisy)
+    row_weight = design.tensor(rows.weight)
+    ridge = FREE_RIDGE if options.alpha == "learn" else max(options.alpha, LEAST_RIDGE)
+    if rows.has_verified:
+        # As published: all noisy rows below, all verified rows above, a single fit.
+        in_training = design.tensor(~rows.is_clean)[None]
+        validation_weight = rows.weight * rows.is_clean
+        validation_weight = design.tensor(validation_weight / validation_weight.sum())[None]
+    else:
+        in_training = design.tensor(folds.in_training)
+        validation_weight = design.tensor(folds.validation)
+    weighting = FreeWeighting(noisy, row_weight, in_training, float(ridge))
+    training = TrainingLoss(design.labelled, weighting)
+    bound = row_weight.new_full((len(noisy),), MAX_LOGIT)
+    validation_rows, weight = design.validation(validation_weight)
+    problem = BilevelProblem(
+        upper=ValidationLoss(validation_rows, weight, bounded=not rows.has_verified),
+        lower=training,
+        initial_hyper=_warm(design, options, torch.zeros_like(bound)),
+        initial_params=design.labelled.zeros(len(in_training)),
+        lower_bound=-bound,
+        upper_bound=bound,
+        # The averaging biases params, not so much weights, and the last fit does without it.
+        averaging=FREE_AVERAGING,
+        metric=LowerLevel(training, validation_weight).metric,
+    )
+    # Each of n free weights has a gradient of the order 1 / n.
+    unit = float(np.sqrt(len(noisy)))
+    return _run(problem, options, unit, partial(_learned_free, design, weighting, options, unit))
+
+
+def _learned_free(design, weighting, options, unit, solution) -> LearnedWeights:
+    """From a run's solution."""
+    rows, folds = design.rows, design.folds
+    label_weight = to_numpy(weighting.label_weight(solution.hyper))
+    training = np.ones(len(rows.labels))
+    training[rows.noisy] = label_weight
+    # The fit of the run itself is no model to keep: it saw the validation rows (averaging), and its
+    # ridge is next to none. Out-of-fold ones choose the ridge of the last fit.
+    stage = fit_first_stage(design, folds.out_of_fold * rows.weight * training, NOISY_RIDGES)
+    return LearnedWeights(
+        label_weight=label_weight,
+        ridge=stage.ridge if options.alpha == "learn" else max(options.alpha, LEAST_RIDGE),
+        clean_weight=1.0,
+        hyper=to_numpy(solution.hyper),
+        predictions=np.exp(log_softmax(design.out_of_fold(design.scores(stage.params)))),
         solution=solution,
-        params=solution.params,
+        params=stage.params,
         training=training,
-        model=evidence.model,
-        targets=problem.lower.targets(solution.hyper)[0, 0] if weighting.relabel else None,
         unit=unit,
     )
 
 
-def reported(history, unit):
-    """A run's history in the unit of `tol`."""
-    return history.with_hyper(lambda hyper: hyper[..., 0, :]).in_units(unit)
+def _run(problem, options, unit, conclude) -> LearnedWeights:
+    """Solve a problem, and conclude from its solution."""
+    callback = options.callback
+    if callback is not None:
+        callback = callback.mapped(conclude, partial(History.in_units, unit=unit))
+    tol = options.tol / unit
+    return conclude(
+        solve(problem, options.solver, max_iter=options.max_iter, tol=tol, callback=callback)
+    )
+
+
+def _training_loss(design, quality, relabel):
+    """Of rows that label quality weighs, and relabels where it says how."""
+    rows = design.rows
+    relabel = relabel and quality.others is not None
+    weighting = QualityWeighting(
+        design.tensor(quality.log_odds),
+        design.positions(rows.noisy),
+        design.positions(rows.verified),
+        design.tensor(rows.weight),
+        design.tensor(design.folds.in_training),
+        relabel=float(relabel),
+    )
+    suggested = design.targets(quality.others) if relabel else None
+    return TrainingLoss(design.labelled, weighting, suggested)
+
+
+def _box(rows, ridge, alpha):
+    """Initial `LabelNumbers` and their bounds."""
+    log_ridge = np.log(ridge or usual_ridge(rows))
+    log_verified_weight = np.log(INITIAL_VERIFIED_WEIGHT)
+    initial = LabelNumbers(0.0, 1.0, log_ridge, log_verified_weight, 0.0)
+    fixed: dict[str, float] = {}
+    if not rows.has_verified:
+        fixed |= {"log_verified_weight": 0.0, "log_inverse_temperature": 0.0}
+    if alpha != "learn":
+        fixed["log_ridge"] = np.log(max(alpha, LEAST_RIDGE))
+    return tuple(numbers._replace(**fixed).pack() for numbers in (initial, LOWER, UPPER))
+
+
+def _learned(rows, quality, training_loss, unit, solution) -> LearnedWeights:
+    """From a run's solution."""
+    weighting = training_loss.weighting
+    hyper = to_numpy(solution.hyper)
+    numbers = LabelNumbers.unpack(hyper)
+    label_weight = to_numpy(weighting.label_weight(solution.hyper))
+    clean_weight = float(np.exp(numbers.log_verified_weight))
+    training = np.full(len(rows.labels), clean_weight)
+    training[rows.noisy] = label_weight + weighting.relabel * (1 - label_weight)
+    return LearnedWeights(
+        label_weight=label_weight,
+        ridge=float(np.exp(numbers.log_ridge)),
+        clean_weight=clean_weight,
+        hyper=hyper,
+        predictions=quality.predictions,
+        solution=solution,
+        params=solution.params,
+        training=training,
+        scorer=quality.scorer,
+        targets=training_loss.at(solution.hyper).loss.targets if weighting.relabel else None,
+        unit=unit,
+    )
 
 
 def usual_ridge(rows):
-    """Where a ridge strength is looked for first: the fewer columns for each row, the weaker."""
+    """Where a ridge strength is looked for first."""
     per_row = rows.X.shape[1] / np.count_nonzero(rows.weight)
-    return min(RIDGE_START, RIDGE_PER_COLUMN * per_row)
+    return min(INITIAL_RIDGE, RIDGE_PER_COLUMN * per_row)
+
+
+def _warm(design, options, initial):
+    """Where a run begins: at the numbers learned before, if those are wanted and as many."""
+    warm = options.initial_hyper
+    return initial if warm is None or len(warm) != len(initial) else design.tensor(warm)
+
+
+def _calibrated(design, loss, initial, params):
+    """Initial numbers with the temperature of initial held-out scores, and their `Prior`."""
+    deviations = DEVIATIONS
+    if loss.tempered:
+        log_inverse_temperature, error = _calibrate(design, params)
+        found = {"log_inverse_temperature": initial.new_tensor(log_inverse_temperature)}
+        initial = LabelNumbers.unpack(initial)._replace(**found).pack()
+    else:
+        deviations = NOISY_DEVIATIONS
+        error = _error_over_folds(to_numpy(loss.fold_losses(initial, params)))
+    return initial, Prior(design.tensor(error / deviations.pack() ** 2), initial)
 
 
 def _error_over_folds(losses):
@@ -329,12 +273,13 @@ def _error_over_folds(losses):
     return losses.std(ddof=1) / np.sqrt(len(losses)) if len(losses) > 1 else 0.0
 
 
-def _sharpness_and_error(search, params):
-    """Calibration of the start's held-out scores, and the standard error of their loss."""
-    scores, labels, weight = search.judged(search.full_scores(params))
-    factor, _ = calibrate(scores[None], labels, weight * len(weight), start=np.ones(1), pull=1.0)
-    factor = max(float(factor[0]), np.exp(LOWER[4]))
-    loss = -log_softmax(factor * scores)[np.arange(len(labels)), labels]
+def _calibrate(design, params):
+    """Log inverse temperature of initial held-out scores, and the standard error of their loss."""
+    scores = design.scores(params)
+    least = np.exp(LOWER.log_inverse_temperature)
+    factor = max(inverse_temperature(design, scores)[0], least)
+    labels, weight = design.validation_labels, design.validation_weight
+    loss = -log_softmax(factor * design.held_out(scores))[np.arange(len(labels)), labels]
     spread = weight @ np.square(loss - weight @ loss)
     error = np.sqrt(spread * (weight @ weight))  # weights sum to 1: 1 / rows where all equal
     return np.log(factor), error

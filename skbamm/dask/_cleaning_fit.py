@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from .._base import torch_session
-from ..cleaning._fit import sample_metric, search_options
-from ..cleaning._rows import MAX_ROTATED, Standardizer
-from ..cleaning._search import TrustSearch, learn_adaptive
-from ..cleaning.label_quality._out_of_fold import EXACT
+from ..cleaning._constants import EXACT, MAX_ROTATED, TINY
+from ..cleaning._design import FoldedDesign, Standardizer
+from ..cleaning._fit import sample_metric
+from ..cleaning._search import RunOptions, learn
 from ..cleaning.label_quality._scores import off_diagonal_shares
 from ..linalg._softmax import sum_params
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
@@ -58,22 +58,22 @@ def fit_sampled(estimator, client, columns, census):
     rows = _kept(client, rows)
     sample = SampledRows.gather(client, rows, census, *chosen)
     standardizer = _standardizer(client, rows, sample.rows.X, estimator.standardize)
-    search = TrustSearch(
+    design = FoldedDesign(
         sample.rows,
         sample.folds(estimator.cv, seed),
         standardizer,
         resolve_device(estimator.device),
     )
     with torch_session():
-        learned = learn_adaptive(search, **search_options(estimator))
+        learned = learn(design, estimator.weighting, RunOptions.of(estimator))
         weighed, model = _weigh(client, rows, sample, standardizer, learned, estimator.device)
-        rates, rate = _noise_rates(client, rows, weighed, census.has_clean)
-        known = {"has_clean": census.has_clean, "noise_rate": rate}
+        rates, rate = _noise_rates(client, rows, weighed, census.has_verified)
+        known = {"has_verified": census.has_verified, "noise_rate": rate}
         records = _kept(client, on_each(_label_rows.label_record, rows, weighed, **known))
         if estimator.alpha == "learn":  # it shrinks as rows grow in number
             ridge = learned.ridge * (len(sample.places) / census.total.sum())
             learned = replace(learned, ridge=ridge)
-        params = _last_fit(client, rows, weighed, model, search, learned)
+        params = _last_fit(client, rows, weighed, model, design, learned)
     return ClusterFit(learned, standardizer.raw(params), rate, rates, records)
 
 
@@ -114,36 +114,38 @@ def _standardizer(client, rows, sampled, standardize):
     rotation = None
     if len(mean) <= MAX_ROTATED:
         rotation = np.linalg.eigh(square / np.outer(scale, scale))[1]
-    return Standardizer.known(mean, scale, rotation)
+    return Standardizer(mean, scale, rotation)
 
 
 def _weigh(client, rows, sample, standardizer, learned, device):
     """Futures of `WeighedRows`, and the model that they come from."""
     targets = None if learned.targets is None else to_numpy(learned.targets)
-    nothing = dict.fromkeys(("solution", "params", "trust", "training", "predictions", "targets"))
+    nothing = dict.fromkeys(
+        ("solution", "params", "label_weight", "training", "predictions", "targets")
+    )
     model = shared(_label_rows.FittedModel(standardizer, replace(learned, **nothing), device))
     of_sample = sample.by_partition(learned, targets)
     return _kept(client, on_each(_label_rows.weighed_rows, rows, *of_sample, model=model)), model
 
 
-def _noise_rates(client, rows, weighed, has_clean):
+def _noise_rates(client, rows, weighed, has_verified):
     """See `noise_rates`."""
-    mass, wrong, chances = summed(client, on_each(_label_rows.noise_sums, rows, weighed))
-    least = np.maximum(mass, 1e-300)
-    if has_clean:
+    mass, wrong, sums = summed(client, on_each(_label_rows.noise_sums, rows, weighed))
+    least = np.maximum(mass, TINY)
+    if has_verified:
         rates = wrong / least
     else:
-        joint = on_each(_label_rows.noise_joint, rows, weighed, usual=chances / least)
+        joint = on_each(_label_rows.noise_joint, rows, weighed, usual=sums / least)
         rates = off_diagonal_shares(summed(client, joint)[0])
-    return rates, float(rates @ mass / max(mass.sum(), 1e-300))
+    return rates, float(rates @ mass / max(mass.sum(), TINY))
 
 
-def _last_fit(client, rows, weighed, model, search, learned):
-    """One fit on all rows, started near those of the folds, as `fit_all` makes it."""
-    start = learned.params.mean(1, keepdim=True)
+def _last_fit(client, rows, weighed, model, design, learned):
+    """One fit on all rows, from the mean of those of the folds, as `fit_all` makes it."""
+    initial = learned.params.mean(0, keepdim=True)
     # Nearly that of all rows: each step comes much nearer.
-    metric = sample_metric(search, learned, learned.ridge)
-    penalty = search.softmax.penalty(start.new_full((1,), learned.ridge))
+    metric = sample_metric(design, learned, learned.ridge)
+    penalty = design.labelled.penalty(learned.ridge)
 
     def value_and_gradient(params):
         work = on_each(
@@ -154,7 +156,7 @@ def _last_fit(client, rows, weighed, model, search, learned):
         return value, to_tensor(gradient, params.device) / weight + penalty * params
 
     # The local fit ends as near in other coordinates; one step more, and only its error is left.
-    return to_numpy(minimize(value_and_gradient, start, metric, tol=EXACT / 10)[0, 0])
+    return to_numpy(minimize(value_and_gradient, initial, metric, tol=EXACT / 10)[0])
 
 
 def minimize(value_and_gradient, params, metric, *, tol):
@@ -171,12 +173,12 @@ def minimize(value_and_gradient, params, metric, *, tol):
         step = _quasi_newton(gradient, pairs, metric)
         for _ in range(20):
             tried = params - step
-            found, slope = value_and_gradient(tried)
+            found, next_gradient = value_and_gradient(tried)
             if found <= value * (1 + 1e-12):
                 break
             step = step / 2
-        pairs.append((tried - params, slope - gradient))
-        params, value, gradient = tried, found, slope
+        pairs.append((tried - params, next_gradient - gradient))
+        params, value, gradient = tried, found, next_gradient
     return params
 
 

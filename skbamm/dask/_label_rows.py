@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._base import torch_session
-from ..cleaning._rows import LabelRows, Standardizer
-from ..cleaning._sample import RowSample
+from ..cleaning._rows import LabelRows, RowSample
 from ..cleaning.label_quality._scores import (
     confident_joint,
     is_rather_wrong,
@@ -20,7 +19,7 @@ from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 
 
 def label_counts(columns):
-    """Classes, how many rows are noisy and clean of each, and the sums of their weights."""
+    """Classes, how many rows are noisy and verified of each, and the sums of their weights."""
     _, y, weight, is_clean = columns
     classes, labels = np.unique(y, return_inverse=True)
     of_kind = (~is_clean, is_clean)
@@ -38,10 +37,10 @@ def label_rows(columns, classes, class_weight):
 def sampled_rows(rows, wanted):
     """Positions of the wanted rows, and these rows.
 
-    `wanted` are positions among the noisy and clean rows of each class, as `sample_sizes` counts
+    `wanted` are positions among the noisy and verified rows of each class, as `sample_sizes` counts
     these.
     """
-    kind = rows.is_clean * rows.n_classes + rows.labels
+    kind = rows.n_classes * rows.is_clean + rows.labels
     found = [np.flatnonzero(kind == number)[own] for number, own in enumerate(wanted)]
     positions = np.sort(np.concatenate(found))
     columns = (rows.X, rows.labels, rows.weight, rows.is_clean)
@@ -59,7 +58,7 @@ def cross_products(rows, shift):
 class FittedModel:
     """What was learned on the sample; `learned` without what there is one of for each row."""
 
-    standardizer: Standardizer
+    standardizer: Any  # `Standardizer`, which needs torch
     learned: Any
     device: str | None
 
@@ -76,26 +75,27 @@ class FittedModel:
 class WeighedRows(NamedTuple):
     """Label weight, out-of-fold prediction, training weight and target of each row."""
 
-    trust: np.ndarray  # (n_rows,)
+    label_weight: np.ndarray  # (n_rows,)
     predictions: np.ndarray  # (n_rows, n_classes)
     training: np.ndarray  # (n_rows,)
     targets: np.ndarray | None  # (n_scores, n_rows)
 
 
-def weighed_rows(rows, positions, trust, predictions, targets, model):
+def weighed_rows(rows, positions, label_weight, predictions, targets, model):
     """Weigh all rows; those at `positions` were in the sample, and the rest is known of them."""
     from ..cleaning._fit import extend
 
     with torch_session():
         labelled = model.labelled(rows)
         if targets is not None:
-            targets = to_tensor(targets, labelled.indicator.device)
-        learned = replace(model.learned, trust=trust, predictions=predictions, targets=targets)
+            targets = to_tensor(targets, labelled.targets.device)
+        known = {"label_weight": label_weight, "predictions": predictions, "targets": targets}
+        learned = replace(model.learned, **known)
         sample = RowSample(positions, np.ones(len(positions)))
         learned = extend(learned, sample, rows, labelled, alpha=None)
         targets = None if learned.targets is None else to_numpy(learned.targets)
     weight = np.ones(len(rows.labels))
-    weight[rows.noisy] = learned.trust
+    weight[rows.noisy] = learned.label_weight
     return WeighedRows(weight, learned.predictions, rows.weight * learned.training, targets)
 
 
@@ -103,34 +103,36 @@ def loss_and_gradient(rows, weighed, params, model):
     """Sums of the weights, the weighted cross-entropies, and their gradient in `params`."""
     with torch_session():
         labelled = model.labelled(rows)
+        targets = labelled.targets
         if weighed.targets is not None:
-            labelled = labelled.with_targets(to_tensor(weighed.targets, labelled.indicator.device))
-        weight = to_tensor(weighed.training, labelled.indicator.device)
-        scores = labelled.scores(to_tensor(params, weight.device))
-        loss, probabilities = labelled.cross_entropy(scores)
-        gradient = labelled.adjoint(weight * (probabilities - labelled.indicator))
+            targets = to_tensor(weighed.targets, targets.device)
+        weight = to_tensor(weighed.training, targets.device)
+        scores = labelled.design.matmul(to_tensor(params, weight.device))
+        loss, probabilities = labelled.cross_entropy(scores, targets)
+        gradient = labelled.design.rmatmul(weight * (probabilities - targets))
         return [float(weight.sum()), float((weight * loss).sum()), to_numpy(gradient)]
 
 
 def noise_sums(rows, weighed):
-    """By given label: weight of noisy rows, its part on wrong labels, chances of classes."""
+    """By given label: weight of noisy rows, its part on wrong labels, probabilities of classes."""
     noisy = rows.noisy
     labels, weight = rows.labels[noisy], rows.weight[noisy]
-    wrong = weight * (1 - weighed.trust[noisy])
-    chances, mass = sums_by_label(weighed.predictions[noisy], labels, weight)
-    return [mass, np.bincount(labels, wrong, minlength=rows.n_classes), chances]
+    wrong = weight * (1 - weighed.label_weight[noisy])
+    sums, mass = sums_by_label(weighed.predictions[noisy], labels, weight)
+    return [mass, np.bincount(labels, wrong, minlength=rows.n_classes), sums]
 
 
 def noise_joint(rows, weighed, usual):
-    """See `confident_joint`; of a partition without clean rows."""
+    """See `confident_joint`; of a partition without verified labels."""
     return [confident_joint(weighed.predictions, rows.labels, rows.weight, usual)]
 
 
-def label_record(rows, weighed, has_clean, noise_rate):
+def label_record(rows, weighed, has_verified, noise_rate):
     """Label weights, and the columns of a `LabelRecord`."""
-    trust, predictions = weighed.trust, weighed.predictions
-    if has_clean:
-        is_wrong = trust < 0.5
+    label_weight, predictions = weighed.label_weight, weighed.predictions
+    if has_verified:
+        is_wrong = label_weight < 0.5
     else:
-        is_wrong = is_rather_wrong(predictions, rows.labels, trust, noise_rate)
-    return trust, rows.labels, predictions.argmax(axis=1), ~rows.is_clean, is_wrong
+        is_wrong = is_rather_wrong(predictions, rows.labels, label_weight, noise_rate)
+    suggested = predictions.argmax(axis=1)
+    return label_weight, rows.labels, suggested, ~rows.is_clean, is_wrong

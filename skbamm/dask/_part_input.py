@@ -21,7 +21,7 @@ def checked_rows(X, y, weight=None):
 
 
 def checked_labels(X, y, weight=None, is_clean=None):
-    """Finite floats, labels, weights and a mask of clean rows."""
+    """Finite floats, labels, weights and a mask of rows with verified labels."""
     X = check_array(X, dtype=FLOAT_DTYPES, ensure_min_samples=0, input_name="X")
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import compute_class_weight
 
-from ..cleaning._rows import LabelFolds, LabelRows
-from ..cleaning._sample import sample_sizes, taken
+from ..cleaning._rows import LabelFolds, LabelRows, sample_sizes, taken
 from ..data._folds import position_folds
 from ._client import on_each, results
 from ._label_rows import label_counts, sampled_rows
@@ -16,7 +15,7 @@ from ._label_rows import label_counts, sampled_rows
 
 @dataclass(frozen=True)
 class Census:
-    """How many rows there are of each kind (noisy, clean) and class.
+    """How many rows there are of each kind (noisy, verified) and class.
 
     Attributes
     ----------
@@ -45,7 +44,7 @@ class Census:
         return self.counts.sum(axis=0)
 
     @property
-    def has_clean(self):
+    def has_verified(self):
         return bool(self.total[1].any())
 
     @property
@@ -66,8 +65,8 @@ class Census:
             )
         if self.total[1].sum() == 1:
             raise ValueError(
-                "A single clean row cannot be split into folds: mark two or more clean rows, or "
-                "none."
+                "A single row with a verified label cannot be split into folds: mark two or more, "
+                "or none."
             )
 
     def class_weights(self, class_weight):
@@ -132,14 +131,14 @@ class SampledRows:
         rows, n_rows = self.rows, len(self.places)
         validates = rows.is_clean if rows.is_clean.any() else np.ones(n_rows, dtype=bool)
         n_folds = min(int(cv), np.count_nonzero(validates))
-        part = np.empty(n_rows, dtype=int)
-        part[validates] = np.unique(
-            self._stratified(validates, n_folds, seed), return_inverse=True
-        )[1]
-        n_folds = part[validates].max() + 1
-        part[~validates] = self._stratified(~validates, n_folds, seed + 1)
-        held_out = validates & (part == np.arange(n_folds)[:, None])
-        folds = LabelFolds.of_use(1.0 - held_out, held_out * rows.weight, part, rows.weight)
+        own = np.empty(n_rows, dtype=int)
+        own[validates] = np.unique(self._stratified(validates, n_folds, seed), return_inverse=True)[
+            1
+        ]
+        n_folds = own[validates].max() + 1
+        own[~validates] = self._stratified(~validates, n_folds, seed + 1)
+        held_out = validates & (own == np.arange(n_folds)[:, None])
+        folds = LabelFolds.of_use(1.0 - held_out, held_out * rows.weight, own, rows.weight)
         if folds is None:
             raise ValueError(
                 "cv must leave rows of positive weight to train on and to validate on."
@@ -162,7 +161,7 @@ class SampledRows:
         noisy = np.concatenate([[0], np.cumsum(~self.rows.is_clean)])[ends]
         columns = [
             self.positions,
-            np.split(learned.trust, noisy),
+            np.split(learned.label_weight, noisy),
             np.split(learned.predictions, ends),
             [None] * len(self.positions) if targets is None else np.split(targets, ends, axis=1),
         ]

@@ -101,7 +101,7 @@ class SampleWeightDisplay(Display):
         named = record.index.labels
         is_issue = record.is_issue(weight, estimator.noise_rate_)
         function = None
-        if "threshold" in estimator.hyper_names_:
+        if "slope" in estimator.hyper_names_:
             function = float(estimator.hyper_[0]), float(estimator.hyper_[1])
         display = cls(
             weight[noisy],
@@ -120,8 +120,8 @@ class SampleWeightDisplay(Display):
         """Log posterior odds of the labels, recovered from the weights; NaN for free ones."""
         if self.function is None:
             return np.full(len(self.weight), np.nan)
-        threshold, slope = self.function
-        return (logit(np.clip(self.weight, LEAST, 1 - LEAST)) - threshold) / slope
+        intercept, slope = self.function
+        return (logit(np.clip(self.weight, LEAST, 1 - LEAST)) - intercept) / slope
 
     def _columns(self):
         columns = {
@@ -173,7 +173,7 @@ class SampleWeightDisplay(Display):
         ax.set_xlabel("label weight")
         ax.set_ylabel("given label")
 
-    def _draw_function(self, ax, threshold, slope):
+    def _draw_function(self, ax, intercept, slope):
         quality = self.label_quality
         low, high = np.clip([quality.min(), quality.max()], -15, 15)
         edges = np.linspace(low, high, N_BINS + 1)
@@ -188,7 +188,7 @@ class SampleWeightDisplay(Display):
         rows.set_ylim(0.8, 4 * rows.get_ylim()[1])  # room for the legend
         rows.set_ylabel("rows (log scale)")
         points = np.linspace(low, high, 300)
-        ax.plot(points, expit(threshold + slope * points), color="black", linewidth=2)
+        ax.plot(points, expit(intercept + slope * points), color="black", linewidth=2)
         ax.axhline(0.5, color=GRAY, linewidth=0.8, linestyle=":")
         ax.set_zorder(rows.get_zorder() + 1)
         ax.patch.set_visible(False)

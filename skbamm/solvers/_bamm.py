@@ -54,7 +54,7 @@ class BammState(State):
 class Directions(NamedTuple):
     """Gradients of an iteration, all at the point that it starts from."""
 
-    averaged: Any  # the AveragedObjective
+    averaged: Any  # the AveragedObjective, or the lower one where nothing is averaged
     metric: Any
     params: Any
     multiplier: Any
@@ -155,7 +155,7 @@ class SlBamm(Solver):
             iteration=state.iteration + 1,
             params=params,
             multiplier=state.multiplier - multiplier_move,
-            averaging=directions.averaged.averaging,
+            averaging=self._averaging(problem, state.iteration),
             residual=hypergradient_norm + error,
             hypergradient_norm=hypergradient_norm,
             params_converged=converged,
@@ -173,7 +173,9 @@ class SlBamm(Solver):
 
         hyper, params, multiplier = state.hyper, state.params, state.multiplier
         averaging = self._averaging(problem, state.iteration)
-        averaged = AveragedObjective(problem.lower, problem.upper, averaging)
+        averaged = problem.lower
+        if averaging:
+            averaged = AveragedObjective(problem.lower, problem.upper, averaging)
         upper = problem.upper.gradients(hyper, params)
         products = averaged.curvature_products(hyper, params, multiplier)
         params_gradient = problem.lower.params_gradient(hyper, params)

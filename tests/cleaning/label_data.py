@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows with given and true labels, some of them known to be clean."""
+    """Rows with given and true labels, some of them verified."""
 
     X: np.ndarray
     y: np.ndarray

@@ -102,14 +102,14 @@ print(int(prediction.sum()), "torch" in sys.modules)
     assert int(total) == fitted.predict(data.X).sum()
 
 
-# Scoring on clean rows
+# Scoring on rows with verified labels
 
 SPLITTER = StratifiedKFold(3)
 
 
 @pytest.fixture(scope="module")
 def clean_accuracies(data):
-    """Accuracy on the clean test rows of each split, by hand."""
+    """Accuracy on the verified test rows of each split, by hand."""
     scores = []
     for train, test in SPLITTER.split(data.X, data.y):
         model = HyperCleaningClassifier(**SHORT)
@@ -140,7 +140,7 @@ def recipe():
         yield model, get_scorer("accuracy").set_score_request(sample_weight="is_clean")
 
 
-def test_cross_validate_scores_clean_rows_only(recipe, data, clean_accuracies):
+def test_cross_validate_scores_verified_rows_only(recipe, data, clean_accuracies):
     model, scorer = recipe
     params = {"is_clean": data.is_clean}
     result = cross_validate(model, data.X, data.y, cv=SPLITTER, scoring=scorer, params=params)
@@ -187,7 +187,7 @@ def test_splits_of_clean_test_rows_need_no_routing(data, clean_accuracies):
     np.testing.assert_allclose(result["test_score"], clean_accuracies)
 
 
-def test_a_grid_search_scores_clean_rows_only(recipe, data, clean_accuracies):
+def test_a_grid_search_scores_verified_rows_only(recipe, data, clean_accuracies):
     model, scorer = recipe
     search = GridSearchCV(model, {"alpha": ["learn", 10.0]}, cv=SPLITTER, scoring=scorer)
     search.fit(data.X, data.y, is_clean=data.is_clean)
@@ -196,7 +196,7 @@ def test_a_grid_search_scores_clean_rows_only(recipe, data, clean_accuracies):
     assert search.best_estimator_.sample_weight_[data.is_clean].tolist() == [1.0] * 36
 
 
-def test_a_pipeline_scores_clean_rows_only(recipe, data, clean_accuracies):
+def test_a_pipeline_scores_verified_rows_only(recipe, data, clean_accuracies):
     model, scorer = recipe
     pipeline = make_pipeline(StandardScaler(), model)
     params = {"is_clean": data.is_clean}

@@ -97,7 +97,7 @@ def test_unusable_masks_are_errors(mask, message):
     ],
     ids=["no y_val", "no X_val", "weights only", "mask too", "no weight"],
 )
-def test_contradicting_clean_rows_are_errors(given, message):
+def test_contradicting_verified_rows_are_errors(given, message):
     assert_fit_raises(message, X, y, **given)
 
 
@@ -128,13 +128,13 @@ def test_too_little_data_is_an_error(rows, columns):
     assert_fit_raises(r"Found array with (1 sample|0 feature)\(s\)", X[:rows, :columns], y[:rows])
 
 
-def test_folds_without_clean_rows_to_judge_are_an_error():
+def test_folds_without_validation_rows_are_an_error():
     splits = {"cv": [(np.flatnonzero(CLEAN), np.flatnonzero(~CLEAN))]}
     assert_fit_raises("cv must give at least one split", X, y, is_clean=CLEAN, options=splits)
 
 
-def test_a_single_clean_row_is_an_error_that_says_so():
-    assert_fit_raises("A single clean row", X, y, is_clean=np.arange(60) == 0)
+def test_a_single_verified_row_is_an_error_that_says_so():
+    assert_fit_raises("A single row with a verified label", X, y, is_clean=np.arange(60) == 0)
 
 
 # Options

@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skbamm import HyperCleaningClassifier
 from skbamm.cleaning import _search
-from skbamm.cleaning._rows import LabelRows, Standardizer, make_label_folds
+from skbamm.cleaning._design import FoldedDesign, Standardizer
+from skbamm.cleaning._rows import LabelRows, make_label_folds
 from tests.cleaning.label_data import make_labels
 from tests.reference.cleaning import cleaning_criterion, expanded, logistic_fit
 
@@ -65,11 +66,11 @@ def test_coefficients_are_logistic_regressions_on_the_learned_weights(data, clea
     is_clean = data.is_clean if clean else None
     model = HyperCleaningClassifier(max_iter=10, relabel=False)
     model.fit(data.X, data.y, data.weight, is_clean=is_clean)
-    trust = np.where(data.is_clean, model.clean_weight_, 1) if clean else 1
-    weight = data.weight * model.sample_weight_ * trust
+    factor = np.where(data.is_clean, model.clean_weight_, 1) if clean else 1
+    weight = data.weight * model.sample_weight_ * factor
     design = scaled(data.X, data.weight)
     coef = logistic_fit(design, data.y, weight, model.alpha_, len(model.classes_))
-    # The ridge of 1e-6 on intercepts, beside an alpha of 1e-4 at least.
+    # The ridge of 1e-6 on intercepts, and an alpha of 1e-4 at least.
     assert_scores_equal(model, data.X, coef, design, rtol=1e-3, atol=1e-3)
 
 
@@ -79,10 +80,10 @@ def test_coefficients_are_logistic_regressions_on_relabelled_rows(data, evaluate
     design = scaled(data.X, data.weight)
     others = other_labels(problem)
     rows = design, data.y, weight * model.sample_weight_
-    if others is not None:  # which needs clean rows
+    if others is not None:  # which needs verified labels
         rows = expanded(design, data.y, weight, model.sample_weight_, others)
     coef = logistic_fit(*rows, model.alpha_, len(model.classes_))
-    # The ridge of 1e-6 on intercepts, beside an alpha of 1e-4 at least.
+    # The ridge of 1e-6 on intercepts, and an alpha of 1e-4 at least.
     assert_scores_equal(model, data.X, coef, design, rtol=1e-3, atol=1e-3)
 
 
@@ -107,7 +108,7 @@ def test_probabilities_are_the_softmax_of_scores(data):
 # The criterion
 
 
-@pytest.fixture(params=[True, False], ids=["clean rows", "no clean rows"])
+@pytest.fixture(params=[True, False], ids=["verified", "none verified"])
 def evaluated(request, data, monkeypatch):
     """A fitted model, and the problem that it was learned on."""
     problems = []
@@ -121,13 +122,13 @@ def evaluated(request, data, monkeypatch):
     is_clean = data.is_clean if request.param else np.zeros(120, dtype=bool)
     model = HyperCleaningClassifier(cv=data.splits, max_iter=12)
     model.fit(data.X, data.y, data.weight, is_clean=is_clean)
-    evidence = np.zeros(120)
-    evidence[~is_clean] = problems[0].lower.weighting.evidence.numpy()
-    return model, is_clean, evidence, problems[0]
+    log_odds = np.zeros(120)
+    log_odds[~is_clean] = problems[0].lower.weighting.log_odds.numpy()
+    return model, is_clean, log_odds, problems[0]
 
 
 def other_labels(problem):
-    """What rows are trained to be where their label is not believed, (n_rows, n_classes)."""
+    """Targets of what labels lose in weight, (n_rows, n_classes)."""
     if problem.lower.suggested is None:
         return None
     shares = problem.lower.suggested.numpy().T
@@ -135,17 +136,17 @@ def other_labels(problem):
 
 
 def plain_criterion(data, evaluated, hyper):
-    _, is_clean, evidence, problem = evaluated
+    _, is_clean, log_odds, problem = evaluated
     return cleaning_criterion(
         scaled(data.X, data.weight),
         data.y,
         is_clean,
         data.weight,
         data.splits,
-        evidence,
+        log_odds,
         hyper,
-        problem.upper.pull.numpy(),
-        problem.upper.centre.numpy(),
+        problem.upper.prior.precision.numpy(),
+        problem.upper.prior.mean.numpy(),
         other_labels(problem),
     )
 
@@ -157,19 +158,19 @@ def test_the_criterion_is_the_held_out_loss_at_the_learned_numbers(data, evaluat
     np.testing.assert_allclose(model.criterion_, expected, rtol=2e-4)
 
 
-def test_the_initial_criterion_is_the_held_out_loss_at_the_start(data, evaluated):
+def test_the_initial_criterion_is_the_held_out_loss_without_learning(data, evaluated):
     model, _, _, problem = evaluated
-    expected = plain_criterion(data, evaluated, problem.initial_hyper[0].numpy())
+    expected = plain_criterion(data, evaluated, problem.initial_hyper.numpy())
     np.testing.assert_allclose(model.initial_criterion_, expected, rtol=2e-4)
 
 
-def test_the_end_is_not_worse_than_the_start(evaluated):
+def test_the_criterion_is_not_worse_than_without_learning(evaluated):
     assert evaluated[0].criterion_ <= evaluated[0].initial_criterion_
 
 
-def test_weights_are_the_learned_function_of_evidence(evaluated):
-    model, is_clean, evidence, _ = evaluated
-    expected = np.where(is_clean, 1.0, expit(model.hyper_[0] + model.hyper_[1] * evidence))
+def test_weights_are_the_learned_function_of_label_quality(evaluated):
+    model, is_clean, log_odds, _ = evaluated
+    expected = np.where(is_clean, 1.0, expit(model.hyper_[0] + model.hyper_[1] * log_odds))
     np.testing.assert_allclose(model.sample_weight_, expected)
 
 
@@ -179,7 +180,7 @@ def test_learned_numbers_are_reported_in_their_own_units(evaluated):
     np.testing.assert_allclose(model.clean_weight_, np.exp(model.hyper_[3]))
 
 
-def test_cross_fitted_scores_do_not_depend_on_the_rows_own_label():
+def test_out_of_fold_scores_do_not_depend_on_the_rows_own_label():
     data = make_labels()
     row = data.splits[0][1][0]
     other = data.y.copy()
@@ -189,10 +190,9 @@ def test_cross_fitted_scores_do_not_depend_on_the_rows_own_label():
         nothing = np.zeros(120, dtype=bool)
         rows = LabelRows(data.X, y, data.weight, nothing, 120, np.arange(3))
         folds = make_label_folds(rows, data.splits, 0)
-        standardizer = Standardizer(rows, True)
-        search = _search.TrustSearch(rows, folds, standardizer, torch.device("cpu"))
-        params = search.fit_folds(search.in_training * search.row_weight, 0.1, tol=1e-9)
-        return search.cross_fitted(params)
+        design = FoldedDesign(rows, folds, Standardizer.of(rows, True), torch.device("cpu"))
+        params = design.fit(folds.in_training * rows.weight, 0.1)
+        return design.out_of_fold(design.scores(params))
 
     before, after = scores(data.y), scores(other)
     np.testing.assert_allclose(after[row], before[row], atol=1e-9)
@@ -209,7 +209,7 @@ def logistic(strength):
 
 
 def tuned(X, y, is_clean, weight_of_noisy):
-    """Logistic regression whose C predicts the clean rows of five folds best."""
+    """Logistic regression whose C predicts the verified rows of five folds best."""
     clean = np.flatnonzero(is_clean)
     noisy = np.flatnonzero(~is_clean) if weight_of_noisy else np.arange(0)
 
@@ -229,7 +229,7 @@ def tuned(X, y, is_clean, weight_of_noisy):
 
 @pytest.fixture(scope="module")
 def digits():
-    """50 % noisy, 10 % clean, 40 % test rows; the noise is uniform over the other digits."""
+    """50 % noisy, 10 % verified, 40 % test rows; the noise is uniform over the other digits."""
     random = np.random.default_rng(0)
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)
@@ -254,7 +254,7 @@ def test_the_share_of_wrong_digits_is_estimated(digits):
     assert abs(model.noise_rate_ - is_wrong[~is_clean].mean()) < 0.05
 
 
-@pytest.mark.parametrize("with_noisy", [True, False], ids=["all rows", "clean rows"])
+@pytest.mark.parametrize("with_noisy", [True, False], ids=["all rows", "verified rows"])
 def test_accuracy_on_digits_is_above_tuned_logistic_regression(digits, with_noisy):
     X, given, is_clean, _, X_test, y_test, model = digits
     plain = tuned(X, given, is_clean, with_noisy)

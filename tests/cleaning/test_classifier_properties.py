@@ -43,7 +43,7 @@ def fit(data, clean=True, *, X=None, y=None, weight=None, cv=None, **options):
     )
 
 
-@pytest.fixture(params=[True, False], ids=["clean rows", "no clean rows"])
+@pytest.fixture(params=[True, False], ids=["verified", "none verified"])
 def clean(request):
     return request.param
 
@@ -62,7 +62,7 @@ def data():
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_weights_are_in_0_to_1_and_1_on_clean_rows(n_classes, weighting, clean):
+def test_weights_are_in_0_to_1_and_1_of_verified_labels(n_classes, weighting, clean):
     data = make_labels(n_classes=n_classes)
     weights = fit(data, clean, weighting=weighting).sample_weight_
     assert weights.shape == (120,)
@@ -87,15 +87,15 @@ def test_noise_of_one_class_is_seen_in_the_rates_by_class():
     assert rates.argmax() == 1  # given label 1, truly 0
 
 
-def test_noise_rates_are_weighted_means_of_distrust(data):
+def test_noise_rates_are_weighted_means_of_what_labels_lose(data):
     model = fit(data, weight=data.weight)
     noisy = data.noisy
-    distrust = 1 - model.sample_weight_
-    expected = np.average(distrust[noisy], weights=data.weight[noisy])
+    lost = 1 - model.sample_weight_
+    expected = np.average(lost[noisy], weights=data.weight[noisy])
     np.testing.assert_allclose(model.noise_rate_, expected)
     for c in range(3):
         given = noisy[data.y[noisy] == c]
-        expected = np.average(distrust[given], weights=data.weight[given])
+        expected = np.average(lost[given], weights=data.weight[given])
         np.testing.assert_allclose(model.class_noise_rate_[c], expected)
 
 
@@ -186,8 +186,8 @@ def test_the_scale_of_weights_does_not_matter(data, weighting, clean, factor):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_integer_weights_are_repeated_rows_without_clean_rows(n_classes):
-    """With clean rows the start of the run counts rows: calibrated by how many they are."""
+def test_integer_weights_are_repeated_rows_without_verified_rows(n_classes):
+    """With verified rows the initialization counts rows: calibrated by how many they are."""
     data = make_labels(n_classes=n_classes)
     weight = np.random.default_rng(0).integers(0, 4, 120)
     rows = np.repeat(np.arange(120), weight)
@@ -275,7 +275,7 @@ def test_all_rows_clean_is_a_plain_fit_with_learned_alpha(data, weighting):
     )
 
 
-def test_clean_rows_apart_are_clean_rows_last(data):
+def test_verified_rows_apart_are_verified_rows_last(data):
     order = np.argsort(data.is_clean, kind="stable")
     n_noisy = len(data.noisy)
     X, y, weight = data.X[order], data.y[order], data.weight[order]
@@ -292,7 +292,7 @@ def test_clean_rows_apart_are_clean_rows_last(data):
     np.testing.assert_allclose(apart.sample_weight_, inside.sample_weight_[:n_noisy], **ROUNDING)
 
 
-def test_sparse_rows_may_have_dense_clean_rows(data):
+def test_sparse_rows_may_have_dense_verified_rows(data):
     X, y = data.X[data.noisy], data.y[data.noisy]
     clean = {"y_val": data.y[data.is_clean]}
     model = HyperCleaningClassifier(max_iter=0)
@@ -305,7 +305,7 @@ def test_sparse_rows_may_have_dense_clean_rows(data):
     np.testing.assert_array_equal(found, dense)
 
 
-def test_a_class_may_occur_among_clean_rows_only(data):
+def test_a_class_may_occur_among_verified_rows_only(data):
     keep = data.y[data.noisy] != 2
     X, y = data.X[data.noisy][keep], data.y[data.noisy][keep]
     model = HyperCleaningClassifier(max_iter=3)
@@ -317,7 +317,7 @@ def test_a_class_may_occur_among_clean_rows_only(data):
     assert model.class_noise_rate_[2] == 0
 
 
-def test_a_class_may_be_absent_from_the_clean_rows(data):
+def test_a_class_may_be_absent_from_the_verified_rows(data):
     mask = data.is_clean & (data.y != 2)
     model = fit(data, mask, max_iter=5)
     assert np.isfinite(model.coef_).all()
@@ -325,7 +325,7 @@ def test_a_class_may_be_absent_from_the_clean_rows(data):
     assert (model.predict_proba(data.X) > 0).all()
 
 
-def test_one_clean_row_of_a_class_is_enough():
+def test_one_verified_row_of_a_class_is_enough():
     data = make_labels(60, clean=0.0)
     mask = np.zeros(60, dtype=bool)
     mask[[np.flatnonzero(data.y == c)[0] for c in range(3)]] = True
@@ -524,8 +524,8 @@ def test_without_relabelling_a_final_estimator_is_fitted_with_the_learned_weight
 
 
 def test_a_final_estimator_sees_relabelled_rows_as_the_last_fit_does(data, monkeypatch):
-    monkeypatch.setattr(_final_estimator, "LEAST_SHARE", 1e-6)
-    monkeypatch.setattr(_stacking, "out_of_fold_scores", lambda search, weights: None)
+    monkeypatch.setattr(_final_estimator, "LEAST_TARGET", 1e-6)
+    monkeypatch.setattr(_stacking, "out_of_fold_scores", lambda *arguments: None)
     options = {"standardize": False, "max_iter": 3}
     own = fit(data, **options)
     # The last fit is logistic regression on rows whose noisy ones weigh 1, whatever their label.

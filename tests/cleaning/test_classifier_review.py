@@ -12,7 +12,7 @@ from skbamm import HyperCleaningClassifier
 
 @pytest.fixture(scope="module")
 def noisy():
-    """Two classes, 30 % wrong labels, 40 of 160 rows clean."""
+    """Two classes, 30 % wrong labels, 40 of 160 rows verified."""
     generator = np.random.default_rng(0)
     X = generator.standard_normal((160, 4))
     truth = (X[:, 0] + 0.3 * generator.standard_normal(160) > 0).astype(int)
@@ -52,7 +52,7 @@ def test_free_weights_suggest_labels_by_models_that_have_not_seen_them():
     assert agreement < 0.7  # labels are coin flips; models that saw them would agree on all
 
 
-def test_a_class_that_no_clean_row_shows_is_predicted():
+def test_a_class_that_no_verified_row_shows_is_predicted():
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, train_size=0.5, random_state=0, stratify=y)
     generator = np.random.default_rng(0)
@@ -70,9 +70,9 @@ def test_a_boolean_sample_weight_is_taken_for_a_mistake(noisy):
         frozen().fit(X, y, is_clean)
 
 
-def test_a_single_clean_row_is_refused_by_its_name(noisy):
+def test_a_single_verified_row_is_refused_by_its_name(noisy):
     X, y, _ = noisy
-    with pytest.raises(ValueError, match="single clean row"):
+    with pytest.raises(ValueError, match="single row with a verified label"):
         frozen().fit(X, y, is_clean=np.arange(160) == 3)
 
 

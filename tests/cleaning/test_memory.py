@@ -8,14 +8,14 @@ import pytest
 from sklearn import config_context
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning import _fit, _rows, _sample
+from skbamm.cleaning import _design, _fit, _rows
 from tests.tools import run_python
 
 N_ROWS, N_FEATURES = 900, 8
 
 
 def labelled(n_classes, n_rows=N_ROWS, n_features=N_FEATURES, seed=0):
-    """Rows in single precision, given labels, and which of these are clean."""
+    """Rows in single precision, given labels, and which of these are verified."""
     random = np.random.default_rng(seed)
     X = random.standard_normal((n_rows, n_features)) * np.geomspace(0.5, 2, n_features) + 3
     scores = 2 * (X - 3) @ random.standard_normal((n_features, n_classes))
@@ -27,9 +27,9 @@ def labelled(n_classes, n_rows=N_ROWS, n_features=N_FEATURES, seed=0):
 
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch):
-    monkeypatch.setattr(_sample, "ENOUGH", 100)
-    monkeypatch.setattr(_sample, "PER_COLUMN", 1)
-    monkeypatch.setattr(_sample, "PER_CLASS", 1)
+    monkeypatch.setattr(_rows, "ENOUGH", 100)
+    monkeypatch.setattr(_rows, "PER_COLUMN", 1)
+    monkeypatch.setattr(_rows, "PER_CLASS", 1)
 
 
 def assert_same_fit(found, expected, tol=1e-9):
@@ -55,11 +55,11 @@ def test_the_last_fit_in_blocks_is_the_one_of_the_whole_design(n_classes, option
 
 def test_blocks_are_for_designs_beyond_the_working_memory(monkeypatch):
     made = []
-    design = _rows.Standardizer.design
+    columns = _design.Standardizer.columns
     monkeypatch.setattr(
-        _rows.Standardizer,
-        "design",
-        lambda self, X: made.append(len(X)) or design(self, X),
+        _design.Standardizer,
+        "columns",
+        lambda self, X: made.append(len(X)) or columns(self, X),
     )
     X, y, clean = labelled(2)
     HyperCleaningClassifier(max_iter=0).fit(X, y, is_clean=clean)
@@ -94,12 +94,12 @@ def test_predictions_of_single_precision_copy_no_table():
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("has_clean", [True, False])
+@pytest.mark.parametrize("has_verified", [True, False])
 def test_the_sample_tells_the_curvature_where_there_are_many_rows(
-    n_classes, has_clean, monkeypatch
+    n_classes, has_verified, monkeypatch
 ):
     X, y, clean = labelled(n_classes)
-    clean = clean if has_clean else None
+    clean = clean if has_verified else None
     expected = HyperCleaningClassifier().fit(X, y, is_clean=clean)
     used = []
     monkeypatch.setattr(_fit, "blocks_cost_much", lambda rows: not used.append(rows))
@@ -117,10 +117,10 @@ from resource import RLIMIT_DATA, setrlimit
 import numpy as np
 from sklearn import config_context
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning import _rows, _sample
+from skbamm.cleaning import _rows
 
 # What the sample takes does not grow with the table; here that is small.
-_sample.ENOUGH, _sample.PER_COLUMN = 1000, 5
+_rows.ENOUGH, _rows.PER_COLUMN = 1000, 5
 folder = Path(sys.argv[1])
 y, clean = np.load(folder / "y.npy"), np.load(folder / "clean.npy")
 X = np.load(folder / "X.npy", mmap_mode="r")

@@ -43,7 +43,7 @@ def test_given_labels_are_in_the_users_words(no_pandas):
     assert report()["given_label"].tolist() == ["cat", "dog", "owl", "cat", "dog", "owl"]
 
 
-def test_clean_rows_keep_their_label(no_pandas):
+def test_verified_rows_keep_their_label(no_pandas):
     found = report()["suggested_label"]
     assert found.tolist() == ["cat", "dog", "cat", "owl", "dog", "owl"]
 
@@ -64,7 +64,7 @@ def test_fixed_labels_are_the_given_ones_but_for_issues():
     assert fixed.tolist() == ["cat", "dog", "cat", "cat", "dog", "owl"]
 
 
-def test_labels_that_are_rather_believed_are_not_fixed():
+def test_labels_of_high_weight_are_not_fixed():
     weight = np.where(WEIGHT < 1, 0.4 + 2 * WEIGHT, 1)
     record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1, weight < 0.5)
     fixed = record.fixed(CLASSES, weight, 1.0)
@@ -125,7 +125,7 @@ def noisy_problem(name, noise=0.3):
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer"])
-def test_noise_is_estimated_without_clean_rows(name):
+def test_noise_is_estimated_without_verified_labels(name):
     X, y, given = noisy_problem(name)
     model = HyperCleaningClassifier(max_iter=0).fit(X, given)
     assert model.noise_rate_ == pytest.approx((given != y).mean(), abs=0.05)
@@ -133,7 +133,7 @@ def test_noise_is_estimated_without_clean_rows(name):
     assert 1 - model.sample_weight_.mean() > model.noise_rate_
 
 
-def test_without_clean_rows_fixed_labels_are_better_bets():
+def test_without_verified_labels_fixed_ones_are_better_bets():
     X, y, given = noisy_problem("digits")
     model = HyperCleaningClassifier(max_iter=0).fit(X, given)
     assert (model.fix_labels() == y).mean() > (given == y).mean() + 0.2
@@ -150,6 +150,6 @@ def test_confident_noise_rates_are_those_of_sure_predictions():
 
 def test_a_label_needs_more_to_be_wrong_where_few_are():
     predictions = np.array([[0.7, 0.3]] * 2)
-    labels, trust = np.array([1, 1]), np.array([0.3, 0.3])
-    assert is_rather_wrong(predictions, labels, trust, 0.5).all()
-    assert not is_rather_wrong(predictions, labels, trust, 0.2).any()
+    labels, label_weight = np.array([1, 1]), np.array([0.3, 0.3])
+    assert is_rather_wrong(predictions, labels, label_weight, 0.5).all()
+    assert not is_rather_wrong(predictions, labels, label_weight, 0.2).any()

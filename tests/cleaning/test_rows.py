@@ -1,4 +1,4 @@
-"""Where rows of a cleaning fit train, judge and are judged; and their scaled columns."""
+"""Where rows of a cleaning fit train and validate; and their scaled columns."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,16 @@ from scipy import sparse
 from sklearn.model_selection import KFold, PredefinedSplit, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from skbamm.cleaning import _rows
-from skbamm.cleaning._rows import LabelRows, Standardizer, make_label_folds
+from skbamm.cleaning import _design
+from skbamm.cleaning._design import Standardizer
+from skbamm.cleaning._rows import LabelRows, make_label_folds
 
 
-def make_rows(n_rows=60, n_val=0, clean=0.5, *, n_classes=3, n_features=4, seed=0):
-    """Rows of X and `n_val` rows of X_val, all of which are clean."""
+def make_rows(n_rows=60, n_val=0, verified=0.5, *, n_classes=3, n_features=4, seed=0):
+    """Rows of X and `n_val` rows of X_val, all of which are verified."""
     random = np.random.default_rng(seed)
     total = n_rows + n_val
-    is_clean = random.random(total) < clean
+    is_clean = random.random(total) < verified
     is_clean[n_rows:] = True
     return LabelRows(
         random.normal(size=(total, n_features)) * [1, 10, 0.1, 1][:n_features] + 1,
@@ -29,8 +30,8 @@ def make_rows(n_rows=60, n_val=0, clean=0.5, *, n_classes=3, n_features=4, seed=
 CASES = {
     "mask": make_rows(),
     "X_val": make_rows(40, 20, 0.0),
-    "no clean rows": make_rows(clean=0.0),
-    "all clean": make_rows(clean=1.1),
+    "none verified": make_rows(verified=0.0),
+    "all verified": make_rows(verified=1.1),
 }
 SPLITTERS = {
     "int": 4,
@@ -49,43 +50,43 @@ def cv(request):
     return SPLITTERS[request.param]
 
 
-def test_no_judging_row_trains_in_its_own_fold(case, cv):
+def test_no_validation_row_trains_in_its_own_fold(case, cv):
     folds = make_label_folds(CASES[case], cv, 0)
-    assert not ((folds.judging > 0) & (folds.in_training > 0)).any()
+    assert not ((folds.validation > 0) & (folds.in_training > 0)).any()
 
 
-def test_only_trusted_rows_judge(case, cv):
+def test_only_verified_rows_validate_where_there_are_any(case, cv):
     rows = CASES[case]
     folds = make_label_folds(rows, cv, 0)
-    judges = rows.is_clean if rows.is_clean.any() else np.ones(60, dtype=bool)
-    np.testing.assert_array_equal((folds.judging > 0).any(0), judges)
+    validates = rows.is_clean if rows.is_clean.any() else np.ones(60, dtype=bool)
+    np.testing.assert_array_equal((folds.validation > 0).any(0), validates)
 
 
-def test_judging_weights_sum_to_one_and_follow_the_rows(case, cv):
+def test_validation_weights_sum_to_one_and_follow_the_rows(case, cv):
     rows = CASES[case]
-    judging = make_label_folds(rows, cv, 0).judging
-    np.testing.assert_allclose(judging.sum(), 1)
-    used = judging.sum(0) > 0
-    ratio = judging.sum(0)[used] / rows.weight[used]
+    validation = make_label_folds(rows, cv, 0).validation
+    np.testing.assert_allclose(validation.sum(), 1)
+    used = validation.sum(0) > 0
+    ratio = validation.sum(0)[used] / rows.weight[used]
     np.testing.assert_allclose(ratio, ratio[0])
 
 
-def test_every_row_has_a_part(case, cv):
+def test_every_row_has_an_own_fold(case, cv):
     folds = make_label_folds(CASES[case], cv, 0)
-    assert folds.part.min() == 0 and folds.part.max() == folds.n_folds - 1
-    assert np.bincount(folds.part, minlength=folds.n_folds).min() > 0
+    assert folds.own.min() == 0 and folds.own.max() == folds.n_folds - 1
+    assert np.bincount(folds.own, minlength=folds.n_folds).min() > 0
 
 
-def test_a_part_of_judges_is_where_they_judge(case, cv):
+def test_the_own_fold_of_validation_rows_is_where_they_validate(case, cv):
     folds = make_label_folds(CASES[case], cv, 0)
-    fold, row = np.nonzero(folds.judging)
-    np.testing.assert_array_equal(folds.part[row], fold)
+    fold, row = np.nonzero(folds.validation)
+    np.testing.assert_array_equal(folds.own[row], fold)
 
 
-def test_unseen_rows_train_but_not_in_their_own_part(case, cv):
+def test_out_of_fold_rows_train_but_not_in_their_own_fold(case, cv):
     folds = make_label_folds(CASES[case], cv, 0)
-    own = folds.part == np.arange(folds.n_folds)[:, None]
-    np.testing.assert_array_equal(folds.unseen, (folds.in_training > 0) & ~own)
+    own = folds.own == np.arange(folds.n_folds)[:, None]
+    np.testing.assert_array_equal(folds.out_of_fold, (folds.in_training > 0) & ~own)
 
 
 def test_noisy_rows_train_in_all_folds_of_an_int():
@@ -94,10 +95,10 @@ def test_noisy_rows_train_in_all_folds_of_an_int():
     assert (folds.in_training[:, rows.noisy] == 1).all()
 
 
-def test_clean_rows_train_in_all_folds_but_one_of_an_int():
+def test_verified_rows_train_in_all_folds_but_one_of_an_int():
     rows = CASES["mask"]
     folds = make_label_folds(rows, 4, 0)
-    assert (folds.in_training[:, rows.clean].sum(0) == 3).all()
+    assert (folds.in_training[:, rows.verified].sum(0) == 3).all()
 
 
 def test_a_splitter_over_x_holds_noisy_rows_out_too():
@@ -105,7 +106,9 @@ def test_a_splitter_over_x_holds_noisy_rows_out_too():
     folds = make_label_folds(rows, StratifiedKFold(4), 0)
     for k, (train, test) in enumerate(StratifiedKFold(4).split(rows.X, rows.labels)):
         np.testing.assert_array_equal(np.flatnonzero(folds.in_training[k]), train)
-        np.testing.assert_array_equal(np.flatnonzero(folds.judging[k]), test[rows.is_clean[test]])
+        np.testing.assert_array_equal(
+            np.flatnonzero(folds.validation[k]), test[rows.is_clean[test]]
+        )
 
 
 @pytest.mark.parametrize("name", ["splitter", "list"])
@@ -113,38 +116,38 @@ def test_splits_run_over_the_rows_of_x_val_where_it_is_given(name):
     rows = CASES["X_val"]
     folds = make_label_folds(rows, SPLITTERS[name], 0)
     assert (folds.in_training[:, :40] == 1).all()
-    assert (folds.judging[:, :40] == 0).all()
+    assert (folds.validation[:, :40] == 0).all()
     splits = SPLITTERS[name]
     if name == "splitter":
         splits = splits.split(np.zeros((20, 1)), rows.labels[40:])
     for k, (train, test) in enumerate(splits):
         np.testing.assert_array_equal(np.flatnonzero(folds.in_training[k, 40:]), train)
-        np.testing.assert_array_equal(np.flatnonzero(folds.judging[k, 40:]), test)
+        np.testing.assert_array_equal(np.flatnonzero(folds.validation[k, 40:]), test)
 
 
 def test_an_int_splits_by_class():
-    rows = make_rows(90, clean=1.1)
-    judging = make_label_folds(rows, 5, 0).judging > 0
-    for fold in judging:
+    rows = make_rows(90, verified=1.1)
+    validation = make_label_folds(rows, 5, 0).validation > 0
+    for fold in validation:
         np.testing.assert_array_equal(np.bincount(rows.labels[fold]), [6, 6, 6])
 
 
 def test_folds_of_another_seed_are_others():
-    first, second = (make_label_folds(CASES["mask"], 4, seed).judging for seed in (0, 1))
+    first, second = (make_label_folds(CASES["mask"], 4, seed).validation for seed in (0, 1))
     assert (first != second).any()
 
 
 def test_rows_that_appear_twice_in_a_split_count_twice():
-    rows = make_rows(8, clean=1.1, n_classes=2)
+    rows = make_rows(8, verified=1.1, n_classes=2)
     folds = make_label_folds(rows, [([0, 0, 1, 2], [3, 3, 4])], 0)
     np.testing.assert_array_equal(folds.in_training[0], [2, 1, 1, 0, 0, 0, 0, 0])
     np.testing.assert_allclose(
-        folds.judging[0, 3] / folds.judging[0, 4], 2 * rows.weight[3] / rows.weight[4]
+        folds.validation[0, 3] / folds.validation[0, 4], 2 * rows.weight[3] / rows.weight[4]
     )
 
 
-def test_splits_without_clean_rows_to_judge_are_left_out():
-    rows = make_rows(12, clean=0.0, n_classes=2)
+def test_splits_without_validation_rows_are_left_out():
+    rows = make_rows(12, verified=0.0, n_classes=2)
     rows.is_clean[:4] = True
     splits = [
         (np.arange(6, 12), np.arange(6)),
@@ -153,21 +156,21 @@ def test_splits_without_clean_rows_to_judge_are_left_out():
     ]
     folds = make_label_folds(rows, splits, 0)
     assert folds.n_folds == 2
-    assert folds.part.max() <= 1
+    assert folds.own.max() <= 1
 
 
-def test_cv_without_clean_rows_to_judge_is_an_error():
-    rows = make_rows(12, clean=0.0, n_classes=2)
+def test_cv_without_validation_rows_is_an_error():
+    rows = make_rows(12, verified=0.0, n_classes=2)
     rows.is_clean[:2] = True
     with pytest.raises(ValueError, match="cv must give at least one split"):
         make_label_folds(rows, [(np.arange(6), np.arange(6, 12))], 0)
 
 
-def test_rows_of_no_test_fold_get_parts_of_their_own():
-    rows = CASES["no clean rows"]
+def test_rows_of_no_test_fold_get_own_folds_too():
+    rows = CASES["none verified"]
     fold = np.where(np.arange(60) < 30, -1, np.arange(60) % 2)
     folds = make_label_folds(rows, PredefinedSplit(fold), 0)
-    assert np.bincount(folds.part[:30]).tolist() == [15, 15]
+    assert np.bincount(folds.own[:30]).tolist() == [15, 15]
 
 
 # Columns
@@ -180,8 +183,8 @@ def test_scores_of_the_design_are_those_of_raw_coefficients(standardize, shape):
     rows = make_rows(shape[0], n_features=4)
     X = random.normal(size=shape) * np.geomspace(0.01, 100, shape[1]) + 3
     rows = LabelRows(X, rows.labels, rows.weight, rows.is_clean, shape[0], rows.classes)
-    standardizer = Standardizer(rows, standardize)
-    design = standardizer.design(X)
+    standardizer = Standardizer.of(rows, standardize)
+    design = standardizer.columns(X)
     params = random.normal(size=(3, design.shape[1]))
     coef, intercept = standardizer.raw(params)
     np.testing.assert_allclose(X @ coef.T + intercept, design @ params.T, atol=1e-9)
@@ -192,8 +195,8 @@ def test_the_ridge_of_the_design_is_that_of_scaled_columns(shape):
     rows = make_rows(shape[0])
     X = np.random.default_rng(0).normal(size=shape) * np.geomspace(0.01, 100, shape[1])
     rows = LabelRows(X, rows.labels, rows.weight, rows.is_clean, shape[0], rows.classes)
-    standardizer = Standardizer(rows, True)
-    params = np.random.default_rng(1).normal(size=(2, standardizer.design(X).shape[1]))
+    standardizer = Standardizer.of(rows, True)
+    params = np.random.default_rng(1).normal(size=(2, standardizer.columns(X).shape[1]))
     coef, _ = standardizer.raw(params)
     scale = StandardScaler().fit(X, sample_weight=rows.weight).scale_
     np.testing.assert_allclose(np.square(coef * scale).sum(1), np.square(params[:, :-1]).sum(1))
@@ -203,13 +206,13 @@ def test_more_columns_than_rows_become_as_many_as_rows():
     rows = make_rows(6)
     X = np.random.default_rng(0).normal(size=(6, 30))
     rows = LabelRows(X, rows.labels, rows.weight, rows.is_clean, 6, rows.classes)
-    assert Standardizer(rows, True).design(X).shape == (6, 7)
+    assert Standardizer.of(rows, True).columns(X).shape == (6, 7)
 
 
 def test_many_columns_are_not_rotated(monkeypatch):
-    monkeypatch.setattr(_rows, "MAX_ROTATED", 3)
+    monkeypatch.setattr(_design, "MAX_ROTATED", 3)
     rows = make_rows()
-    design = Standardizer(rows, True).design(rows.X)
+    design = Standardizer.of(rows, True).columns(rows.X)
     scaler = StandardScaler().fit(rows.X, sample_weight=rows.weight)
     np.testing.assert_allclose(design[:, :-1], scaler.transform(rows.X))
 
@@ -219,7 +222,7 @@ def test_sparse_columns_are_scaled_but_not_centred():
     scale = StandardScaler().fit(rows.X, sample_weight=rows.weight).scale_
     X = sparse.csr_matrix(rows.X)
     thin = LabelRows(X, rows.labels, rows.weight, rows.is_clean, 60, rows.classes)
-    design = Standardizer(thin, True).design(X)
+    design = Standardizer.of(thin, True).columns(X)
     assert sparse.issparse(design)
     np.testing.assert_allclose(design.toarray()[:, :-1], rows.X / scale)
 
@@ -227,6 +230,6 @@ def test_sparse_columns_are_scaled_but_not_centred():
 def test_constant_columns_stay_finite():
     rows = make_rows()
     rows.X[:, 1] = 5.0
-    standardizer = Standardizer(rows, True)
+    standardizer = Standardizer.of(rows, True)
     coef, _ = standardizer.raw(np.ones((1, 5)))
-    assert np.isfinite(standardizer.design(rows.X)).all() and np.isfinite(coef).all()
+    assert np.isfinite(standardizer.columns(rows.X)).all() and np.isfinite(coef).all()

@@ -1,4 +1,4 @@
-"""Learning from a sample where rows are many, and judging rows that were not in the fit."""
+"""Learning from a sample where rows are many, and weighing rows that were not in the fit."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,14 @@ from scipy import sparse
 from sklearn.datasets import make_classification
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning import _sample
-from skbamm.cleaning._rows import LabelRows
-from skbamm.cleaning._sample import search_sample
+from skbamm.cleaning import _rows
+from skbamm.cleaning._rows import LabelRows, search_sample
 
 N = 900
 
 
 def make_data(n_classes, n_samples=2 * N, seed=0):
-    """Rows of which the first half is for a fit; noisy labels, some rows clean."""
+    """Rows of which the first half is for a fit; noisy labels, some of them verified."""
     X, y = make_classification(
         n_samples, 8, n_informative=5, n_classes=n_classes, class_sep=1.5, random_state=seed
     )
@@ -31,9 +30,9 @@ def data(request):
 
 
 def allow(monkeypatch, n_rows):
-    """Samples of so many noisy rows, and as many clean ones."""
-    monkeypatch.setattr(_sample, "ENOUGH", n_rows)
-    monkeypatch.setattr(_sample, "PER_CLASS", 1)
+    """Samples of so many noisy rows, and as many verified ones."""
+    monkeypatch.setattr(_rows, "ENOUGH", n_rows)
+    monkeypatch.setattr(_rows, "PER_CLASS", 1)
 
 
 def rows_of(labels, is_clean, n_features=3):
@@ -50,7 +49,7 @@ def test_few_rows_are_all_taken():
     assert search_sample(rows_of(np.arange(500) % 3, np.arange(500) < 50), 0) is None
 
 
-def test_many_rows_are_sampled_clean_and_noisy_apart(monkeypatch):
+def test_many_rows_are_sampled_verified_and_noisy_apart(monkeypatch):
     allow(monkeypatch, 1000)
     is_clean = np.arange(9000) < 600
     sample = search_sample(rows_of(np.arange(9000) % 3, is_clean), 0)
@@ -64,7 +63,7 @@ def test_a_rare_class_keeps_its_rows_and_its_share(monkeypatch):
     labels = np.where(np.arange(20_000) % 200 == 0, 1, 0)
     sample = search_sample(rows_of(labels, np.zeros(20_000, dtype=bool)), 0)
     of_rare = labels[sample.positions] == 1
-    assert of_rare.sum() == _sample.LEAST
+    assert of_rare.sum() == _rows.LEAST_ROWS
     share = sample.factor[of_rare].sum() / sample.factor.sum()
     assert share == pytest.approx(100 / 20_000, rel=0.02)
 
@@ -82,28 +81,28 @@ def test_a_row_is_taken_by_its_position_alone(monkeypatch):
 def test_wide_tables_and_many_classes_get_larger_samples():
     labels = np.arange(40_000) % 50
     sample = search_sample(rows_of(labels, np.zeros(40_000, dtype=bool)), 0)
-    assert len(sample.positions) == 50 * _sample.PER_CLASS
+    assert len(sample.positions) == 50 * _rows.PER_CLASS
 
 
 # Fits
 
 
-@pytest.mark.parametrize("with_clean", [True, False])
-def test_a_fit_from_a_sample_is_near_the_one_from_all_rows(monkeypatch, data, with_clean):
+@pytest.mark.parametrize("with_verified", [True, False])
+def test_a_fit_from_a_sample_is_near_the_one_from_all_rows(monkeypatch, data, with_verified):
     X, given, is_clean, is_wrong = data
-    options = {"is_clean": is_clean} if with_clean else {}
+    options = {"is_clean": is_clean} if with_verified else {}
     whole = HyperCleaningClassifier().fit(X, given, **options)
     allow(monkeypatch, N)
     part = HyperCleaningClassifier().fit(X, given, **options)
     assert part.sample_weight_.shape == (2 * N,)
     assert (part.predict(X) == whole.predict(X)).mean() > 0.93
-    noisy = ~is_clean if with_clean else np.ones(2 * N, dtype=bool)
+    noisy = ~is_clean if with_verified else np.ones(2 * N, dtype=bool)
     assert np.corrcoef(part.sample_weight_[noisy], whole.sample_weight_[noisy])[0, 1] > 0.9
     assert part.noise_rate_ == pytest.approx(whole.noise_rate_, abs=0.05)
     assert (part.sample_weight_[is_wrong].mean() + 0.4) < part.sample_weight_[~is_wrong].mean()
 
 
-def test_clean_rows_keep_their_weight_in_and_out_of_the_sample(monkeypatch, data):
+def test_verified_rows_keep_their_weight_in_and_out_of_the_sample(monkeypatch, data):
     X, given, is_clean, _ = data
     allow(monkeypatch, 100)
     model = HyperCleaningClassifier().fit(X, given, is_clean=is_clean)
@@ -150,10 +149,10 @@ def test_groups_of_rows_stay_together_in_a_sampled_fit(monkeypatch, data):
 # Rows that were not in the fit
 
 
-@pytest.mark.parametrize("with_clean", [True, False])
-def test_weigh_tells_wrong_labels_of_new_rows(data, with_clean):
+@pytest.mark.parametrize("with_verified", [True, False])
+def test_weigh_tells_wrong_labels_of_new_rows(data, with_verified):
     X, given, is_clean, is_wrong = data
-    options = {"is_clean": is_clean[:N]} if with_clean else {}
+    options = {"is_clean": is_clean[:N]} if with_verified else {}
     model = HyperCleaningClassifier().fit(X[:N], given[:N], **options)
     weight = model.weigh(X[N:], given[N:])
     assert ((weight >= 0) & (weight <= 1)).all()
@@ -166,7 +165,7 @@ def test_weigh_does_not_depend_on_the_block(monkeypatch, data):
     whole = model.weigh(X[N:], given[N:])
     parts = [model.weigh(X[i : i + 100], given[i : i + 100]) for i in range(N, 2 * N, 100)]
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-10)
-    monkeypatch.setattr("skbamm.cleaning.label_quality._scorer.BLOCK", 64)
+    monkeypatch.setattr("skbamm.cleaning.label_quality._scorer.BLOCK_ROWS", 64)
     np.testing.assert_allclose(model.weigh(X[N:], given[N:]), whole, rtol=1e-10)
 
 

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning import _sample
+from skbamm.cleaning import _rows
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -38,7 +38,7 @@ CHUNKS = {"even": (1000,) * 3, "uneven": (5, 2200, 795), "empty": (0, 1400, 0, 1
 @pytest.fixture(autouse=True)
 def few_are_enough(monkeypatch):
     for name, value in {"ENOUGH": ENOUGH, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
-        monkeypatch.setattr(_sample, name, value)
+        monkeypatch.setattr(_rows, name, value)
 
 
 def arrays(chunks=CHUNKS["even"], data=DATA):
@@ -76,7 +76,7 @@ def test_partitions_of_any_size_give_the_local_fit(chunks, client):
 
 def test_the_fit_is_from_a_sample():
     # Otherwise these tests would compare local fits.
-    sizes, _ = _sample.sample_sizes(np.array([[900, 900, 1000], [66, 67, 67]]), N_FEATURES)
+    sizes, _ = _rows.sample_sizes(np.array([[900, 900, 1000], [66, 67, 67]]), N_FEATURES)
     assert sizes[0].sum() < 700
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
-from skbamm.cleaning import _sample
+from skbamm.cleaning import _rows
 from tests.regularization.regression_data import make_regression
 
 dask = pytest.importorskip("dask")
@@ -39,7 +39,7 @@ def memory_limit():
 @pytest.fixture
 def few_are_enough(monkeypatch):
     for name, value in {"ENOUGH": 600, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
-        monkeypatch.setattr(_sample, name, value)
+        monkeypatch.setattr(_rows, name, value)
 
 
 @pytest.fixture

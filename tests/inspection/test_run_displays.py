@@ -232,27 +232,27 @@ def test_its_table_has_the_weights_of_noisy_rows(classifier):
 
 def test_the_learned_function_takes_label_quality_to_weights(classifier):
     display = SampleWeightDisplay.from_estimator(classifier)
-    threshold, slope = classifier.hyper_[:2]
-    weight = 1 / (1 + np.exp(-(threshold + slope * display.label_quality)))
+    intercept, slope = classifier.hyper_[:2]
+    weight = 1 / (1 + np.exp(-(intercept + slope * display.label_quality)))
     assert_allclose(weight, display.weight, atol=1e-11)
     [curve, *_] = display.axes_[1].lines
     points, values = curve.get_data()
-    assert_allclose(values, 1 / (1 + np.exp(-(threshold + slope * points))))
+    assert_allclose(values, 1 / (1 + np.exp(-(intercept + slope * points))))
 
 
 def test_its_label_quality_is_what_the_fit_learned_from(monkeypatch):
     found = []
 
-    def listening(search):
-        found.append(clean_evidence(search))
+    def listening(*arguments):
+        found.append(label_quality(*arguments))
         return found[-1]
 
-    clean_evidence = _search.clean_evidence
-    monkeypatch.setattr(_search, "clean_evidence", listening)
+    label_quality = _search.label_quality
+    monkeypatch.setattr(_search, "label_quality", listening)
     model = HyperCleaningClassifier(cv=3)
     model.fit(LABELS.X, LABELS.y, is_clean=LABELS.is_clean)
     display = SampleWeightDisplay.from_estimator(model)
-    assert_allclose(display.label_quality, found[0].odds, rtol=1e-6)
+    assert_allclose(display.label_quality, found[0].log_odds, rtol=1e-6)
 
 
 def test_every_noisy_row_is_counted_once(classifier):

@@ -1,4 +1,4 @@
-"""Weighted softmax regression of many candidates and folds: products, metrics, exact fits."""
+"""Weighted softmax regression of many folds: products, metrics, exact fits."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,15 @@ from skbamm.linalg import _softmax
 from skbamm.linalg._softmax import (
     INTERCEPT_RIDGE,
     BlockMetric,
+    CrossEntropy,
     DiagonalMetric,
+    LabelledRows,
     make_metric,
-    minimize_cross_entropy,
+    minimize,
 )
 from tests.reference.cleaning import make_rows, random_params, random_weights
 
-RIDGE = torch.tensor([0.05, 0.3], dtype=torch.float64)
+RIDGE = torch.tensor(0.05, dtype=torch.float64)
 
 
 @pytest.fixture(params=[2, 4], ids="{} classes".format)
@@ -30,22 +32,18 @@ def rows(request, n_classes):
 
 def plain(rows):
     """The design as a dense array, and the labels."""
-    design = rows.design.numpy() if rows.is_dense else rows.design.toarray()
-    indicator = rows.indicator.numpy()
-    labels = indicator[0] if rows.has_reference else indicator.argmax(0)
+    design = rows.design.X
+    design = design.numpy() if isinstance(design, torch.Tensor) else design.toarray()
+    targets = rows.targets.numpy()
+    labels = targets[0] if rows.has_reference else targets.argmax(0)
     return design, labels.astype(int)
 
 
-def hessian(rows, weights, probabilities, ridge):
-    """The Hessian of one candidate and fold, (n_scores n_columns) squared."""
-    size = rows.n_scores * rows.n_columns
-    products = []
-    for unit in torch.eye(size, dtype=torch.float64):
-        vector = unit.reshape(1, 1, rows.n_scores, rows.n_columns)
-        curvature = rows.curvature(probabilities, rows.scores(vector))
-        product = rows.adjoint(weights[:, :, None] * curvature)
-        products.append((product + rows.penalty(ridge) * vector).flatten())
-    return torch.stack(products)
+def hessian(objective, params):
+    """The Hessian of one fold, (n_scores n_columns) squared."""
+    units = torch.eye(params.numel(), dtype=torch.float64)
+    products = [objective.hessian_product(params, unit.reshape(params.shape)) for unit in units]
+    return torch.stack([product.flatten() for product in products])
 
 
 # Products
@@ -57,22 +55,13 @@ def test_scores_are_the_products_with_the_design(rows):
     torch.testing.assert_close(rows.scores(params), expected)
 
 
-def test_adjoint_is_the_transpose_of_scores(rows):
-    params = random_params(rows)
-    columns = torch.randn(
-        2, 3, rows.n_scores, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
-    forward = (rows.scores(params) * columns).sum()
-    torch.testing.assert_close((rows.adjoint(columns) * params).sum(), forward)
-
-
 def test_cross_entropy_is_that_of_the_given_class(rows, n_classes):
     design, labels = plain(rows)
     params = random_params(rows)
     scores = torch.from_numpy(params.numpy() @ design.T)
     if n_classes == 2:
-        scores = torch.cat([torch.zeros_like(scores), scores], 2)
-    expected = -torch.log_softmax(scores, 2)[:, :, labels, np.arange(24)]
+        scores = torch.cat([torch.zeros_like(scores), scores], 1)
+    expected = -torch.log_softmax(scores, 1)[:, labels, np.arange(24)]
     torch.testing.assert_close(rows.cross_entropy(rows.scores(params))[0], expected)
 
 
@@ -82,58 +71,64 @@ def test_cross_entropy_of_huge_scores_is_finite(rows, size):
     assert loss.isfinite().all() and probabilities.isfinite().all()
 
 
-def test_forward_at_new_params_is_new(rows):
+def test_scores_at_new_params_are_new(rows):
     first, second = random_params(rows), random_params(rows, seed=5)
-    rows.forward(first)
-    torch.testing.assert_close(rows.forward(second), rows.scores(second))
+    rows.scores(first)
+    torch.testing.assert_close(rows.scores(second), rows.design.matmul(second))
 
 
 def test_a_subset_has_the_rows_of_its_mask(rows):
     mask = torch.arange(24) % 3 == 0
     params = random_params(rows)
-    rows.forward(params)
     expected, _ = rows.cross_entropy(rows.scores(params))
     part = rows.subset(mask)
-    found, _ = part.cross_entropy(part.forward(params))
+    found, _ = part.cross_entropy(part.scores(params))
     torch.testing.assert_close(found, expected[..., mask])
 
 
-def test_column_squares_are_weighted_sums(rows):
-    weights = random_weights(24)
-    expected = weights.numpy() @ plain(rows)[0] ** 2
-    torch.testing.assert_close(rows.column_squares(weights), torch.from_numpy(expected))
+def test_losses_are_of_scores_times_the_factor(rows):
+    scores, loss, probabilities = rows.losses(random_params(rows), 1.7)
+    torch.testing.assert_close(scores, 1.7 * rows.scores(random_params(rows)))
+    torch.testing.assert_close((loss, probabilities), rows.cross_entropy(scores))
+
+
+def test_smoothed_targets_of_all_classes_sum_to_one(rows):
+    targets = rows.smoothed(0.2)
+    if rows.has_reference:
+        targets = torch.cat([1 - targets, targets])
+    torch.testing.assert_close(targets.sum(0), torch.ones(24, dtype=torch.float64))
+    assert float(targets.min()) > 0
 
 
 def test_the_intercept_is_all_but_free_of_ridge(rows):
     penalty = rows.penalty(RIDGE)
-    assert (penalty[:, 0, 0, :-1] == RIDGE[:, None]).all()
-    assert (penalty[..., -1] == INTERCEPT_RIDGE).all()
+    assert (penalty[:-1] == RIDGE).all()
+    assert penalty[-1] == INTERCEPT_RIDGE
 
 
 # Metrics
 
 
 def one_fit(rows):
-    weights = random_weights(24, 1, 1)
-    _, probabilities = rows.cross_entropy(rows.scores(random_params(rows, 1, 1)))
-    return weights, probabilities, RIDGE[:1]
+    """Weights, probabilities and ridge of one fold."""
+    _, probabilities = rows.cross_entropy(rows.scores(random_params(rows, 1)))
+    return random_weights(24, 1), probabilities, RIDGE
 
 
 def like_gradient(rows, seed):
     """A random vector that sums to zero over classes, as all gradients do."""
-    vector = random_params(rows, 1, 1, seed=seed)
-    return vector if rows.has_reference else vector - vector.mean(2, keepdim=True)
+    vector = random_params(rows, 1, seed=seed)
+    return vector if rows.has_reference else vector - vector.mean(1, keepdim=True)
 
 
 @pytest.mark.parametrize("sparse_design", [False, True])
 def test_block_metric_of_two_classes_inverts_the_hessian(sparse_design):
     rows = make_rows(2, sparse_design=sparse_design)
-    weights = random_weights(24, 2, 1)
-    vector = random_params(rows, 2, 1, seed=3)
-    _, probabilities = rows.cross_entropy(rows.scores(random_params(rows, 2, 1)))
-    curvature = rows.curvature(probabilities, rows.scores(vector))
-    product = rows.adjoint(weights[:, :, None] * curvature) + rows.penalty(RIDGE) * vector
-    found = BlockMetric.build(rows, weights, probabilities, RIDGE).solve(product)
+    weights, probabilities, ridge = one_fit(rows)
+    vector = random_params(rows, 1, seed=3)
+    objective = CrossEntropy(rows, weights, ridge)
+    product = objective.hessian_product(random_params(rows, 1), vector)
+    found = BlockMetric.build(rows, weights, probabilities, ridge).solve(product)
     torch.testing.assert_close(found, vector)
 
 
@@ -158,7 +153,7 @@ def test_block_metric_is_within_a_factor_of_two_of_the_hessian():
     """On directions that sum to zero over classes; the diagonal blocks exceed no half of it."""
     rows = make_rows(4)
     metric = BlockMetric.build(rows, *one_fit(rows))
-    full = hessian(rows, *one_fit(rows))
+    full = hessian(CrossEntropy(rows, random_weights(24, 1), RIDGE), random_params(rows, 1))
     for seed in range(5):
         vector = like_gradient(rows, seed)
         product = (full @ vector.flatten()).reshape(vector.shape)
@@ -167,26 +162,15 @@ def test_block_metric_is_within_a_factor_of_two_of_the_hessian():
         assert 0 < ratio <= 2
 
 
-def test_metrics_of_candidates_are_separate(rows):
-    weights = random_weights(24)
-    vector, params = random_params(rows, seed=3), random_params(rows)
-    _, probabilities = rows.cross_entropy(rows.scores(params))
-    both = make_metric(rows, weights, probabilities, RIDGE).solve(vector)
-    alone = make_metric(rows, weights[1:], probabilities[1:], RIDGE[1:])
-    torch.testing.assert_close(both[1:], alone.solve(vector[1:]))
-
-
 def test_folds_share_the_mean_of_their_blocks(rows):
-    weights = random_weights(24, 1, 3)
-    vector, params = random_params(rows, 1, 3, seed=3), random_params(rows, 1, 1)
+    weights = random_weights(24)
+    vector, params = random_params(rows, seed=3), random_params(rows, 1)
     # The same fit in all folds: the mean of their blocks is that of their mean weights.
     _, probabilities = rows.cross_entropy(rows.scores(params))
-    shared = make_metric(rows, weights, probabilities.expand(1, 3, -1, -1), RIDGE[:1])
-    mean = make_metric(rows, weights.mean(1, keepdim=True), probabilities, RIDGE[:1])
+    shared = make_metric(rows, weights, probabilities.expand(3, -1, -1), RIDGE)
+    mean = make_metric(rows, weights.mean(0, keepdim=True), probabilities, RIDGE)
     for fold in range(3):
-        torch.testing.assert_close(
-            shared.solve(vector)[:, fold], mean.solve(vector[:, fold, None])[:, 0]
-        )
+        torch.testing.assert_close(shared.solve(vector)[fold], mean.solve(vector[[fold]])[0])
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(4, BlockMetric), (3, DiagonalMetric)])
@@ -199,9 +183,9 @@ def test_wide_designs_get_a_diagonal_metric(monkeypatch, limit, kind):
 def test_a_class_without_mass_leaves_the_metric_finite():
     rows = make_rows(4)
     weights, probabilities, ridge = one_fit(rows)
-    probabilities[:, :, 2] = 0.0
+    probabilities[:, 2] = 0.0
     metric = BlockMetric.build(rows, weights, probabilities, ridge)
-    assert metric.solve(random_params(rows, 1, 1)).isfinite().all()
+    assert metric.solve(random_params(rows, 1)).isfinite().all()
 
 
 # Fits
@@ -215,35 +199,32 @@ def logistic_regression(rows, weight, ridge):
     return np.hstack([model.coef_, model.intercept_[:, None]])
 
 
-def fit(rows, weights, tol=1e-10, **options):
-    start = torch.zeros(*weights.shape[:2], rows.n_scores, rows.n_columns, dtype=torch.float64)
-    return minimize_cross_entropy(rows, weights, RIDGE[: len(weights)], start, tol=tol, **options)
+def fit(rows, weights, tol=1e-10, ridge=RIDGE):
+    return minimize(CrossEntropy(rows, weights, ridge), rows.zeros(len(weights)), tol=tol)
 
 
 def test_fits_are_those_of_logistic_regression(rows, n_classes):
     weights = random_weights(24)
     found = fit(rows, weights).numpy()
-    for candidate, fold in np.ndindex(2, 3):
-        expected = logistic_regression(
-            rows, weights[candidate, fold].numpy(), float(RIDGE[candidate])
-        )
+    for fold in range(3):
+        expected = logistic_regression(rows, weights[fold].numpy(), float(RIDGE))
         if n_classes > 2:
             # Only differences between classes count; ours sum to zero by the ridge.
             expected[:, -1] -= expected[:, -1].mean()
         # The ridge of 1e-6 on intercepts is ours alone.
-        np.testing.assert_allclose(found[candidate, fold], expected, rtol=1e-5, atol=2e-5)
+        np.testing.assert_allclose(found[fold], expected, rtol=1e-5, atol=2e-5)
 
 
 def test_a_batch_of_fits_equals_single_ones(rows):
     weights = random_weights(24)
     both = fit(rows, weights)
-    alone = fit(rows, weights[:1, 1:2])
+    alone = fit(rows, weights[1:2])
     # Both are within the tolerance of the fits of the same minimiser.
-    torch.testing.assert_close(both[:1, 1:2], alone, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(both[1:2], alone, rtol=1e-7, atol=1e-8)
 
 
 def test_rows_without_weight_do_not_matter(rows):
-    weights = random_weights(24, 1, 1)
+    weights = random_weights(24, 1)
     mask = torch.arange(24) % 4 != 3
     weights = weights * mask
     weights = weights / weights.sum()
@@ -255,53 +236,60 @@ def test_rows_without_weight_do_not_matter(rows):
 def test_an_integer_weight_is_a_repeated_row(rows):
     count = torch.arange(24) % 3
     index = torch.repeat_interleave(torch.arange(24), count)
-    repeated = make_rows(rows.n_scores if rows.n_scores > 1 else 2)
-    repeated.design = torch.from_numpy(plain(rows)[0])[index]
-    repeated.indicator = rows.indicator[:, index]
-    weights = (count / count.sum()).double()[None, None]
-    equal = torch.full((1, 1, len(index)), 1 / len(index), dtype=torch.float64)
+    design, labels = plain(rows)
+    n_classes = max(2, rows.n_scores)
+    repeated = LabelledRows(design[index], labels[index], n_classes, torch.device("cpu"))
+    weights = (count / count.sum()).double()[None]
+    equal = torch.full((1, len(index)), 1 / len(index), dtype=torch.float64)
     torch.testing.assert_close(fit(rows, weights), fit(repeated, equal), rtol=1e-7, atol=1e-8)
+
+
+def test_soft_targets_are_a_row_for_each_class(n_classes):
+    rows = make_rows(n_classes)
+    weights, probabilities = random_weights(24, 1), random_weights(n_classes, 24)
+    targets = probabilities.T[1:] if rows.has_reference else probabilities.T
+    found = minimize(CrossEntropy(rows, weights, RIDGE, targets), rows.zeros(1), tol=1e-10)
+    design, labels = np.tile(plain(rows)[0], (n_classes, 1)), np.repeat(np.arange(n_classes), 24)
+    once_for_each = LabelledRows(design, labels, n_classes, torch.device("cpu"))
+    weights = (weights * probabilities.T).reshape(1, -1)
+    torch.testing.assert_close(found, fit(once_for_each, weights), rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-10])
 def test_fits_are_stationary_to_their_tolerance(rows, tol):
     weights = random_weights(24)
     params = fit(rows, weights, tol=tol)
+    gradient = CrossEntropy(rows, weights, RIDGE).gradient(params)
     _, probabilities = rows.cross_entropy(rows.scores(params))
-    residual = weights[:, :, None] * (probabilities - rows.indicator)
-    gradient = rows.adjoint(residual) + rows.penalty(RIDGE) * params
-    moved = make_metric(rows, weights, probabilities, RIDGE).solve(gradient)
+    step = make_metric(rows, weights, probabilities, RIDGE).solve(gradient)
     # The promise is in coordinates of a usual Hessian, which is not exactly this one.
-    assert float((gradient * moved).sum((2, 3)).sqrt().max()) <= 3 * tol
+    assert float((gradient * step).sum((1, 2)).sqrt().max()) <= 3 * tol
 
 
 def test_a_fit_that_starts_at_its_end_stays_there(rows):
     weights = random_weights(24)
     params = fit(rows, weights)
-    again = minimize_cross_entropy(rows, weights, RIDGE, params, tol=1e-8)
+    again = minimize(CrossEntropy(rows, weights, RIDGE), params, tol=1e-8)
     torch.testing.assert_close(again, params, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("ridge", [1e-8, 1e-4])
 def test_separable_rows_have_a_finite_fit(ridge):
     design = np.column_stack([np.linspace(-1, 1, 10), np.ones(10)])
-    rows = _softmax.LabelledRows(design, (design[:, 0] > 0).astype(int), 2, torch.device("cpu"))
-    weights = torch.full((1, 1, 10), 0.1, dtype=torch.float64)
-    start = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
-    strength = torch.tensor([ridge], dtype=torch.float64)
-    params = minimize_cross_entropy(rows, weights, strength, start, tol=1e-8)
-    scores = rows.scores(params)[0, 0, 0]
+    rows = LabelledRows(design, (design[:, 0] > 0).astype(int), 2, torch.device("cpu"))
+    weights = torch.full((1, 10), 0.1, dtype=torch.float64)
+    params = fit(rows, weights, tol=1e-8, ridge=torch.tensor(ridge, dtype=torch.float64))
     assert params.isfinite().all()
-    assert torch.equal(scores > 0, rows.indicator[0] > 0)
+    assert torch.equal(rows.scores(params)[0, 0] > 0, rows.targets[0] > 0)
 
 
 def test_a_class_that_does_not_occur_has_no_chance():
     rows = make_rows(4)
-    weights = random_weights(24) * (rows.indicator[2] == 0)
+    weights = random_weights(24) * (rows.targets[2] == 0)
     weights = weights / weights.sum(-1, keepdim=True)
     _, probabilities = rows.cross_entropy(rows.scores(fit(rows, weights)))
     # What the ridge on the intercept allows.
-    assert float(probabilities[:, :, 2].max()) < 1e-3
+    assert float(probabilities[:, 2].max()) < 1e-3
 
 
 def test_large_fits_without_blocks_come_near_the_same(monkeypatch, rows):
@@ -315,12 +303,12 @@ def test_large_fits_without_blocks_come_near_the_same(monkeypatch, rows):
 
 def test_fits_need_few_products_with_the_design(monkeypatch, rows):
     calls = []
-    plain_scores = _softmax.LabelledRows.scores
+    matmul = rows.design.matmul
 
-    def counted(self, params):
+    def counted(params):
         calls.append(1)
-        return plain_scores(self, params)
+        return matmul(params)
 
-    monkeypatch.setattr(_softmax.LabelledRows, "scores", counted)
+    monkeypatch.setattr(rows.design, "matmul", counted)
     fit(rows, random_weights(24))
-    assert len(calls) < 60
+    assert 0 < len(calls) < 60

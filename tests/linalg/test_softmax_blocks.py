@@ -6,7 +6,7 @@ import torch
 
 from skbamm.linalg import _design, _softmax
 from skbamm.linalg._design import BlockedDesign
-from skbamm.linalg._softmax import LabelledRows, minimize_cross_entropy, weighted_squares
+from skbamm.linalg._softmax import CrossEntropy, LabelledRows, minimize
 from tests.reference.cleaning import CPU, random_params, random_weights
 
 N_ROWS, N_FEATURES = 53, 4
@@ -40,29 +40,18 @@ def assert_close(found, expected):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_squares_are_those_of_the_whole_design(pair):
-    whole, blocked = pair
-    weights = random_weights(N_ROWS)
-    assert_close(blocked.column_squares(weights), whole.column_squares(weights))
-    assert_close(weighted_squares(blocked, weights), weighted_squares(whole, weights))
-
-
 def test_a_subset_is_that_of_the_whole_design(pair):
     whole, blocked = (rows.subset(torch.arange(N_ROWS) % 3 == 0) for rows in pair)
     params = random_params(whole)
     assert_close(blocked.scores(params), whole.scores(params))
-    assert_close(
-        blocked.column_squares(random_weights(18)), whole.column_squares(random_weights(18))
-    )
 
 
 @pytest.mark.parametrize("most", [2e7, 0], ids=["by blocks of the Hessian", "by its diagonal"])
 def test_a_fit_is_that_of_the_whole_design(pair, most, monkeypatch):
     monkeypatch.setattr(_softmax, "MAX_BLOCKS", most)
-    weights = random_weights(N_ROWS, 1, 1)
-    ridge = torch.tensor([0.1], dtype=torch.float64)
+    weights, ridge = random_weights(N_ROWS, 1), torch.tensor(0.1, dtype=torch.float64)
     whole, blocked = (
-        minimize_cross_entropy(rows.smoothed(0.01), weights, ridge, rows.zeros(1, 1), tol=1e-9)
+        minimize(CrossEntropy(rows, weights, ridge, rows.smoothed(0.01)), rows.zeros(1), tol=1e-9)
         for rows in pair
     )
     torch.testing.assert_close(blocked, whole, rtol=1e-9, atol=1e-9)

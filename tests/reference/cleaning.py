@@ -1,11 +1,10 @@
 """The classifier's problem: small examples of it, and a slow second implementation in NumPy.
 
 The second implementation shares nothing with the package: each fold is a fit by
-`LogisticRegression`, the evidence goes in, the criterion comes out.
+`LogisticRegression`, label quality goes in, the criterion comes out.
 """
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,9 +12,17 @@ from scipy import sparse
 from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from skbamm.cleaning._problem import CleaningProblem, TrustedLoss
-from skbamm.cleaning._weighting import EvidenceWeighting, FreeWeighting
+from skbamm.cleaning._constants import LOWER, UPPER, LabelNumbers
+from skbamm.cleaning._problem import (
+    FreeWeighting,
+    LowerLevel,
+    Prior,
+    QualityWeighting,
+    TrainingLoss,
+    ValidationLoss,
+)
 from skbamm.linalg._softmax import LabelledRows
+from skbamm.problems import BilevelProblem
 
 # Examples of problems
 
@@ -35,81 +42,76 @@ def make_rows(n_classes=2, n_rows=24, n_columns=4, *, seed=0, sparse_design=Fals
     return LabelledRows(design, labels, n_classes, CPU)
 
 
-def random_params(rows, n_candidates=2, n_folds=3, seed=1):
+def random_params(rows, n_folds=3, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    shape = (n_candidates, n_folds, rows.n_scores, rows.n_columns)
+    shape = (n_folds, rows.n_scores, rows.n_columns)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def random_weights(n_rows, n_candidates=2, n_folds=3, seed=2):
+def random_weights(n_rows, n_folds=3, seed=2):
     """Positive weights of rows that sum to 1."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (n_candidates, n_folds, n_rows)
-    weights = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.1
+    weights = torch.rand(n_folds, n_rows, generator=generator, dtype=torch.float64) + 0.1
     return weights / weights.sum(-1, keepdim=True)
 
 
-def cleaning_problem(kind="clean", n_classes=2, *, seed=0, sparse_design=False, pull=0.01):
-    """A `BilevelProblem` of three folds: "clean", "relabelled", "no clean" or "free" weights.
+def cleaning_problem(kind="verified", n_classes=2, *, seed=0, sparse_design=False, precision=0.01):
+    """A `BilevelProblem` of three folds: "verified", "relabelled", "noisy" or "free" weights.
 
-    "free" and "free, no clean" have a free weight for each noisy row.
+    "free" and "free, noisy" have a free weight for each noisy row; the others `LabelNumbers`. No
+    row of "noisy" and "free, noisy" has a verified label.
     """
     rows = make_rows(n_classes, seed=seed, sparse_design=sparse_design)
-    n_rows, n_folds = rows.indicator.shape[1], 3
+    n_rows, n_folds = rows.n_rows, 3
     random = np.random.default_rng(seed + 1)
-    has_clean = "no clean" not in kind
-    is_clean = np.arange(n_rows) % 2 == 0 if has_clean else np.zeros(n_rows, dtype=bool)
+    has_verified = "noisy" not in kind
+    is_verified = np.arange(n_rows) % 2 == 0 if has_verified else np.zeros(n_rows, dtype=bool)
     held_out = (np.arange(n_rows) // 2) % n_folds == np.arange(n_folds)[:, None]
-    judges = is_clean if has_clean else np.ones(n_rows, dtype=bool)
+    validates = held_out & (is_verified if has_verified else np.ones(n_rows, dtype=bool))
     row_weight = torch.from_numpy(random.uniform(0.5, 2.0, n_rows))
-    in_training = torch.from_numpy((~(held_out & judges)).astype(float))
-    judging = torch.from_numpy((held_out & judges).astype(float)) * row_weight
-    noisy = torch.from_numpy(np.flatnonzero(~is_clean))
+    in_training = torch.from_numpy((~validates).astype(float))
+    validation = torch.from_numpy(validates.astype(float)) * row_weight
+    noisy = torch.from_numpy(np.flatnonzero(~is_verified))
     suggested = None
     if kind == "relabelled":
-        shares = torch.from_numpy(random.dirichlet(np.ones(n_classes), n_rows).T)
-        suggested = shares[1:] if rows.has_reference else shares
-    if kind.startswith("free"):
+        probabilities = torch.from_numpy(random.dirichlet(np.ones(n_classes), n_rows).T)
+        suggested = probabilities[1:] if rows.has_reference else probabilities
+    is_free = kind.startswith("free")
+    if is_free:
         weighting = FreeWeighting(noisy, row_weight, in_training, 0.05)
-        hyper = torch.from_numpy(random.normal(size=(2, len(noisy))))
-        bound = torch.full((len(noisy),), 10.0, dtype=torch.float64)
-        lower, upper = -bound, bound
-        sharpness, strongly_convex = None, True
+        hyper = torch.from_numpy(random.normal(size=len(noisy)))
+        lower, upper = -10.0, 10.0
     else:
-        evidence = torch.from_numpy(random.normal(size=len(noisy)) * 2)
-        clean = torch.from_numpy(np.flatnonzero(is_clean))
+        log_odds = torch.from_numpy(random.normal(size=len(noisy)) * 2)
+        verified = torch.from_numpy(np.flatnonzero(is_verified))
         relabel = 0.7 if kind == "relabelled" else 0.0
-        weighting = EvidenceWeighting(evidence, noisy, clean, row_weight, in_training, relabel)
-        hyper = torch.tensor(
-            [[0.2, 0.8, np.log(0.05), 0.6, 0.1], [-0.3, 1.2, np.log(0.02), 0.4, -0.2]],
-            dtype=torch.float64,
+        weighting = QualityWeighting(log_odds, noisy, verified, row_weight, in_training, relabel)
+        fixed = {"log_verified_weight": 0.0, "log_inverse_temperature": 0.0}
+        fixed = {} if has_verified else fixed
+        numbers = LabelNumbers(0.2, 0.8, np.log(0.05), 0.6, 0.1)
+        hyper, lower, upper = (
+            torch.from_numpy(one._replace(**fixed).pack()) for one in (numbers, LOWER, UPPER)
         )
-        lower = torch.tensor([-8, 0.1, -9, 0, -2], dtype=torch.float64)
-        upper = torch.tensor([8, 4, 2, 5, 3], dtype=torch.float64)
-        if not has_clean:
-            hyper[:, 3:] = lower[3:] = upper[3:] = 0.0
-        sharpness = EvidenceWeighting.LOG_SHARPNESS if has_clean else None
-        strongly_convex = True
-    loss = TrustedLoss(
-        rows,
-        judging / judging.sum(),
-        torch.full_like(hyper[0], pull),
-        torch.zeros_like(hyper[0]),
-        bounded=not has_clean,
-        sharpness=sharpness,
+    validation = validation / validation.sum()
+    training = TrainingLoss(rows, weighting, suggested)
+    level = LowerLevel(training, validation, tol=1e-11)
+    return BilevelProblem(
+        upper=ValidationLoss(
+            rows,
+            validation,
+            Prior(torch.full_like(hyper, precision), torch.zeros_like(hyper)),
+            bounded=not has_verified,
+            tempered=has_verified and not is_free,
+        ),
+        lower=training,
+        initial_hyper=hyper,
+        initial_params=level.minimize(hyper, rows.zeros(n_folds)),
+        lower_bound=lower,
+        upper_bound=upper,
+        strongly_convex=True,
+        metric=level.metric,
+        solve_lower=level.minimize,
     )
-    problem = CleaningProblem(
-        rows,
-        weighting,
-        loss,
-        loss.weight,
-        strongly_convex=strongly_convex,
-        suggested=suggested,
-        tol=1e-11,
-    )
-    start = random_params(rows) * 0
-    bilevel = problem.problem(hyper, lower, upper, start)
-    return replace(bilevel, initial_params=problem.solve_lower(hyper, start))
 
 
 # A second implementation
@@ -133,21 +135,21 @@ def logistic_fit(X, labels, weight, ridge, n_classes):
     return coef
 
 
-def expanded(X, labels, weight, trust, others):
-    """Every row once as its given label, and once for each other class as far as not trusted."""
-    parts = [(X, labels, weight * trust)]
+def expanded(X, labels, weight, label_weight, others):
+    """Every row once as its given label, and once for each other class with what that lost."""
+    parts = [(X, labels, weight * label_weight)]
     for c in range(others.shape[1]):
-        parts.append((X, np.full(len(labels), c), weight * (1 - trust) * others[:, c]))
+        parts.append((X, np.full(len(labels), c), weight * (1 - label_weight) * others[:, c]))
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
-def log_probabilities(X, coef, sharpness=1.0):
-    scores = sharpness * (X @ coef[:, :-1].T + coef[:, -1])
+def log_probabilities(X, coef, inverse_temperature=1.0):
+    scores = inverse_temperature * (X @ coef[:, :-1].T + coef[:, -1])
     return scores - logsumexp(scores, axis=1, keepdims=True)
 
 
 def cleaning_criterion(
-    X, labels, is_clean, weight, splits, evidence, hyper, pull=0.0, centre=0.0, others=None
+    X, labels, is_clean, weight, splits, log_odds, hyper, precision=0.0, mean=0.0, others=None
 ):
     """Held-out loss of the adaptive weighting.
 
@@ -156,31 +158,31 @@ def cleaning_criterion(
     X : ndarray of shape (n_rows, n_features)
         In the units in which the ridge acts.
     splits : list of (train, test)
-        Positions of rows; only clean test rows are scored, where there are any.
-    evidence : ndarray of shape (n_rows,)
-        Log odds; not read where `is_clean`.
+        Positions of rows; only verified test rows are scored, where there are any.
+    log_odds : ndarray of shape (n_rows,)
+        That labels are right; not read where `is_clean`.
     hyper : sequence of 5
-        a, b, log ridge, log weight of clean rows, log sharpness.
+        As `LabelNumbers`.
     others : ndarray of shape (n_rows, n_classes), default=None
-        What rows are trained to be as far as their label is not trusted; None for nothing.
+        Targets of what labels lose in weight; None for nothing.
     """
-    a, b, log_ridge, log_clean, log_sharpness = hyper
-    trust = np.where(is_clean, 1.0, expit(a + b * evidence))
-    weight_of_clean = np.where(is_clean, np.exp(log_clean), 1.0)
-    judges = is_clean if is_clean.any() else np.ones(len(labels), dtype=bool)
+    a, b, log_ridge, log_verified_weight, log_inverse_temperature = hyper
+    label_weight = np.where(is_clean, 1.0, expit(a + b * log_odds))
+    of_verified = np.where(is_clean, np.exp(log_verified_weight), 1.0)
+    validates = is_clean if is_clean.any() else np.ones(len(labels), dtype=bool)
     n_classes = labels.max() + 1
     loss, total = 0.0, 0.0
     for train, test in splits:
         training = np.zeros(len(labels))
-        training[train] = (weight * weight_of_clean)[train]
-        rows = X, labels, training * trust
+        training[train] = (weight * of_verified)[train]
+        rows = X, labels, training * label_weight
         if others is not None:
-            rows = expanded(X, labels, training, trust, others)
+            rows = expanded(X, labels, training, label_weight, others)
         coef = logistic_fit(*rows, np.exp(log_ridge), n_classes)
-        test = test[judges[test]]
-        given = log_probabilities(X[test], coef, np.exp(log_sharpness))
+        test = test[validates[test]]
+        given = log_probabilities(X[test], coef, np.exp(log_inverse_temperature))
         given = given[np.arange(len(test)), labels[test]]
         losses = -given if is_clean.any() else 1 - np.exp(given)
         loss += weight[test] @ losses
         total += weight[test].sum()
-    return loss / total + np.sum(pull * np.square(np.asarray(hyper) - centre)) / 2
+    return loss / total + np.sum(precision * np.square(np.asarray(hyper) - mean)) / 2

@@ -1,4 +1,4 @@
-"""A nonlinear second opinion on labels: cross-fitted kernel ridge regression on class shares.
+"""A nonlinear base model of labels: out-of-fold kernel ridge regression on their indicators.
 
 Random Fourier features of the rows make it linear in their number: one pass collects small
 matrices, from which the models of all folds and ridge strengths come.
@@ -11,18 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-# Half as many random directions: a cosine and a sine for each.
-N_FEATURES = 300
-# Ridge strengths beside the mean square of a feature's weight.
-STRENGTHS = (1e-4, 1e-3, 1e-2)
-INTERCEPT_STRENGTH = 1e-9
-# Rows at a time; features of so many rows are kept instead of made anew.
-BLOCK = 4096
-# Rows whose features are made at a time where only their products are asked for.
-PRODUCT_ROWS = 200
-MAX_KEPT = 20_000
-# The directions are part of the method: no option and no fold changes them.
-SEED = 20260101
+from .._constants import (
+    BLOCK_ROWS,
+    KERNEL_INTERCEPT_RIDGE,
+    KERNEL_RIDGES,
+    MAX_KEPT,
+    PRODUCT_ROWS,
+    SEED,
+    TINY,
+)
 
 
 def random_directions(n_columns, n_directions):
@@ -92,7 +89,7 @@ class KernelRows:
         squares = design.multiply(design) if hasattr(design, "multiply") else design**2
         spread = float(np.asarray(share @ squares).sum() - mean @ mean)
         # Two rows are 2 * spread apart on average, which is where the kernel is exp(-1/2) ^ 2.
-        width = np.sqrt(max(spread, 1e-300))
+        width = np.sqrt(max(spread, TINY))
         directions = directions.T / width
         self.map = FeatureMap(directions, -mean @ directions)
         self._kept = self.map(design) if design.shape[0] <= MAX_KEPT else None
@@ -102,7 +99,7 @@ class KernelRows:
         return self.map(self.design[rows]) if self._kept is None else self._kept[rows]
 
     def fit(self, weights, targets):
-        """Ridge regressions, (n_strengths, n_folds, n_features + 1, n_classes).
+        """Ridge regressions, (n_ridges, n_folds, n_features + 1, n_classes).
 
         `weights` are those of rows in each fold, `targets` of shape (n_rows, n_classes).
         """
@@ -113,25 +110,24 @@ class KernelRows:
         )
         member = member.ravel()
         sums = [
-            self._moments(np.flatnonzero((member == i) & (scale > 0)), scale, targets)
+            self._cross_products(np.flatnonzero((member == i) & (scale > 0)), scale, targets)
             for i in range(patterns.shape[1])
         ]
         gram = np.tensordot(patterns, np.stack([gram for gram, _ in sums]), 1)
         moment = np.tensordot(patterns, np.stack([moment for _, moment in sums]), 1)
-        ridge = np.ones(gram.shape[1])
-        ridge[-1] = 0.0
-        coef = np.empty((len(STRENGTHS), *moment.shape))
+        is_feature = np.arange(gram.shape[1]) < gram.shape[1] - 1
+        coef = np.empty((len(KERNEL_RIDGES), *moment.shape))
         for fold, total in enumerate(weights.sum(1)):
-            for index, strength in enumerate(STRENGTHS):
-                penalty = total * np.where(ridge > 0, strength, INTERCEPT_STRENGTH)
+            for index, strength in enumerate(KERNEL_RIDGES):
+                penalty = total * np.where(is_feature, strength, KERNEL_INTERCEPT_RIDGE)
                 factor = cho_factor(gram[fold] + np.diag(penalty))
                 coef[index, fold] = cho_solve(factor, moment[fold])
         return coef
 
-    def _moments(self, rows, weight, targets):
+    def _cross_products(self, rows, weight, targets):
         gram, moment = 0.0, 0.0
-        for start in range(0, max(len(rows), 1), BLOCK):
-            block = rows[start : start + BLOCK]
+        for start in range(0, max(len(rows), 1), BLOCK_ROWS):
+            block = rows[start : start + BLOCK_ROWS]
             features = self.features(block)
             weighted = (features * weight[block, None]).T
             gram = gram + weighted @ features
@@ -139,11 +135,11 @@ class KernelRows:
         return gram, moment
 
     def scores(self, coef, fold, rows):
-        """Predicted shares of classes of some `rows`, each by the model of its `fold`."""
+        """Predicted indicators of classes of some `rows`, each by the model of its `fold`."""
         found = np.empty((len(rows), coef.shape[2]))
         for index in range(len(coef)):
             asked = np.flatnonzero(fold == index)
-            for start in range(0, len(asked), BLOCK):
-                block = asked[start : start + BLOCK]
+            for start in range(0, len(asked), BLOCK_ROWS):
+                block = asked[start : start + BLOCK_ROWS]
                 found[block] = self.features(rows[block]) @ coef[index]
         return found

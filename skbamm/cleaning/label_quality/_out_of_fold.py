@@ -1,4 +1,4 @@
-"""What tells whether a given label is right: models that have not seen it, and Bayes' rule."""
+"""Label quality from out-of-fold predictions and Bayes' rule."""
 
 from __future__ import annotations
 
@@ -7,160 +7,262 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ._kernel import STRENGTHS
-from ._scorer import EvidenceModel, KernelScores, LinearScores
+from .._constants import (
+    EXACT,
+    KERNEL_RIDGES,
+    LEAST_INITIAL,
+    N_ROUNDS,
+    NOISY_RIDGES,
+    ONE_RATE_COUNT,
+    PAIR_COUNT,
+    PREFERENCE,
+    PROBABILITY_FACTOR,
+    ROUGH,
+    ROUND_RIDGE,
+    ROUND_VERIFIED_WEIGHT,
+    SINGLE_PRIOR,
+    SMOOTHING,
+    STACKED_PRIOR,
+    TINY,
+    VERIFIED_RIDGES,
+)
+from ._scorer import KernelScores, LabelScorer, LinearScores
 from ._scores import (
-    FREE_COUNT,
-    calibrate,
     fit_noise_model,
     log_odds,
     log_softmax,
+    mixing_weights,
     other_labels,
     plain_log_odds,
 )
-from ._stacking import further_rounds
-
-# Share of every label that pilots spread over all classes.
-SMOOTHING = 1e-3
-# Ridge strengths tried for pilots.
-PILOT_PATH = np.logspace(0, -2.5, 6)
-NOISY_PATH = np.logspace(-1, -3.5, 6)
-# A weaker ridge must beat a stronger one by this much, so that rounding cannot flip the choice.
-PREFERENCE = 1e-6
-# Evidence comes from exact fits: what is left of their iterations would be noise in it.
-EXACT = 1e-9
-# Fits that only choose a ridge strength; fits that seldom count.
-ROUGH, NEAR = 1e-3, 1e-3
-# Models of all rows: their ridge, the weight of a clean row, and how often they are fitted.
-ROUND_RIDGE = 1e-2
-ROUND_CLEAN = 2.0
-N_ROUNDS = 2
-# Factor at which predicted shares of classes, between 0 and 1, are expected to be scores.
-SHARE_FACTOR = 3.0
+from ._stacking import stacked_rounds
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Log odds of the noisy rows' labels, and the fits that they come from."""
+class LabelQuality:
+    """Log posterior odds of the noisy rows' labels, and the fits that they come from."""
 
-    odds: np.ndarray  # (n_noisy,)
+    log_odds: np.ndarray  # (n_noisy,)
     predictions: np.ndarray  # (n_rows, n_classes)
-    params: torch.Tensor  # (1, n_folds, n_scores, n_columns), where the folds' fits start
-    model: EvidenceModel  # for other rows
+    params: torch.Tensor  # (n_folds, n_scores, n_columns), near which the folds' fits are
+    scorer: LabelScorer  # for other rows
     others: np.ndarray | None = None  # (n_noisy, n_classes), should the label be wrong
     ridge: float | None = None  # of `params`, where it was chosen
 
 
-def pilot_path(search, weights, strengths):
-    """Params, scores (n_folds, n_rows, n_classes), sharpness and strength that predict best.
+def label_quality(design, final_estimator=None) -> LabelQuality:
+    """Of the noisy rows of a `FoldedDesign`."""
+    kind = quality_by_verified if design.rows.has_verified else quality_by_noisy
+    return kind(design, final_estimator)
 
-    Labels are smoothed a little: few rows may miss a class.
+
+@dataclass(frozen=True)
+class FirstStage:
+    """Models of the folds whose ridge predicts validation rows best."""
+
+    params: torch.Tensor
+    inverse_temperature: float
+    ridge: float
+
+
+def fit_first_stage(design, weights, ridges) -> FirstStage:
+    """Softmax fits by `weights` of rows, (n_folds, n_rows), with one of several ridges."""
+
+    def fitted(ridge, initial):
+        params = design.fit(weights, ridge, initial, tol=ROUGH, smoothing=SMOOTHING)
+        temperature, loss = inverse_temperature(design, design.scores(params))
+        return loss, FirstStage(params, temperature, ridge)
+
+    lowest, best = fitted(ridges[0], None)
+    found = best
+    for ridge in ridges[1:]:
+        loss, found = fitted(ridge, found.params)
+        if loss < lowest * (1 - PREFERENCE):
+            lowest, best = loss, found
+    params = design.fit(weights, best.ridge, best.params, smoothing=SMOOTHING)
+    return FirstStage(params, best.inverse_temperature, best.ridge)
+
+
+def inverse_temperature(design, scores):
+    """That predicts validation rows best by their held-out scores, and the mean loss there."""
+    weight = design.validation_weight * len(design.validation_weight)
+    factors, loss = mixing_weights(
+        design.held_out(scores)[None],
+        design.validation_labels,
+        weight,
+        initial=np.ones(1),
+        precision=SINGLE_PRIOR,
+    )
+    return float(factors[0]), loss
+
+
+def quality_by_verified(design, final_estimator) -> LabelQuality:
+    """By models of verified rows, then in rounds of all rows weighted by what these say.
+
+    Model k of a round has seen neither the verified nor the noisy rows of fold k, so it scores
+    both. First-stage, linear and kernel models are stacked by how well they predict held-out
+    verified rows.
     """
-    n_judging = np.count_nonzero(search.folds.judging)
-
-    def fitted(strength, params):
-        params = search.fit_folds(weights, strength, params, tol=ROUGH, smoothing=SMOOTHING)
-        held_out, labels, weight = search.judged(search.full_scores(params))
-        factors, loss = calibrate(
-            held_out[None], labels, weight * n_judging, start=np.ones(1), pull=1.0
-        )
-        return loss, params, float(factors[0]), strength
-
-    best = found = fitted(strengths[0], None)
-    for strength in strengths[1:]:
-        found = fitted(strength, found[1])
-        if found[0] < best[0] * (1 - PREFERENCE):
-            best = found
-    _, params, sharpness, strength = best
-    params = search.fit_folds(weights, strength, params, tol=EXACT, smoothing=SMOOTHING)
-    return params, search.full_scores(params), sharpness, strength
-
-
-def clean_evidence(search):
-    """Bayes' log odds from models of clean rows, then in rounds of all rows weighted by these.
-
-    Model k of a round has seen neither the clean nor the noisy rows of part k, so it judges
-    both. A linear model's scores, a kernel model's and the pilot's are pooled by how well they
-    predict held-out clean rows.
-    """
-    rows, noisy = search.rows, search.rows.noisy
-    params, scores, sharpness, _ = pilot_path(search, _pilot_weights(search), PILOT_PATH)
-    pilot = _Opinion.of(search, params, scores)
-    predictions = np.exp(log_softmax(sharpness * pilot.own))
+    rows, noisy = design.rows, design.rows.noisy
+    stage = fit_first_stage(design, _first_stage_weights(design), VERIFIED_RIDGES)
+    params, temperature = stage.params, stage.inverse_temperature
+    first = _BaseModel.of(design, params)
+    predictions = np.exp(log_softmax(temperature * first.out_of_fold))
     if len(noisy) == 0:
-        model = EvidenceModel(
-            search.raw_scores(sharpness * params), transition=np.eye(rows.n_classes)
+        scorer = LabelScorer(
+            design.raw_scores(temperature * params), transition=np.eye(rows.n_classes)
         )
-        return Evidence(np.zeros(0), predictions, params, model, np.zeros((0, rows.n_classes)))
-    given = _given_params(search)
-    log_given = None if given is None else log_softmax(search.cross_fitted(given))[noisy]
-    kernel = search.kernel_rows()
+        nothing = np.zeros((0, rows.n_classes))
+        return LabelQuality(np.zeros(0), predictions, params, scorer, nothing)
+    given = _given_params(design)
+    log_given = None
+    if given is not None:
+        log_given = log_softmax(design.out_of_fold(design.scores(given)))[noisy]
+    kernel = design.kernel_rows()
     # Few rows, poor predictions: one overall noise rate at first, class pairs later.
-    posterior = _noise(rows, predictions, log_given, 1e4)[1]
-    labels, further = rows.labels[noisy], None
+    posterior = _noise(rows, predictions, log_given, ONE_RATE_COUNT)[1]
+    labels, final = rows.labels[noisy], None
 
-    def round_weights(is_trusted=True):
-        trust = np.where(rows.is_clean, ROUND_CLEAN, 1.0)
-        if is_trusted:
-            trust[noisy] = posterior[np.arange(len(noisy)), labels]
-        return search.folds.unseen * rows.weight * trust
+    def round_weights(is_weighted=True):
+        weight = np.where(rows.is_clean, ROUND_VERIFIED_WEIGHT, 1.0)
+        if is_weighted:
+            weight[noisy] = posterior[np.arange(len(noisy)), labels]
+        return design.folds.out_of_fold * rows.weight * weight
 
     for _ in range(N_ROUNDS):
         weights = round_weights()
-        params = search.fit_folds(search.tensor(weights), ROUND_RIDGE, params, tol=EXACT)
-        linear = _Opinion.of(search, params, search.full_scores(params))
-        pooled = _pool(search, pilot, sharpness, linear, kernel, weights)
-        predictions = np.exp(log_softmax(pooled.own))
-        noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
-    for further in further_rounds(search, pooled.own, round_weights):
-        predictions = np.exp(log_softmax(further.scores))
-        noise, posterior = _noise(rows, predictions, log_given, FREE_COUNT)
-    model = EvidenceModel(
-        pooled.linear,
-        pooled.kernel,
+        params = design.fit(weights, ROUND_RIDGE, params, tol=EXACT)
+        stack = _stack(design, first, temperature, _BaseModel.of(design, params), kernel, weights)
+        predictions = np.exp(log_softmax(stack.out_of_fold))
+        noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
+    for final in _rounds(design, final_estimator, stack.out_of_fold, round_weights):
+        predictions = np.exp(log_softmax(final.out_of_fold))
+        noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
+    scorer = LabelScorer(
+        stack.linear,
+        stack.kernel,
         noise.transition,
-        None if noise.tilt is None else search.raw_scores(given),
-        **_shares(further),
+        None if noise.tilt is None else design.raw_scores(given),
+        **_final_fields(final),
     )
-    return Evidence(
-        log_odds(posterior, labels), predictions, params, model, other_labels(posterior, labels)
-    )
+    others = other_labels(posterior, labels)
+    return LabelQuality(log_odds(posterior, labels), predictions, params, scorer, others)
+
+
+def quality_by_noisy(design, final_estimator) -> LabelQuality:
+    """By out-of-fold models of noisy rows, in two rounds."""
+    rows = design.rows
+    base = design.folds.in_training * rows.weight
+    labels, weight = design.validation_labels, design.validation_weight
+    ridge, lowest, nearest, params = 0.0, np.inf, None, None
+    for strength in NOISY_RIDGES:
+        params = design.fit(base, strength, params, tol=ROUGH)
+        held_out = design.held_out(design.scores(params))
+        loss = -weight @ log_softmax(held_out)[np.arange(len(labels)), labels]
+        if loss < lowest * (1 - PREFERENCE):
+            ridge, lowest, nearest = strength, loss, params
+
+    def scored(weights, initial):
+        params = design.fit(weights, ridge, initial, tol=EXACT)
+        scores = design.out_of_fold(design.scores(params))
+        predictions = np.exp(log_softmax(scores))
+        return params, scores, predictions, plain_log_odds(predictions, rows.labels)
+
+    params, _, _, odds = scored(base, nearest)
+    params, scores, predictions, odds = scored(base * (1 / (1 + np.exp(-odds))), params)
+    final = None
+
+    def round_weights(is_weighted):
+        weights = design.folds.out_of_fold * rows.weight
+        return weights / (1 + np.exp(-odds)) if is_weighted else weights
+
+    for final in _rounds(design, final_estimator, scores, round_weights):
+        predictions = np.exp(log_softmax(final.out_of_fold))
+        odds = plain_log_odds(predictions, rows.labels)
+    scorer = LabelScorer(design.raw_scores(params), **_final_fields(final))
+    return LabelQuality(odds, predictions, params, scorer, ridge=ridge)
 
 
 @dataclass(frozen=True)
-class _Opinion:
+class _BaseModel:
     """A model of each fold, and its scores."""
 
-    params: torch.Tensor  # (1, n_folds, n_scores, n_columns)
-    own: np.ndarray  # (n_rows, n_classes), out-of-fold
-    held_out: np.ndarray  # (n_judging, n_classes), of the judging rows, fold by fold
+    params: torch.Tensor  # (n_folds, n_scores, n_columns)
+    out_of_fold: np.ndarray  # (n_rows, n_classes)
+    held_out: np.ndarray  # (n_validation, n_classes), of the validation rows, fold by fold
 
     @classmethod
-    def of(cls, search, params, scores):
-        own = scores[search.folds.part, np.arange(len(search.rows.labels))]
-        return cls(params, own, search.judged(scores)[0])
+    def of(cls, design, params):
+        scores = design.scores(params)
+        return cls(params, design.out_of_fold(scores), design.held_out(scores))
 
 
 @dataclass(frozen=True)
-class _Pooled:
+class _Stack:
     """Scores of all rows by several models together, and these models for other rows."""
 
-    own: np.ndarray
+    out_of_fold: np.ndarray
     linear: LinearScores
     kernel: KernelScores | None = None
 
 
-def _given_params(search):
+def _stack(design, first, temperature, linear, kernel, weights) -> _Stack:
+    """Of first-stage, linear and kernel model; without the latter where it does not help."""
+    labels, weight = design.validation_labels, design.validation_weight
+    weight = weight * len(weight)
+
+    def mixed(models, initial, precision=STACKED_PRIOR):
+        return mixing_weights(
+            np.stack(models), labels, weight, initial=np.array(initial), precision=precision
+        )
+
+    held_out = [first.held_out, linear.held_out]
+    alone, _ = mixed([linear.held_out], [1.0], SINGLE_PRIOR)
+    initial = np.maximum([temperature / 2, alone[0] / 2], LEAST_INITIAL)
+    both, lowest = mixed(held_out, initial)
+    initial = [*np.maximum(both / 2, LEAST_INITIAL), PROBABILITY_FACTOR]
+    coef = kernel.fit(weights, np.eye(design.rows.n_classes)[design.rows.labels])
+    at = design.validation_fold, design.validation_row
+    tried = [
+        mixed([*held_out, kernel.scores(coef[i], *at)], initial) for i in range(len(KERNEL_RIDGES))
+    ]
+    chosen = int(np.argmin([loss for _, loss in tried]))
+    mixing, loss = tried[chosen]
+    helps = loss < lowest * (1 - PREFERENCE)
+    mixing = mixing if helps else both
+    out_of_fold = mixing[0] * first.out_of_fold + mixing[1] * linear.out_of_fold
+    raw = design.raw_scores(mixing[0] * first.params + mixing[1] * linear.params)
+    if not helps:
+        return _Stack(out_of_fold, raw)
+    own = kernel.scores(coef[chosen], design.folds.own, design.every)
+    raw_map = design.standardizer.raw_map(kernel.map)
+    raw_kernel = KernelScores(raw_map, mixing[2] * coef[chosen].mean(0))
+    return _Stack(out_of_fold + mixing[2] * own, raw, raw_kernel)
+
+
+def _first_stage_weights(design):
+    """Of verified rows; and, for a class without any, of its noisy rows, as an average class.
+
+    The verified rows cannot tell that such a class exists, let alone who belongs to it.
+    """
+    rows, folds = design.rows, design.folds
+    mass, noisy_mass = (
+        np.bincount(rows.labels, rows.weight * kind, minlength=rows.n_classes)
+        for kind in (rows.is_clean, ~rows.is_clean)
+    )
+    share = np.where(mass == 0, mass[mass > 0].mean() / np.maximum(noisy_mass, TINY), 0.0)
+    stand_in = ~rows.is_clean * np.minimum(share, 1.0)[rows.labels]
+    return rows.weight * (folds.in_training * rows.is_clean + folds.out_of_fold * stand_in)
+
+
+def _given_params(design):
     """Models of the given labels of noisy rows; None where a fold has no such rows."""
-    rows = search.rows
-    weights = search.folds.unseen * rows.weight * ~rows.is_clean
-    if not weights.any(1).all():
-        return None
-    return search.fit_folds(search.tensor(weights), ROUND_RIDGE, tol=NEAR)
+    weights = design.folds.out_of_fold * design.rows.weight * ~design.rows.is_clean
+    return design.fit(weights, ROUND_RIDGE, tol=ROUGH) if weights.any(1).all() else None
 
 
 def _noise(rows, predictions, log_given, pseudo_count):
-    """How the noisy rows got their labels, and the chances of their true classes."""
+    """How the noisy rows got their labels, and the probabilities of their true classes."""
     noisy = rows.noisy
     predictions, labels = predictions[noisy], rows.labels[noisy]
     noise = fit_noise_model(
@@ -169,85 +271,13 @@ def _noise(rows, predictions, log_given, pseudo_count):
     return noise, noise.posterior(predictions, labels)
 
 
-def _pool(search, pilot, sharpness, linear, kernel, weights):
-    """Scores of all rows by pilot, linear and kernel model together."""
-    labels, weight = search.judging_labels()
-    weight = weight * len(weight)
-
-    def factors(opinions, start, pull):
-        return calibrate(np.stack(opinions), labels, weight, start=np.array(start), pull=pull)
-
-    held_out = [pilot.held_out, linear.held_out]
-    alone, _ = factors([linear.held_out], [1.0], 1.0)
-    start = np.maximum([sharpness / 2, alone[0] / 2], 1e-2)
-    both, lowest = factors(held_out, start, 4.0)
-    start = [*np.maximum(both / 2, 1e-2), SHARE_FACTOR]
-    coef = kernel.fit(weights, np.eye(search.rows.n_classes)[search.rows.labels])
-    fold, row = np.nonzero(search.folds.judging)
-    tried = [
-        factors([*held_out, kernel.scores(coef[i], fold, row)], start, 4.0)
-        for i in range(len(STRENGTHS))
-    ]
-    chosen = int(np.argmin([loss for _, loss in tried]))
-    share, loss = tried[chosen]
-    if loss >= lowest * (1 - PREFERENCE):
-        own = both[0] * pilot.own + both[1] * linear.own
-        return _Pooled(own, search.raw_scores(both[0] * pilot.params + both[1] * linear.params))
-    every = np.arange(len(search.rows.labels))
-    own = kernel.scores(coef[chosen], search.folds.part, every)
-    return _Pooled(
-        share[0] * pilot.own + share[1] * linear.own + share[2] * own,
-        search.raw_scores(share[0] * pilot.params + share[1] * linear.params),
-        KernelScores(search.standardizer.raw_map(kernel.map), share[2] * coef[chosen].mean(0)),
-    )
+def _rounds(design, final_estimator, out_of_fold, round_weights):
+    """Stacks with the final estimator, where there is one and folds to fit it out of."""
+    if final_estimator is None or design.folds.n_folds == 1:
+        return ()
+    return stacked_rounds(design, final_estimator, out_of_fold, round_weights)
 
 
-def _pilot_weights(search):
-    """Clean rows; and for a class without any, its noisy rows, as if they were an average class.
-
-    The clean rows cannot tell that such a class exists, let alone who belongs to it.
-    """
-    rows = search.rows
-    mass = np.bincount(rows.labels, rows.weight * rows.is_clean, minlength=rows.n_classes)
-    noisy_mass = np.bincount(rows.labels, rows.weight * ~rows.is_clean, minlength=rows.n_classes)
-    share = np.where(mass == 0, mass[mass > 0].mean() / np.maximum(noisy_mass, 1e-300), 0.0)
-    stand_in = ~rows.is_clean * np.minimum(share, 1.0)[rows.labels]
-    weights = search.folds.in_training * rows.is_clean + search.folds.unseen * stand_in
-    return search.tensor(rows.weight * weights)
-
-
-def noisy_evidence(search):
-    """Log odds from cross-fitted models of noisy rows, in two rounds."""
-    rows = search.rows
-    base = search.in_training * search.row_weight
-    ridge, lowest, near = 0.0, np.inf, None
-    params = None
-    for strength in NOISY_PATH:
-        params = search.fit_folds(base, strength, params, tol=ROUGH)
-        held_out, labels, weight = search.judged(search.full_scores(params))
-        loss = -weight @ log_softmax(held_out)[np.arange(len(labels)), labels]
-        if loss < lowest * (1 - PREFERENCE):
-            ridge, lowest, near = strength, loss, params
-    params = search.fit_folds(base, ridge, near, tol=EXACT)
-    predictions = np.exp(log_softmax(search.cross_fitted(params)))
-    odds = plain_log_odds(predictions, rows.labels)
-    weights = base * search.tensor(1 / (1 + np.exp(-odds)))
-    params = search.fit_folds(weights, ridge, params, tol=EXACT)
-    scores, further = search.cross_fitted(params), None
-    predictions = np.exp(log_softmax(scores))
-    odds = plain_log_odds(predictions, rows.labels)
-
-    def round_weights(is_trusted):
-        weights = search.folds.unseen * rows.weight
-        return weights / (1 + np.exp(-odds)) if is_trusted else weights
-
-    for further in further_rounds(search, scores, round_weights):
-        predictions = np.exp(log_softmax(further.scores))
-        odds = plain_log_odds(predictions, rows.labels)
-    model = EvidenceModel(search.raw_scores(params), **_shares(further))
-    return Evidence(odds, predictions, params, model, ridge=ridge)
-
-
-def _shares(further):
-    """Fields of an `EvidenceModel`."""
-    return {} if further is None else {"further": further.model, "share": further.share}
+def _final_fields(final):
+    """Fields of a `LabelScorer` that the final estimator fills, if it is in the stack."""
+    return {} if final is None else {"final": final.final, "mixing_weight": final.mixing_weight}

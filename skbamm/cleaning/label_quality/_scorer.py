@@ -1,24 +1,16 @@
-"""Evidence about labels of rows that were not in the fit."""
+"""Label quality of rows that were not in the fit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils.extmath import safe_sparse_dot
 
-from ._kernel import BLOCK, FeatureMap
-from ._scores import (
-    TILT,
-    NoiseModel,
-    log_odds,
-    log_softmax,
-    other_labels,
-    plain_log_odds,
-)
-
-# Trees that are sure of a class are not that sure.
-LEAST_CHANCE = 1e-4
+from .._constants import BLOCK_ROWS, LEAST_PROBABILITY, TILT
+from ._kernel import FeatureMap
+from ._scores import NoiseModel, log_odds, log_softmax, other_labels, plain_log_odds
 
 
 @dataclass(frozen=True)
@@ -35,7 +27,7 @@ class LinearScores:
 
 @dataclass(frozen=True)
 class KernelScores:
-    """Shares of classes by kernel ridge regression on random features of the raw columns."""
+    """Kernel ridge regression on random features of the raw columns."""
 
     map: FeatureMap
     coef: np.ndarray
@@ -46,56 +38,65 @@ class KernelScores:
 
 @dataclass(frozen=True)
 class FinalScores:
-    """Mean of the log probabilities of any fitted classifiers, times a factor."""
+    """Mean of the log probabilities of any fitted classifiers, times a mixing weight."""
 
     estimators: tuple  # their classes are positions
     n_classes: int
-    factor: float = 1.0
+    mixing_weight: float = 1.0
 
     def __call__(self, X):
-        parts = [log_chances(one, X, self.n_classes) for one in self.estimators]
-        return self.factor * np.mean(parts, axis=0)
+        parts = [log_probabilities(one, X, self.n_classes) for one in self.estimators]
+        return self.mixing_weight * np.mean(parts, axis=0)
 
 
-def log_chances(estimator, X, n_classes):
+def log_probabilities(estimator, X, n_classes):
     """Log probabilities of all classes, also of those that a classifier has not seen."""
-    chances = np.full((X.shape[0], n_classes), LEAST_CHANCE)
-    chances[:, estimator.classes_] = estimator.predict_proba(X).clip(LEAST_CHANCE)
-    return np.log(chances / chances.sum(axis=1, keepdims=True))
+    found = np.full((X.shape[0], n_classes), LEAST_PROBABILITY)
+    found[:, estimator.classes_] = estimator.predict_proba(X).clip(LEAST_PROBABILITY)
+    return np.log(found / found.sum(axis=1, keepdims=True))
+
+
+class ScoredLabels(NamedTuple):
+    """What a `LabelScorer` says of some rows."""
+
+    log_odds: np.ndarray  # (n_rows,), log posterior odds that the given label is right
+    # (n_rows, n_classes), of other classes if the label is wrong; None without verified labels
+    others: np.ndarray | None
+    predictions: np.ndarray  # (n_rows, n_classes), made without the label
 
 
 @dataclass(frozen=True)
-class EvidenceModel:
-    """What judges the labels of rows that no model has seen: the folds' models, averaged."""
+class LabelScorer:
+    """Scores labels of rows that no model has seen: the folds' models, averaged."""
 
-    linear: LinearScores  # pilot and linear model, as they are pooled
+    linear: LinearScores  # first-stage and linear model, stacked
     kernel: KernelScores | None = None
-    # P(given label | true class); None without clean rows, where models know given labels alone.
+    # Noise transition matrix, P(given label | true class); None without verified labels, where
+    # models know given labels alone.
     transition: np.ndarray | None = None
     given: LinearScores | None = None  # of the given labels, where noise depends on the row
-    further: FinalScores | None = None  # the user's own model, where it helps
-    share: float = 1.0  # factor of linear and kernel scores, with `further`
+    final: FinalScores | None = None  # the user's own model, where it helps
+    mixing_weight: float = 1.0  # of linear and kernel scores, with `final`
 
-    def judge(self, X, labels):
-        """Log odds that labels are right, chances of other classes if wrong, and predictions.
-
-        The second is None without clean rows; the last are made without the label.
-        """
-        starts = range(0, max(X.shape[0], 1), BLOCK)
-        blocks = [
-            self._judge(X[first : first + BLOCK], labels[first : first + BLOCK]) for first in starts
-        ]
-        return tuple(
-            None if parts[0] is None else np.concatenate(parts)
-            for parts in zip(*blocks, strict=True)
+    def score(self, X, labels) -> ScoredLabels:
+        """Label quality, block by block; labels are positions of classes."""
+        firsts = range(0, max(X.shape[0], 1), BLOCK_ROWS)
+        blocks = [slice(first, first + BLOCK_ROWS) for first in firsts]
+        odds, others, predictions = zip(
+            *(self._score(X[block], labels[block]) for block in blocks), strict=True
+        )
+        return ScoredLabels(
+            np.concatenate(odds),
+            None if self.transition is None else np.concatenate(others),
+            np.concatenate(predictions),
         )
 
-    def _judge(self, X, labels):
+    def _score(self, X, labels):
         scores = self.linear(X)
         if self.kernel is not None:
             scores = scores + self.kernel(X)
-        if self.further is not None:
-            scores = self.share * scores + self.further(X)
+        if self.final is not None:
+            scores = self.mixing_weight * scores + self.final(X)
         predictions = np.exp(log_softmax(scores))
         if self.transition is None:
             return plain_log_odds(predictions, labels), None, predictions

@@ -1,4 +1,4 @@
-"""Evidence that a given label is right, from predictions that did not see it."""
+"""How probable it is that a given label is right, from predictions that did not see it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Log odds beyond this say no more.
-MAX_LOG_ODDS = 12.0
-# Factors of scores are between 0 and this; Newton's method finds them in so many steps.
-MAX_FACTOR = 20.0
-MAX_NEWTON = 50
-# How strongly given labels follow their own model where noise depends on the row: half of the
-# log chances, since these contain the true class as well.
-TILT = 0.5
-# Log likelihood by which a richer kind of noise must win, for each row and in total: poor
-# predictions make any model of the given labels look a little better.
-MARGIN, TOTAL_MARGIN = 0.005, 6.0
-# Rows of each class that follow one overall noise rate where pairs of classes may be confused.
-FREE_COUNT = 10.0
+from .._constants import (
+    INITIAL_NOISE_RATE,
+    LEAST_NOISE_RATE,
+    LEAST_ODDS,
+    LEAST_PLAIN_ODDS,
+    MARGIN,
+    MAX_HALVINGS,
+    MAX_LOG_ODDS,
+    MAX_MIXING_WEIGHT,
+    MAX_NEWTON,
+    N_EM,
+    NEWTON_CHANGE,
+    NOISE_RATES,
+    PAIR_COUNT,
+    TILT,
+    TINY,
+    TOTAL_MARGIN,
+)
 
 
 def log_softmax(scores):
@@ -28,44 +33,45 @@ def log_softmax(scores):
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def calibrate(scores, labels, weight, *, start, pull):
-    """Factors of several models' scores that predict held-out labels best, and their mean loss.
+def mixing_weights(scores, labels, weight, *, initial, precision):
+    """Factors of base models' scores that predict held-out labels best, and their mean loss.
 
     The weighted sum of `scores`, (n_models, n_rows, n_classes), is one softmax model. Factors are
-    not negative, and pulled to those expected beforehand, `start`: `pull` are nats for a factor
-    that is off by all of itself.
+    not negative; their prior has its mode at `initial`, and `precision` are nats for a factor that
+    is off by all of itself. Of a single model the factor is its inverse temperature.
     """
-    start = np.asarray(start, dtype=float)
+    initial = np.asarray(initial, dtype=float)
     used = weight > 0
-    pooled = _Pooled(scores[:, used], labels[used], weight[used], start, pull)
-    factors = np.clip(start, 0.0, MAX_FACTOR)
-    value = pooled.value(factors)
+    stacked = _Stacked(scores[:, used], labels[used], weight[used], initial, precision)
+    factors = np.clip(initial, 0.0, MAX_MIXING_WEIGHT)
+    value = stacked.value(factors)
     for _ in range(MAX_NEWTON):
-        slope, bend = pooled.derivatives(factors)
-        free = ~((factors <= 0) & (slope > 0) | (factors >= MAX_FACTOR) & (slope < 0))
-        step = np.zeros(len(start))
-        step[free] = np.linalg.lstsq(bend[np.ix_(free, free)], slope[free], rcond=None)[0]
-        for halvings in range(30):
-            tried = np.clip(factors - step / 2**halvings, 0.0, MAX_FACTOR)
-            reached = pooled.value(tried)
+        gradient, hessian = stacked.derivatives(factors)
+        stays = (factors <= 0) & (gradient > 0) | (factors >= MAX_MIXING_WEIGHT) & (gradient < 0)
+        free = ~stays
+        step = np.zeros(len(initial))
+        step[free] = np.linalg.lstsq(hessian[np.ix_(free, free)], gradient[free], rcond=None)[0]
+        for halvings in range(MAX_HALVINGS):
+            tried = np.clip(factors - step / 2**halvings, 0.0, MAX_MIXING_WEIGHT)
+            reached = stacked.value(tried)
             if reached <= value:
                 break
-        moved = np.abs(tried - factors).max()
+        change = np.abs(tried - factors).max()
         factors, value = tried, reached
-        if moved <= 1e-9 * np.abs(factors).max():
+        if change <= NEWTON_CHANGE * np.abs(factors).max():
             break
-    return factors, float(pooled.loss(factors) / weight.sum())
+    return factors, float(stacked.loss(factors) / weight.sum())
 
 
 @dataclass(frozen=True)
-class _Pooled:
-    """Cross-entropy of pooled scores plus a pull, as a function of their factors."""
+class _Stacked:
+    """Cross-entropy of a sum of scores, less a log prior, as a function of their factors."""
 
     scores: np.ndarray
     labels: np.ndarray
     weight: np.ndarray
-    start: np.ndarray
-    pull: float
+    initial: np.ndarray
+    precision: float
 
     def _log_probabilities(self, factors):
         return log_softmax(np.tensordot(factors, self.scores, 1))
@@ -75,27 +81,27 @@ class _Pooled:
         return -self.weight @ found[np.arange(len(self.labels)), self.labels]
 
     def value(self, factors):
-        off = factors / self.start - 1
-        return self.loss(factors) + self.pull * (off @ off)
+        off = factors / self.initial - 1
+        return self.loss(factors) + self.precision * (off @ off)
 
     def derivatives(self, factors):
-        """First and second derivatives of `value`."""
+        """Gradient and Hessian of `value`."""
         probabilities = np.exp(self._log_probabilities(factors))
         expected = np.stack([probabilities * scores for scores in self.scores])
         mean = expected.sum(2)
         given = self.scores[:, np.arange(len(self.labels)), self.labels]
-        slope = (mean - given) @ self.weight
-        bend = np.tensordot(expected * self.weight[:, None], self.scores, ([1, 2], [1, 2]))
-        bend = bend - (mean * self.weight) @ mean.T
-        off = factors / self.start - 1
+        gradient = (mean - given) @ self.weight
+        hessian = np.tensordot(expected * self.weight[:, None], self.scores, ([1, 2], [1, 2]))
+        hessian = hessian - (mean * self.weight) @ mean.T
+        off = factors / self.initial - 1
         return (
-            slope + 2 * self.pull * off / self.start,
-            bend + np.diag(2 * self.pull / self.start**2),
+            gradient + 2 * self.precision * off / self.initial,
+            hessian + np.diag(2 * self.precision / self.initial**2),
         )
 
 
-def transition_matrix(
-    probabilities, labels, weight, n_classes, *, pseudo_count, tilt=None, n_iter=30
+def noise_transition_matrix(
+    probabilities, labels, weight, n_classes, *, pseudo_count, tilt=None, n_iter=N_EM
 ):
     """P(given label | true class), the true class being known with these probabilities.
 
@@ -106,22 +112,22 @@ def transition_matrix(
     """
     given = np.eye(n_classes)[labels]
     share = _counts(weight)
-    transition = _symmetric(0.3, n_classes)
+    transition = _symmetric(INITIAL_NOISE_RATE, n_classes)
     for _ in range(n_iter):
         reach = None if tilt is None else tilt @ transition.T
-        odds = probabilities if reach is None else probabilities / reach
-        likely = np.take_along_axis(odds @ transition, labels[:, None], 1)
-        trained = share[:, None] / (likely + 1e-300)
+        ratio = probabilities if reach is None else probabilities / reach
+        likely = np.take_along_axis(ratio @ transition, labels[:, None], 1)
+        trained = share[:, None] / (likely + TINY)
         # How many rows of each true class were given each label, and would be by this matrix.
-        counts = transition * (odds.T @ (given * trained))
+        counts = transition * (ratio.T @ (given * trained))
         if reach is None:
             expected = transition * counts.sum(axis=1, keepdims=True)
         else:
-            joint = odds * transition.T[labels] * trained
+            joint = ratio * transition.T[labels] * trained
             expected = transition * ((joint / reach).T @ tilt)
-        rate = np.clip(1 - np.trace(counts) / max(counts.sum(), 1e-300), 0.01, 0.99)
+        rate = np.clip(1 - np.trace(counts) / max(counts.sum(), TINY), *NOISE_RATES)
         prior = pseudo_count * _symmetric(rate, n_classes)
-        raised = (counts + prior) / (expected + pseudo_count * transition + 1e-300)
+        raised = (counts + prior) / (expected + pseudo_count * transition + TINY)
         transition = transition * raised
         transition /= transition.sum(axis=1, keepdims=True)
     return transition
@@ -132,7 +138,7 @@ def _counts(weight):
 
     Rows of weight 0 are as good as left out.
     """
-    return weight * (np.count_nonzero(weight) / max(weight.sum(), 1e-300))
+    return weight * (np.count_nonzero(weight) / max(weight.sum(), TINY))
 
 
 def _symmetric(rate, n_classes):
@@ -145,7 +151,7 @@ def label_likelihood(transition, labels, tilt=None):
     """P(given label | true class) of every row, (n_rows, n_classes).
 
     With noise that depends on the row, its `tilt` (of shape (n_rows, n_classes)) multiplies
-    the chances of given labels, whatever the true class is.
+    the probabilities of given labels, whatever the true class is.
     """
     likelihood = transition.T[labels]
     if tilt is None:
@@ -161,95 +167,88 @@ class NoiseModel:
     tilt: np.ndarray | None = None  # (n_rows, n_classes)
 
     def posterior(self, probabilities, labels):
-        """Chances of true classes, the given label being known, (n_rows, n_classes)."""
+        """Probabilities of true classes, the given label being known, (n_rows, n_classes)."""
         joint = probabilities * label_likelihood(self.transition, labels, self.tilt)
-        return joint / (joint.sum(axis=1, keepdims=True) + 1e-300)
+        return joint / (joint.sum(axis=1, keepdims=True) + TINY)
 
 
 def fit_noise_model(probabilities, labels, weight, *, pseudo_count, log_given=None):
     """The noise that makes given labels likeliest, among few kinds.
 
-    `log_given` are log chances of given labels by a model of these. Where noise depends on the
-    row, its tilt are these chances to the power of `TILT`, if that makes the labels likelier.
+    `log_given` are log probabilities of given labels by a model of these. Where noise depends on
+    the row, its tilt are these probabilities to the power of `TILT`, if that makes the labels
+    likelier.
     """
     n_classes = probabilities.shape[1]
-    share = weight / max(weight.sum(), 1e-300)
+    share = weight / max(weight.sum(), TINY)
 
     def fitted(tilt, pseudo_count):
-        transition = transition_matrix(
+        transition = noise_transition_matrix(
             probabilities, labels, weight, n_classes, pseudo_count=pseudo_count, tilt=tilt
         )
         return NoiseModel(transition, tilt)
 
     def likelihood(noise):
         joint = probabilities * label_likelihood(noise.transition, labels, noise.tilt)
-        return share @ np.log(joint.sum(axis=1) + 1e-300)
+        return share @ np.log(joint.sum(axis=1) + TINY)
 
     if log_given is None:
         return fitted(None, pseudo_count)
     # Both kinds are free to confuse pairs of classes, lest one stand in for the other.
-    alike, tilted = fitted(None, FREE_COUNT), fitted(np.exp(TILT * log_given), FREE_COUNT)
+    alike, tilted = fitted(None, PAIR_COUNT), fitted(np.exp(TILT * log_given), PAIR_COUNT)
     margin = MARGIN + TOTAL_MARGIN / max(1, int(np.count_nonzero(weight)))
     best = tilted if likelihood(tilted) > likelihood(alike) + margin else alike
-    return best if pseudo_count == FREE_COUNT else fitted(best.tilt, pseudo_count)
+    return best if pseudo_count == PAIR_COUNT else fitted(best.tilt, pseudo_count)
 
 
 def log_odds(posterior, labels):
-    """Log odds of the given label."""
+    """Log posterior odds of the given label."""
     rows = np.arange(len(labels))
     right = posterior[rows, labels]
     wrong = posterior.sum(axis=1) - right
-    odds = np.log(right + 1e-12) - np.log(np.maximum(wrong, 0) + 1e-12)
+    odds = np.log(right + LEAST_ODDS) - np.log(np.maximum(wrong, 0) + LEAST_ODDS)
     return np.clip(odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
 
 
 def other_labels(posterior, labels):
-    """Chances of the other classes, given that the label is wrong."""
-    others = posterior + 1e-12
+    """Probabilities of the other classes, given that the label is wrong."""
+    others = posterior + LEAST_ODDS
     others[np.arange(len(labels)), labels] = 0.0
     return others / others.sum(axis=1, keepdims=True)
 
 
 def plain_log_odds(probabilities, labels):
-    """Log odds of the given label under the predictions alone."""
-    given = np.clip(probabilities[np.arange(len(labels)), labels], 1e-6, 1 - 1e-6)
+    """Log odds of the given label by the predictions alone."""
+    given = np.clip(
+        probabilities[np.arange(len(labels)), labels], LEAST_PLAIN_ODDS, 1 - LEAST_PLAIN_ODDS
+    )
     return np.log(given) - np.log1p(-given)
 
 
 def confident_noise_rates(predictions, labels, weight):
-    """Share of wrong labels among the rows of each given label, without any clean row.
+    """Share of wrong labels among the rows of each given label, without any verified one.
 
     Only rows count that some class predicts at least as surely as it predicts its own rows on
     average, so that poor predictions are not taken for noise (the confident joint of Northcutt,
-    Jiang, Chuang, "Confident Learning", JAIR 2021, section 3.1).
-
-    Parameters
-    ----------
-    predictions : ndarray of shape (n_rows, n_classes)
-        By models that have not seen the rows.
-    labels : ndarray of int of shape (n_rows,)
-    weight : ndarray of shape (n_rows,)
-
-    Returns
-    -------
-    rates : ndarray of shape (n_classes,)
-        0 for a class without such rows.
+    Jiang, Chuang, "Confident Learning", JAIR 2021, section 3.1). `predictions`, of shape (n_rows,
+    n_classes), are out-of-fold. 0 for a class without such rows.
     """
-    chances, mass = sums_by_label(predictions, labels, weight)
-    usual = chances / np.maximum(mass, 1e-300)
+    sums, mass = sums_by_label(predictions, labels, weight)
+    usual = sums / np.maximum(mass, TINY)
     return off_diagonal_shares(confident_joint(predictions, labels, weight, usual))
 
 
 def sums_by_label(predictions, labels, weight):
-    """Of the chances of given labels, and of weights, by given label."""
+    """Of the probabilities of given labels, and of weights, by given label."""
     given = np.eye(predictions.shape[1])[labels] * weight[:, None]
     return (given * predictions).sum(axis=0), given.sum(axis=0)
 
 
 def confident_joint(predictions, labels, weight, usual):
-    """Weight of rows by given label and surely predicted class; `usual` are classes' own chances.
+    """Weight of rows by given label and surely predicted class.
 
-    Those of parts of the rows add up.
+    `usual` are the classes' mean probabilities of their own rows. Those of parts of the rows add
+    up.
     """
     given = np.eye(predictions.shape[1])[labels] * weight[:, None]
     sure = np.where(predictions >= usual, predictions, -1.0)
@@ -261,18 +260,18 @@ def confident_joint(predictions, labels, weight, usual):
 def off_diagonal_shares(joint):
     """In each row of a joint; 0 where it is empty."""
     mass = joint.sum(axis=1)
-    return np.where(mass > 0, 1 - np.diag(joint) / np.maximum(mass, 1e-300), 0.0)
+    return np.where(mass > 0, 1 - np.diag(joint) / np.maximum(mass, TINY), 0.0)
 
 
-def is_rather_wrong(predictions, labels, trust, noise_rate):
+def is_rather_wrong(predictions, labels, label_weight, noise_rate):
     """Whether another class is more probable than not, given how often labels are wrong.
 
-    For trust that was learned without clean rows: it compares the label with predictions, as if
-    the label itself said nothing.
+    For weights that were learned without verified labels: they compare the label with predictions,
+    as if the label itself said nothing.
     """
     n_classes = predictions.shape[1]
     rows = np.arange(len(labels))
-    ratio = (1 - noise_rate) * (n_classes - 1) / max(noise_rate, 1e-3)
-    wrong = (1 - trust) / (1 - trust + trust * ratio + 1e-300)
-    among_others = predictions.max(axis=1) / np.maximum(1 - predictions[rows, labels], 1e-12)
+    ratio = (1 - noise_rate) * (n_classes - 1) / max(noise_rate, LEAST_NOISE_RATE)
+    wrong = (1 - label_weight) / (1 - label_weight + label_weight * ratio + TINY)
+    among_others = predictions.max(axis=1) / np.maximum(1 - predictions[rows, labels], LEAST_ODDS)
     return (predictions.argmax(axis=1) != labels) & (wrong * among_others > 0.5)

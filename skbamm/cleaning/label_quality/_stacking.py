@@ -1,4 +1,4 @@
-"""The user's final estimator as a base model of label quality, with linear and kernel models.
+"""The user's final estimator as a base model of label quality, beside linear and kernel models.
 
 Where classes are not linear in the columns these alone are poor, and trees or a network that are
 fitted with their weights would learn their mistakes.
@@ -10,85 +10,82 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._constants import STACKED_PRIOR, STANDARD_ERRORS
 from .._final_estimator import fit_final_estimator
-from ._scorer import FinalScores, log_chances
-from ._scores import calibrate, log_softmax
-
-# Strength of the pull of two models' factors to equal shares, as in the rounds before.
-PULL = 4.0
-# By how many standard errors a further model must predict held-out rows better.
-STANDARD_ERRORS = 0.5
+from ._scorer import FinalScores, log_probabilities
+from ._scores import log_softmax, mixing_weights
 
 
 @dataclass(frozen=True)
-class Further:
-    """Scores of all rows that the final estimator has a share in."""
+class StackedFinal:
+    """Scores of all rows by a stack that the final estimator is in."""
 
-    scores: np.ndarray  # (n_rows, n_classes)
-    share: float  # factor of the scores that were there before
-    model: FinalScores  # for other rows, times its factor
+    out_of_fold: np.ndarray  # (n_rows, n_classes)
+    mixing_weight: float  # of the scores that were there before
+    final: FinalScores  # for other rows, with its mixing weight
 
 
-def further_rounds(search, scores, weights):
-    """Yield what scores become with the final estimator: by all labels as given, then by trust.
+def stacked_rounds(design, final_estimator, out_of_fold, weights):
+    """Yield stacks with the final estimator: by all labels as given, then by label weights.
 
-    Labels as given come first: linear models may be wrong about them. Nothing comes where there is
-    no estimator or a single fold, and no more where it does not help. ``weights(is_trusted)`` are
-    those of the rows of each fold, by the trust of the moment.
+    Labels as given come first: linear models may be wrong about them. No more come where it does
+    not help. ``weights(is_weighted)`` are those of the rows of each fold, by the label weights of
+    the moment.
     """
-    if search.final_estimator is None or search.folds.n_folds == 1:
-        return
-    for is_trusted in (False, True):
-        further = with_further(search, scores, weights(is_trusted))
-        if further is None:
+    for is_weighted in (False, True):
+        stacked = stack_final(design, final_estimator, out_of_fold, weights(is_weighted))
+        if stacked is None:
             return
-        yield further
+        yield stacked
 
 
-def with_further(search, scores, weights) -> Further | None:
-    """Scores pooled with the final estimator's by how well they predict held-out judging rows.
+def stack_final(design, final_estimator, out_of_fold, weights) -> StackedFinal | None:
+    """Scores stacked with the final estimator's by how well they predict validation rows.
 
     None where they predict no better with it, by more than half a standard error: a further model
     always fits a little, and costs accuracy where it knows nothing new.
     """
-    found = out_of_fold_scores(search, weights)
+    found = out_of_fold_scores(design, final_estimator, weights)
     if found is None:
         return None
-    own, model = found
-    labels, weight = search.judging_labels()
-    row = np.nonzero(search.folds.judging)[1]
+    own, final = found
+    labels, weight, row = design.validation_labels, design.validation_weight, design.validation_row
 
-    def pooled(scores, start):
-        factors, _ = calibrate(scores, labels, weight * len(weight), start=start, pull=PULL)
-        chances = log_softmax(np.tensordot(factors, scores, 1))
-        return factors, -chances[np.arange(len(labels)), labels]
+    def stacked(scores, initial):
+        factors, _ = mixing_weights(
+            scores, labels, weight * len(weight), initial=initial, precision=STACKED_PRIOR
+        )
+        predictions = log_softmax(np.tensordot(factors, scores, 1))
+        return factors, -predictions[np.arange(len(labels)), labels]
 
-    _, alone = pooled(scores[None, row], np.ones(1))
-    factors, both = pooled(np.stack([scores[row], own[row]]), np.full(2, 0.5))
+    _, alone = stacked(out_of_fold[None, row], np.ones(1))
+    factors, both = stacked(np.stack([out_of_fold[row], own[row]]), np.full(2, 0.5))
     gain = alone - both
     error = np.sqrt(np.square(weight) @ np.square(gain - weight @ gain))
     if weight @ gain <= STANDARD_ERRORS * error:
         return None
-    share, factor = (float(one) for one in factors)
-    return Further(share * scores + factor * own, share, replace(model, factor=factor))
+    before, factor = (float(one) for one in factors)
+    return StackedFinal(
+        before * out_of_fold + factor * own, before, replace(final, mixing_weight=factor)
+    )
 
 
-def out_of_fold_scores(search, weights) -> tuple[np.ndarray, FinalScores] | None:
-    """Scores of each row by a final estimator fitted outside of its part, and these estimators.
+def out_of_fold_scores(design, final_estimator, weights) -> tuple[np.ndarray, FinalScores] | None:
+    """Scores of each row by a final estimator fitted out of its fold, and these estimators.
 
     None where a fold has rows of one class only, or there are no probabilities.
     """
-    rows, folds = search.rows, search.folds
+    rows, folds = design.rows, design.folds
     scores, fitted = np.empty((len(rows.labels), rows.n_classes)), []
     for k, weight in enumerate(weights):
-        index, part = np.flatnonzero(weight), np.flatnonzero(folds.part == k)
+        index, own = np.flatnonzero(weight), np.flatnonzero(folds.own == k)
         labels = rows.labels[index]
         if len(np.unique(labels)) < 2:
             return None
-        model = fit_final_estimator(search.final_estimator, rows.X[index], labels, weight[index])
+        model = fit_final_estimator(final_estimator, rows.X[index], labels, weight[index])
         if not hasattr(model, "predict_proba"):
             return None
         fitted.append(model)
-        if len(part):
-            scores[part] = log_chances(model, rows.X[part], rows.n_classes)
+        if len(own):
+            scores[own] = log_probabilities(model, rows.X[own], rows.n_classes)
     return scores, FinalScores(tuple(fitted), rows.n_classes)

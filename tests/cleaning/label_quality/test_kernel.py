@@ -1,14 +1,14 @@
-"""Kernel models that judge labels."""
+"""Kernel models that score labels."""
 
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
+from skbamm.cleaning._constants import N_FEATURES
 from skbamm.cleaning.label_quality import _kernel
 from skbamm.cleaning.label_quality._kernel import (
-    N_FEATURES,
-    STRENGTHS,
+    KERNEL_RIDGES,
     KernelRows,
     random_directions,
 )
@@ -60,14 +60,14 @@ def test_fits_are_ridge_regressions_of_every_fold():
     features = rows.features(np.arange(N_ROWS))
     for fold in range(2):
         weight = WEIGHTS[fold]
-        plain = Ridge(STRENGTHS[1] * weight.sum(), solver="cholesky")
+        plain = Ridge(KERNEL_RIDGES[1] * weight.sum(), solver="cholesky")
         plain.fit(features[:, :-1], TARGETS, sample_weight=weight)
         found = rows.scores(coef[1], np.full(N_ROWS, fold), np.arange(N_ROWS))
-        # The intercept has a ridge of 1e-9 beside its square of 1/150.
+        # The intercept has a ridge of 1e-9, and a square of 1/150.
         np.testing.assert_allclose(found, plain.predict(features[:, :-1]), atol=1e-5)
 
 
-def test_each_row_is_judged_by_the_fold_that_is_asked():
+def test_each_row_is_scored_by_the_fold_that_is_asked():
     rows = kernel_rows()
     coef = rows.fit(WEIGHTS, TARGETS)[0]
     fold = np.arange(N_ROWS) % 2
@@ -80,7 +80,7 @@ def test_each_row_is_judged_by_the_fold_that_is_asked():
 def test_blocks_of_rows_change_nothing(monkeypatch):
     whole = kernel_rows()
     coef = whole.fit(WEIGHTS, TARGETS)
-    monkeypatch.setattr(_kernel, "BLOCK", 7)
+    monkeypatch.setattr(_kernel, "BLOCK_ROWS", 7)
     monkeypatch.setattr(_kernel, "MAX_KEPT", 10)
     parts = kernel_rows()
     np.testing.assert_allclose(parts.fit(WEIGHTS, TARGETS), coef, rtol=1e-6, atol=1e-9)

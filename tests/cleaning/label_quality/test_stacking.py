@@ -1,4 +1,4 @@
-"""The user's own model as a judge of labels, where linear and kernel models are poor ones."""
+"""The user's own model as a base model of label quality, where linear models are poor."""
 
 import pickle
 
@@ -14,21 +14,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning import _sample
+from skbamm.cleaning import _rows
 from skbamm.cleaning.label_quality import _stacking
-from skbamm.cleaning.label_quality._scorer import FinalScores, log_chances
+from skbamm.cleaning.label_quality._scorer import FinalScores, log_probabilities
 
 TREES = HistGradientBoostingClassifier(max_iter=40, random_state=0)
 NETWORK = MLPClassifier((16,), solver="lbfgs", alpha=1.0, tol=3e-3, max_iter=2000, random_state=0)
 
 
-def boxes(n_samples=900, n_clean=120, noise=0.3, seed=0):
+def boxes(n_samples=900, n_verified=120, noise=0.3, seed=0):
     """Three classes by the parity of cells of a grid, in two of eight columns."""
     random = np.random.default_rng(seed)
     X = random.uniform(-1, 1, size=(n_samples, 8))
     cells = np.floor(1.5 * (X[:, :2] + 1)).astype(int)
     truth = (cells[:, 0] + 2 * cells[:, 1]) % 3
-    is_clean = np.arange(n_samples) < n_clean
+    is_clean = np.arange(n_samples) < n_verified
     wrong = ~is_clean & (random.random(n_samples) < noise)
     return (
         X,
@@ -55,17 +55,17 @@ def data():
 
 
 @pytest.mark.parametrize("final", [TREES, NETWORK], ids=["trees", "network"])
-def test_a_model_that_sees_the_classes_judges_their_labels(data, final, monkeypatch):
+def test_a_model_that_sees_the_classes_scores_their_labels(data, final, monkeypatch):
     model = fit(data, final_estimator=final)
-    monkeypatch.setattr(_stacking, "out_of_fold_scores", lambda search, weights: None)
-    unasked = fit(data, final_estimator=final)
-    assert wrong_ranked(model, data) > wrong_ranked(unasked, data) + 0.05
+    monkeypatch.setattr(_stacking, "out_of_fold_scores", lambda *arguments: None)
+    unstacked = fit(data, final_estimator=final)
+    assert wrong_ranked(model, data) > wrong_ranked(unstacked, data) + 0.05
     X, _, truth, _ = boxes(seed=1)
-    assert model.score(X, truth) > unasked.score(X, truth)
+    assert model.score(X, truth) > unstacked.score(X, truth)
 
 
-def test_without_clean_rows_it_is_asked_too():
-    X, y, _, _ = data = boxes(n_clean=0, noise=0.2)
+def test_without_verified_labels_it_is_stacked_too():
+    X, y, _, _ = data = boxes(n_verified=0, noise=0.2)
     model = HyperCleaningClassifier(max_iter=0, final_estimator=TREES).fit(X, y)
     assert wrong_ranked(model, data) > 0.85
     plain = HyperCleaningClassifier(max_iter=0).fit(X, y)
@@ -73,31 +73,31 @@ def test_without_clean_rows_it_is_asked_too():
 
 
 @pytest.mark.parametrize("final", [TREES, NETWORK], ids=["trees", "network"])
-def test_rows_that_were_not_in_the_fit_are_judged_by_it(data, final):
+def test_rows_that_were_not_in_the_fit_are_scored_by_it(data, final):
     model = pickle.loads(pickle.dumps(fit(data, final_estimator=final)))
-    assert isinstance(model.evidence_model_.further, FinalScores)
+    assert isinstance(model.label_scorer_.final, FinalScores)
     X, y, truth, is_clean = boxes(seed=2)
     wrong = y != truth
     assert roc_auc_score(wrong[~is_clean], 1 - model.weigh(X, y)[~is_clean]) > 0.8
 
 
-def test_rows_beyond_the_sample_are_judged_by_it(monkeypatch):
-    monkeypatch.setattr(_sample, "ENOUGH", 300)
-    monkeypatch.setattr(_sample, "PER_COLUMN", 1)
+def test_rows_beyond_the_sample_are_scored_by_it(monkeypatch):
+    monkeypatch.setattr(_rows, "ENOUGH", 300)
+    monkeypatch.setattr(_rows, "PER_COLUMN", 1)
     data = boxes(2000)
     assert wrong_ranked(fit(data, final_estimator=TREES), data) > 0.8
 
 
-def test_a_judge_that_does_not_help_is_not_heard():
+def test_a_base_model_that_does_not_help_is_left_out():
     random = np.random.default_rng(0)
     X = random.normal(size=(300, 3))
     truth = (X[:, 0] + random.logistic(size=300) / 4 > 0).astype(int)
     is_clean = np.arange(300) < 150
     y = np.where(~is_clean & (random.random(300) < 0.2), 1 - truth, truth)
-    deaf = HistGradientBoostingClassifier(max_iter=1, learning_rate=1e-6)
+    useless = HistGradientBoostingClassifier(max_iter=1, learning_rate=1e-6)
     data = (X, y, truth, is_clean)
-    model = fit(data, final_estimator=deaf)
-    assert model.evidence_model_.further is None
+    model = fit(data, final_estimator=useless)
+    assert model.label_scorer_.final is None
     np.testing.assert_array_equal(model.sample_weight_, fit(data).sample_weight_)
 
 
@@ -109,20 +109,20 @@ def test_a_judge_that_does_not_help_is_not_heard():
     ],
     ids=["no probabilities", "a single fold"],
 )
-def test_who_cannot_judge_is_not_asked(data, options):
-    assert fit(data, **options).evidence_model_.further is None
+def test_a_model_without_out_of_fold_probabilities_is_left_out(data, options):
+    assert fit(data, **options).label_scorer_.final is None
 
 
-def test_chances_of_classes_that_a_model_has_not_seen_are_small():
+def test_probabilities_of_classes_that_a_model_has_not_seen_are_small():
     X = np.arange(6.0)[:, None]
     model = LogisticRegression().fit(X, [0, 0, 0, 2, 2, 2])
-    chances = np.exp(log_chances(model, X, 4))
-    np.testing.assert_allclose(chances.sum(axis=1), 1.0)
-    np.testing.assert_allclose(chances[:, [0, 2]], model.predict_proba(X), atol=1e-3)
-    assert (chances[:, [1, 3]] < 1e-3).all()
+    found = np.exp(log_probabilities(model, X, 4))
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    np.testing.assert_allclose(found[:, [0, 2]], model.predict_proba(X), atol=1e-3)
+    assert (found[:, [1, 3]] < 1e-3).all()
 
 
-def test_a_pipeline_judges_sparse_rows_under_metadata_routing(data):
+def test_a_pipeline_scores_sparse_rows_under_metadata_routing(data):
     X, y, _, is_clean = data
     pipeline = make_pipeline(StandardScaler(with_mean=False), LogisticRegression())
     model = HyperCleaningClassifier(max_iter=0, final_estimator=pipeline)

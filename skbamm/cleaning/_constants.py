@@ -1,0 +1,148 @@
+"""Numbers behind label weights: tuned ones and learned ones, then guards against rounding.
+
+"Measured" means on the development tables with wrong labels (docs/design-notes.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# --- Rows and designs --------------------------------------------------------------------------
+# A search looks at so many noisy rows, and verified ones; at more for many columns or classes. A
+# handful of numbers and some linear models do not need more (measured).
+ENOUGH, PER_COLUMN, PER_CLASS = 10_000, 20, 300
+# A class keeps so many rows, if it has them.
+LEAST_ROWS = 50
+# Beyond this many columns a rotation costs more than it saves.
+MAX_ROTATED = 1000
+# Folds are fitted on the rows with weight alone where these are fewer than this fraction.
+FEW_USED = 0.8
+# Rows of which scores are made at a time.
+BLOCK_ROWS = 4096
+# Sampled rows times columns, for each row, up to which curvature blocks of the sample pay in the
+# last fit.
+MOST_SAMPLED = 100
+
+# --- Fits of the folds -------------------------------------------------------------------------
+# Distances to the minimiser. Label quality comes from exact fits: what is left of their iterations
+# would be noise in it. Rough ones choose a ridge strength, or seldom count; at the third the
+# criterion is taken.
+EXACT, ROUGH, CRITERION = 1e-9, 1e-3, 1e-4
+# A weaker ridge must beat a stronger one by this fraction, so that rounding cannot flip the choice.
+PREFERENCE = 1e-6
+# Share of every label that first-stage models spread over all classes: few rows may miss one.
+SMOOTHING = 1e-3
+# Ridge strengths tried for first-stage models of verified rows, and for models of noisy ones.
+VERIFIED_RIDGES = np.logspace(0, -2.5, 6)
+NOISY_RIDGES = np.logspace(-1, -3.5, 6)
+
+# --- Label quality -----------------------------------------------------------------------------
+# Models of all rows: their ridge, the weight of a verified row, and how often they are fitted.
+ROUND_RIDGE, ROUND_VERIFIED_WEIGHT, N_ROUNDS = 1e-2, 2.0, 2
+# Random features of the kernel model: half as many directions, a cosine and a sine for each.
+N_FEATURES = 300
+# Its ridge strengths relative to the mean square of a feature's weight.
+KERNEL_RIDGES = (1e-4, 1e-3, 1e-2)
+# Features of so many rows are kept instead of made anew; of so many they are made at a time where
+# only their products are asked for.
+MAX_KEPT, PRODUCT_ROWS = 20_000, 200
+# The directions are part of the method: no option and no fold changes them.
+SEED = 20260101
+# Inverse temperature at which predicted probabilities are expected to serve as scores.
+PROBABILITY_FACTOR = 3.0
+# Mixing weights are between 0 and this.
+MAX_MIXING_WEIGHT = 20.0
+# Nats for a mixing weight that is off by all of itself: of a single model, and of stacked ones.
+SINGLE_PRIOR, STACKED_PRIOR = 1.0, 4.0
+# By how many standard errors the user's own model must predict validation rows better.
+STANDARD_ERRORS = 0.5
+# Trees that are sure of a class are not that sure.
+LEAST_PROBABILITY = 1e-4
+# How strongly given labels follow their own model where noise depends on the row: half of the log
+# probabilities, since these contain the true class as well.
+TILT = 0.5
+# Log likelihood by which a richer kind of noise must win, for each row and in total: poor
+# predictions make any model of the given labels look a little better.
+MARGIN, TOTAL_MARGIN = 0.005, 6.0
+# Pseudo-rows of each class that follow one overall noise rate: where pairs of classes may be
+# confused, and at first, where predictions are poor and there is but one rate.
+PAIR_COUNT, ONE_RATE_COUNT = 10.0, 1e4
+# Iterations of expectation-maximisation.
+N_EM = 30
+# Noise rates that the pseudo-rows may have, and the one to begin with.
+NOISE_RATES, INITIAL_NOISE_RATE = (0.01, 0.99), 0.3
+# Log posterior odds beyond this say no more.
+MAX_LOG_ODDS = 12.0
+
+# --- Learned numbers ---------------------------------------------------------------------------
+# Initially the label weight is the posterior probability, and the ridge a usual one: the fewer
+# columns for each row, the weaker.
+INITIAL_RIDGE, RIDGE_PER_COLUMN = 5e-3, 0.1
+INITIAL_VERIFIED_WEIGHT = 4.0
+
+
+class LabelNumbers(NamedTuple):
+    """The numbers that the adaptive weighting learns, along the last axis of `hyper`."""
+
+    intercept: Any
+    slope: Any
+    log_ridge: Any
+    log_verified_weight: Any  # relative to a noisy row of label weight 1
+    log_inverse_temperature: Any  # of predictions; in the upper level only
+
+    @classmethod
+    def unpack(cls, hyper):
+        """From an array or a tensor of shape (..., 5)."""
+        return cls(*(hyper[..., index] for index in range(len(cls._fields))))
+
+    def pack(self):
+        """An array of shape (..., 5), or a tensor where the numbers are."""
+        if not hasattr(self.intercept, "new_tensor"):
+            return np.stack(np.broadcast_arrays(*self), axis=-1).astype(float)
+        import torch
+
+        return torch.stack(torch.broadcast_tensors(*self), dim=-1)
+
+    def logit(self, log_odds):
+        """Of the label weight, given the log posterior odds that the label is right."""
+        return self.intercept + self.slope * log_odds
+
+
+# As users see them.
+LOGARITHMS = ("log alpha", "log verified weight", "log inverse temperature")
+HYPER_NAMES = ("intercept", "slope", *LOGARITHMS)
+# Boxes. A slope of 0 would weigh all rows alike, and a verified row is worth at least a noisy one
+# of full weight: label quality is out-of-fold, but its models share rows, and held-out loss would
+# go further.
+LOWER = LabelNumbers(-8.0, 0.1, np.log(1e-4), 0.0, -2.0)
+UPPER = LabelNumbers(8.0, 4.0, np.log(10.0), 5.0, 3.0)
+# Standard deviations of the prior: off by one of them costs half a standard error of the criterion,
+# so that few verified rows move the numbers little.
+DEVIATIONS = LabelNumbers(0.5, 0.25, 1.0, 0.25, np.inf)
+# The same without verified rows: nothing that the criterion sees has helped to score labels.
+NOISY_DEVIATIONS = LabelNumbers(2.0, 1.0, 2.0, 2.0, np.inf)
+# The bounded loss is flatter than the cross-entropy by about so much.
+FLATTER = 3.0
+# The papers' free weights come with a ridge that is only there for separable rows, and with a
+# constant averaging parameter: their lower level is all but merely convex.
+FREE_RIDGE, FREE_AVERAGING = 1e-4, 0.5
+# Bound of a free logit.
+MAX_LOGIT = 10.0
+# A final estimator gets rows with classes of this probability or more: all of them make trees
+# slower, and no better.
+LEAST_TARGET = 0.3
+
+# --- Guards against rounding, no numbers of a method -------------------------------------------
+# Of sums that are divided by; of probabilities in odds, with and without a noise model.
+TINY, LEAST_ODDS, LEAST_PLAIN_ODDS = 1e-300, 1e-12, 1e-6
+# Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
+LEAST_RIDGE = 1e-12
+# Ridge of a kernel model's intercept.
+KERNEL_INTERCEPT_RIDGE = 1e-9
+# Of the noise rate that `is_rather_wrong` divides by.
+LEAST_NOISE_RATE = 1e-3
+# Newton's method for mixing weights: most steps, most halvings, and the relative change that ends
+# it. Initial ones are at least this.
+MAX_NEWTON, MAX_HALVINGS, NEWTON_CHANGE, LEAST_INITIAL = 50, 30, 1e-9, 1e-2
