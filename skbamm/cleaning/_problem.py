@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from ..linalg._memo import memo_last
 from ..linalg._softmax import (
     CrossEntropy,
     LabelledRows,
@@ -15,6 +14,7 @@ from ..linalg._softmax import (
     make_metric,
     minimize,
 )
+from ..linalg._tensors import memo_last
 from ..problems._base import CurvatureProducts, Gradients, Objective
 from ._constants import TINY, LabelNumbers
 

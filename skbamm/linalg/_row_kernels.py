@@ -8,7 +8,7 @@ import torch
 
 from ._cholesky import factorize, solve_factorized
 from ._design import add_row_gram, as_design
-from ._memo import memo_last
+from ._tensors import memo_last
 
 # Rounding guard: features whose kernels add less than this to the identity are left out.
 NEGLIGIBLE = 1e-15

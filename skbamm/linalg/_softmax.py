@@ -15,8 +15,7 @@ from typing import NamedTuple
 import torch
 
 from ._design import as_design
-from ._memo import memo_last
-from ._tensors import as_tensor
+from ._tensors import as_tensor, memo_last
 
 # Ridge of the intercepts: keeps those of separable or absent classes finite.
 INTERCEPT_RIDGE = 1e-6

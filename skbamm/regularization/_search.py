@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,11 @@ class PenaltySearch:
         return baseline, baseline <= float(self._exact_below(params)[0])
 
     def _exact_below(self, params):
-        return exact_below(params, self.tensor(self.design.units.variance))
+        return exact_below(params, self._variance)
+
+    @cached_property
+    def _variance(self):
+        return self.tensor(self.design.units.variance)
 
     def _best_initial(self, problem, initial):
         """Following the best one does as well as following several."""

@@ -7,7 +7,7 @@ from ._history import Callback, History, Snapshot, Status
 from ._iaptt import IapttGm
 from ._implicit import ConjugateGradient, NeumannSeries
 from ._meha import Meha
-from ._solve import Solution, solve
+from ._solve import Solution, get_solver, solve
 from ._steps import PowerLaw
 from ._unrolling import Bda, TruncatedUnrolling, Unrolling
 
@@ -23,29 +23,6 @@ SOLVERS: dict[str, type[Solver]] = {
     "bda": Bda,
     "implicit": Implicit,
 }
-
-
-def get_solver(solver):
-    """Look a solver up by its name.
-
-    Parameters
-    ----------
-    solver : str or Solver
-        A name in `SOLVERS`, or an instance.
-
-    Returns
-    -------
-    solver : Solver
-        With its default options; an instance is returned as it is.
-    """
-    if isinstance(solver, str):
-        try:
-            return SOLVERS[solver]()
-        except KeyError:
-            raise ValueError(
-                f"solver must be one of {sorted(SOLVERS)} or an instance: got {solver!r}."
-            ) from None
-    return solver
 
 
 __all__ = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
-from ._steps import PowerLaw, Schedule, at, begin, divide, inner, move_hyper, projected_norm
+from ._steps import PowerLaw, Schedule, at, begin, divide, move_hyper, projected_norm
 
 # Without strong convexity of the lower level, averaging starts high and fades.
 FADING = PowerLaw(0.9, 0.5)
@@ -139,8 +139,9 @@ class SlBamm(Solver):
         return begin(self, problem, BammState, multiplier=multiplier, averaging=averaging)
 
     def step(self, problem, state):
-        metric, metric_age = self._metric(problem, state)
-        directions = self._directions(problem, state, metric)
+        averaging = self._averaging(problem, state.iteration)
+        metric, metric_age = self._metric(problem, state, averaging)
+        directions = self._directions(problem, state, metric, averaging)
         params_move, params = self._move_params(state, directions)
         multiplier_move, mixed = self._move_multiplier(state, directions)
         displacement = _relative(params_move, state.params)
@@ -155,7 +156,7 @@ class SlBamm(Solver):
             iteration=state.iteration + 1,
             params=params,
             multiplier=state.multiplier - multiplier_move,
-            averaging=self._averaging(problem, state.iteration),
+            averaging=averaging,
             residual=hypergradient_norm + error,
             hypergradient_norm=hypergradient_norm,
             params_converged=converged,
@@ -168,11 +169,10 @@ class SlBamm(Solver):
         )
         return replace(following, moved=float((following.hyper - state.hyper).norm()) > 0)
 
-    def _directions(self, problem, state, metric):
+    def _directions(self, problem, state, metric, averaging):
         from ..problems import AveragedObjective
 
         hyper, params, multiplier = state.hyper, state.params, state.multiplier
-        averaging = self._averaging(problem, state.iteration)
         averaged = problem.lower
         if averaging:
             averaged = AveragedObjective(problem.lower, problem.upper, averaging)
@@ -241,7 +241,7 @@ class SlBamm(Solver):
             # At the params that the lower level is converging to: the multiplier tells what a
             # gradient that is left there does to the upper objective, to second order in both.
             found = float(problem.upper.value(state.hyper, state.params))
-            return found - inner(state.multiplier, directions.params)
+            return found - float((state.multiplier * directions.params).sum())
 
         return move_hyper(self, problem, state, directions.hyper, value)
 
@@ -256,7 +256,7 @@ class SlBamm(Solver):
             schedule = 0.0 if problem.strongly_convex else FADING
         return at(schedule, iteration)
 
-    def _metric(self, problem, state):
+    def _metric(self, problem, state, averaging):
         """The problem's metric, and its age in steps.
 
         An exact one is made anew at every new point. Others serve as long as they make
@@ -264,7 +264,7 @@ class SlBamm(Solver):
         """
         if problem.metric is None:
             return None, 0
-        metric, averaging = state.metric, self._averaging(problem, state.iteration)
+        metric = state.metric
         changed = abs(averaging - state.averaging) > 0.1 * state.averaging
         if metric is not None and not changed:
             outlived = state.slow and state.metric_age >= METRIC_AGE
@@ -296,7 +296,7 @@ def _searches(option):
 
 def _cauchy(gradient, direction, product) -> float:
     """Exact line search on the local parabola; `product` is the Hessian times the direction."""
-    slope, curvature = inner(gradient, direction), inner(direction, product)
+    slope, curvature = float((gradient * direction).sum()), float((direction * product).sum())
     # A direction without curvature (or none left to go) gets no step.
     return slope / curvature if curvature > 0 else 0.0
 

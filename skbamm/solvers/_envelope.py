@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._dynamics import Preconditioner
-from ._steps import N_POWER_ITER, inner, random_direction, unit
+from ._steps import N_POWER_ITER, random_direction, unit
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class EnvelopeLevels:
         )
         difference = params - proximal
         if problem.metric is None or problem.nonsmooth is not None:
-            gap -= proximity * inner(difference, difference) / 2
+            gap -= proximity * float(difference.square().sum()) / 2
         else:
             # The same in the norm of the metric: the proximal params are stationary.
-            gap -= inner(difference, self.proximal.params) / 2
+            gap -= float((difference * self.proximal.params).sum()) / 2
         if problem.nonsmooth is not None:
             gap += float(problem.nonsmooth.value(hyper, params))
             gap -= float(problem.nonsmooth.value(hyper, proximal))

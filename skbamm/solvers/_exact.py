@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from ..linalg._tensors import as_tensor
 from ._bamm import backtrack
 from ._base import Need, Solver, State
 from ._dynamics import Preconditioner
 from ._implicit import conjugate_gradient
 from ._outer import Hypergradient
-from ._steps import inner, projected_norm
+from ._steps import projected_norm
 
 # Newton steps on a lower level that the problem cannot solve itself.
 MAX_NEWTON = 50
@@ -154,16 +155,12 @@ class _Evaluations:
         self.params, self.multiplier = state.params, state.multiplier
 
     def tensor(self, x):
-        import torch
-
         hyper = self.state.hyper
-        return torch.as_tensor(x, dtype=hyper.dtype, device=hyper.device).reshape(hyper.shape)
+        return as_tensor(x.copy(), hyper).reshape(hyper.shape)  # SciPy may reuse its array
 
     def bounds(self):
-        import torch
-
-        def entries(bound):
-            return torch.as_tensor(bound).expand(self.state.hyper.shape).flatten().tolist()
+        def entries(bound):  # a number or a tensor
+            return (0 * self.state.hyper + bound).flatten().tolist()
 
         lower, upper = self.problem.lower_bound, self.problem.upper_bound
         return list(zip(entries(lower), entries(upper), strict=True))
@@ -211,7 +208,7 @@ def solve_lower(problem, hyper, params, n_linear):
             Preconditioner(1.0),
             n_linear,
         )
-        if not inner(move, gradient) > 0:
+        if not (move * gradient).sum() > 0:
             # Flat, or bent down: nothing left to descend, or along the gradient alone.
             move = gradient
         move, params = backtrack(lower, hyper, params, move)

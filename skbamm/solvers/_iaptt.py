@@ -8,7 +8,7 @@ from typing import Any
 
 from ._base import Need, Solver, State
 from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
-from ._steps import Schedule, SecantStep, at, begin, divide, inner, projected_norm
+from ._steps import Schedule, SecantStep, at, begin, divide, projected_norm
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
 # lower level has several basins: a trajectory that ends in one of them forgets its start, and
@@ -231,7 +231,7 @@ def _kesten_length(state, gradient, by_hyper):
     cap = _cap(by_hyper)
     if state.length is None:
         return cap
-    agrees = inner(gradient, state.gradient) > 0
+    agrees = bool((gradient * state.gradient).sum() > 0)
     return min(state.length * (GROWTH if agrees else SHRINK), cap)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ._base import Need
 from ._outer import Hypergradient, OuterSolver, OuterState, last_move_error
-from ._steps import begin, divide, inner
+from ._steps import begin, divide
 
 # A direction whose curvature is this small relative to the largest one counts as flat.
 FLAT = 1e-8
@@ -66,14 +66,14 @@ def conjugate_gradient(product, target, start, precondition, n_iter):
         if not float(left.norm()) > enough:
             break
         ahead = precondition(left)
-        latest = inner(left, ahead)
+        latest = float((left * ahead).sum())
         if not latest > 0:
             break
         direction = ahead if direction is None else ahead + divide(latest, slope) * direction
         slope = latest
         curved = product(direction)
-        along = inner(direction, curved)
-        curvature = divide(along, inner(direction, direction))
+        along = float((direction * curved).sum())
+        curvature = divide(along, float(direction.square().sum()))
         largest = max(largest, curvature)
         if not curvature > FLAT * largest:
             return multiplier, left, True

@@ -90,8 +90,6 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     """
     import torch
 
-    from . import get_solver
-
     solver = get_solver(solver)
     if isinstance(solver, type):
         raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")
@@ -123,6 +121,31 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
                 status = ended
                 break
         return run.solution(state, status, n_iter)
+
+
+def get_solver(solver):
+    """Look a solver up by its name.
+
+    Parameters
+    ----------
+    solver : str or Solver
+        A name in `SOLVERS`, or an instance.
+
+    Returns
+    -------
+    solver : Solver
+        With its default options; an instance is returned as it is.
+    """
+    from . import SOLVERS
+
+    if isinstance(solver, str):
+        try:
+            return SOLVERS[solver]()
+        except KeyError:
+            raise ValueError(
+                f"solver must be one of {sorted(SOLVERS)} or an instance: got {solver!r}."
+            ) from None
+    return solver
 
 
 def _check_needs(problem, solver):

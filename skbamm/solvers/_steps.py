@@ -42,10 +42,6 @@ def at(schedule, iteration: int) -> float:
     return float(schedule(iteration) if callable(schedule) else schedule)
 
 
-def inner(first, second) -> float:
-    return float((first * second).sum())
-
-
 def divide(numerator: float, denominator: float) -> float:
     """A ratio that is zero where the denominator is."""
     return numerator / denominator if denominator else 0.0

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ...linalg._cholesky import factorize, solve_factorized
-from ...linalg._memo import memo_last
 from ...linalg._scaled_solutions import ScaledSolutions
+from ...linalg._tensors import memo_last
 from .._constants import (
     COMPARED,
     JITTER,

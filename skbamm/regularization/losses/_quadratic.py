@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from ...linalg._memo import memo_last
+from ...linalg._tensors import memo_last
 from ...problems._base import BilevelProblem, CurvatureProducts, Gradients, Objective
 from .._constants import JITTER, SINGULAR, STRONGER
 

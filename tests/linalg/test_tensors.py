@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from skbamm.linalg._memo import memo_last
+from skbamm.linalg._tensors import memo_last
 
 
 @dataclass(frozen=True)
