@@ -11,7 +11,7 @@ import torch
 class NonSmooth:
     """A convex function of params, and of hyper where it has weights, added to a lower level.
 
-    Write `value` and `prox`; the derivatives in hyper and through the proximal map come from
+    Write `value` and `prox`; the derivatives in hyper and of the proximal map come from
     autograd. All methods take tensors: `hyper`, the upper-level variable, `params`, the
     lower-level one, a positive `step` (or a float), and a `cotangent` of the shape of `params`.
     """
@@ -63,14 +63,14 @@ class NonSmooth:
                 return torch.zeros_like(hyper)
             return torch.autograd.grad(value, hyper)[0]
 
-    def pull_back(
+    def prox_vjp(
         self,
         hyper: torch.Tensor,
         params: torch.Tensor,
         step: torch.Tensor | float,
         cotangent: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Multiply by the Jacobians of `prox`, from the left.
+        """Vector-Jacobian products of `prox`.
 
         Returns
         -------
@@ -82,8 +82,8 @@ class NonSmooth:
         with torch.inference_mode(False), torch.enable_grad():
             hyper = hyper.detach().requires_grad_()
             params = params.detach().requires_grad_()
-            moved = (self.prox(hyper, params, step) * cotangent.detach()).sum()
-            found = torch.autograd.grad(moved, (hyper, params), allow_unused=True)
+            product = (self.prox(hyper, params, step) * cotangent.detach()).sum()
+            found = torch.autograd.grad(product, (hyper, params), allow_unused=True)
         by_hyper, by_params = found
         return torch.zeros_like(hyper) if by_hyper is None else by_hyper, by_params
 

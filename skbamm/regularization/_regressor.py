@@ -72,7 +72,7 @@ class BilevelRegularizedRegressor(
         table are matched by name if its index holds names.
 
     shrinkage : "auto" or float, default="auto"
-        How strongly what is learned of single groups and descriptions is pulled to what is
+        How strongly what is learned of single groups and descriptions is shrunk to what is
         common to all, in units of the best global fit's error. "auto" chooses by nested
         cross-validation, and prefers no difference at all; 0 leaves them free (with
         ``groups="feature"``: the papers' free weights); `numpy.inf`, like any number from 100

@@ -296,9 +296,9 @@ def _searches(option):
 
 def _cauchy(gradient, direction, product) -> float:
     """Exact line search on the local parabola; `product` is the Hessian times the direction."""
-    slope, curvature = float((gradient * direction).sum()), float((direction * product).sum())
+    derivative, curvature = float((gradient * direction).sum()), float((direction * product).sum())
     # A direction without curvature (or none left to go) gets no step.
-    return slope / curvature if curvature > 0 else 0.0
+    return derivative / curvature if curvature > 0 else 0.0
 
 
 def _relative(move, vector) -> float:

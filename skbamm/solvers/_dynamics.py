@@ -100,30 +100,30 @@ class Dynamics:
             return params
         return nonsmooth.prox(self.hyper, params, self.precondition.lengths(params))
 
-    def pull_back(self, bases, n_used, cotangent):
-        """Gradients in hyper and in the start, from that in the point after `n_used` steps.
+    def vjp(self, bases, n_used, cotangent):
+        """Gradients in hyper and in the initial point, from that in the point after `n_used` steps.
 
-        Steps before the last `n_kept` are not gone back through.
+        Those before the last `n_kept` do not count.
         """
         momenta = self.momenta()
-        by_hyper, ahead, behind = self.hyper * 0, cotangent, 0.0
+        by_hyper, by_point, by_previous = self.hyper * 0, cotangent, 0.0
         first = 0 if self.n_kept is None else max(0, self.n_steps - self.n_kept)
         for t in range(n_used - 1, first - 1, -1):
             if self.problem.nonsmooth is not None:
-                part, ahead = self._pull_back_prox(t, bases[t], ahead)
-                by_hyper = by_hyper + part
+                of_prox, by_point = self._prox_vjp(t, bases[t], by_point)
+                by_hyper = by_hyper + of_prox
             products = self.objective(t).curvature_products(
-                self.hyper, bases[t], self.precondition(ahead)
+                self.hyper, bases[t], self.precondition(by_point)
             )
             by_hyper = by_hyper - products.mixed
-            by_base = ahead - products.hessian
-            ahead = behind + (1 + momenta[t]) * by_base
-            behind = -momenta[t] * by_base
-        return by_hyper, ahead
+            by_base = by_point - products.hessian
+            by_point = by_previous + (1 + momenta[t]) * by_base
+            by_previous = -momenta[t] * by_base
+        return by_hyper, by_point
 
-    def _pull_back_prox(self, t, base, cotangent):
+    def _prox_vjp(self, t, base, cotangent):
         arrived = base - self.precondition(self.objective(t).params_gradient(self.hyper, base))
-        return self.problem.nonsmooth.pull_back(
+        return self.problem.nonsmooth.prox_vjp(
             self.hyper, arrived, self.precondition.lengths(arrived), cotangent
         )
 

@@ -69,12 +69,12 @@ class EnvelopeLevels:
         return float(problem.upper.value(hyper, params)) + gap / weight
 
 
-def proximal_step(problem, hyper, params, gradient, pull, precondition):
-    """A proximal gradient step; the pull to another point is already in the metric's units."""
-    moved = params - precondition(gradient) - precondition.step * pull
+def proximal_step(problem, hyper, params, gradient, proximal_term, precondition):
+    """A proximal gradient step; the gradient of the proximal term is in the metric's units."""
+    target = params - precondition(gradient) - precondition.step * proximal_term
     if problem.nonsmooth is None:
-        return moved
-    return problem.nonsmooth.prox(hyper, moved, precondition.step)
+        return target
+    return problem.nonsmooth.prox(hyper, target, precondition.step)
 
 
 def measured_curvature(level, metric, hyper, params, direction=None, n_iter=N_POWER_ITER) -> float:

@@ -123,11 +123,11 @@ class IapttGm(Solver):
         value, n_used = self._truncate(problem, state.hyper, points)
         params = points[n_used]
         upper = problem.upper.gradients(state.hyper, params)
-        through, by_start = dynamics.pull_back(bases, n_used, upper.params)
+        by_trajectory, by_start = dynamics.vjp(bases, n_used, upper.params)
         if not float(by_start.norm()) > FORGOTTEN * float(upper.params.norm()):
             # Below rounding, the trajectory has forgotten where it started.
             by_start = by_start * 0
-        by_hyper = upper.hyper + through
+        by_hyper = upper.hyper + by_trajectory
         hyper_norm = projected_norm(problem, state.hyper, by_hyper)
         start_norm = float((state.start - problem.project_params(state.start - by_start)).norm())
         following = replace(

@@ -60,17 +60,20 @@ class ImplicitDifferentiation(OuterSolver):
 def conjugate_gradient(product, target, start, precondition, n_iter):
     """Solve a linear system; what `ImplicitDifferentiation` asks of `_solve`."""
     multiplier, left = start, target - product(start)
-    direction, slope, largest = None, 0.0, 0.0
+    direction, previous, largest = None, 0.0, 0.0
     enough = 1e-10 * float(target.norm())
     for _ in range(n_iter):
         if not float(left.norm()) > enough:
             break
-        ahead = precondition(left)
-        latest = float((left * ahead).sum())
+        preconditioned = precondition(left)
+        latest = float((left * preconditioned).sum())
         if not latest > 0:
             break
-        direction = ahead if direction is None else ahead + divide(latest, slope) * direction
-        slope = latest
+        if direction is None:
+            direction = preconditioned
+        else:
+            direction = preconditioned + divide(latest, previous) * direction
+        previous = latest
         curved = product(direction)
         along = float((direction * curved).sum())
         curvature = divide(along, float(direction.square().sum()))
@@ -133,8 +136,8 @@ class NeumannSeries(ImplicitDifferentiation):
         multiplier, left = start, target - product(start)
         change = left
         for _ in range(self.n_linear):
-            ahead = precondition(left)
-            multiplier = multiplier + ahead
-            change = product(ahead)
+            term = precondition(left)
+            multiplier = multiplier + term
+            change = product(term)
             left = left - change
         return multiplier, left, float(change.norm()) <= FLAT * float(left.norm())

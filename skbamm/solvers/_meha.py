@@ -217,9 +217,9 @@ class Meha(Solver):
     def _move_proximal_params(self, problem, state, steps):
         hyper, proximal_params = state.hyper, state.proximal_params
         gradient = problem.lower.params_gradient(hyper, proximal_params)
-        pull = steps.proximity * (proximal_params - state.params)
+        proximal_term = steps.proximity * (proximal_params - state.params)
         precondition = Preconditioner(steps.proximal, steps.metric)
-        return proximal_step(problem, hyper, proximal_params, gradient, pull, precondition)
+        return proximal_step(problem, hyper, proximal_params, gradient, proximal_term, precondition)
 
     def _move_params(self, problem, following, levels, weight, steps):
         """At the new hyper and with the new proximal params."""
@@ -229,9 +229,10 @@ class Meha(Solver):
             lower = problem.lower.params_gradient(hyper, params)
         else:
             upper, lower = levels.upper.params, levels.lower.params
-        pull = -(steps.proximity * (params - levels.proximal_params))
+        proximal_term = -(steps.proximity * (params - levels.proximal_params))
         precondition = Preconditioner(steps.params, steps.metric)
-        return proximal_step(problem, hyper, params, weight * upper + lower, pull, precondition)
+        gradient = weight * upper + lower
+        return proximal_step(problem, hyper, params, gradient, proximal_term, precondition)
 
     def _curvatures(self, problem, state, metric, hyper, params):
         """The largest curvatures of late, by one gradient more along the last move of params."""

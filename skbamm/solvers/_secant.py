@@ -89,7 +89,7 @@ class SecantSearch:
         )
 
     def _shorten(self, value, predicted):
-        """Minimiser of the parabola through both values and the slope, safeguarded."""
+        """Minimiser of the parabola through both values and the derivative, safeguarded."""
         rise = value - self.value - predicted
         shrink = 0.1
         if math.isfinite(value):
@@ -109,7 +109,7 @@ class SecantSearch:
         length, steepness = float(move.square().sum()), float(change.square().sum())
         tiny = _precision(move).tiny
         if not curvature > 1e-10 * math.sqrt(length * steepness):
-            # The value bends down: longer steps along the plain gradient.
+            # The curvature is not positive: longer steps along the plain gradient.
             step = _GROWTH * math.sqrt(length) / max(float(gradient.norm()), tiny)
             return replace(self._forget(), scale=step)
         return replace(

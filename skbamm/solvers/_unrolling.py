@@ -53,7 +53,7 @@ class Unrolling(OuterSolver):
     def _differentiate(self, problem, state, dynamics, points, bases):
         hyper, params = state.hyper, points[-1]
         upper = problem.upper.gradients(hyper, params)
-        by_hyper, left = dynamics.pull_back(bases, self.n_steps, upper.params)
+        by_hyper, left = dynamics.vjp(bases, self.n_steps, upper.params)
         # What one step more would add, and whether it would change what is left.
         objective = dynamics.objective(self.n_steps - 1)
         following = objective.curvature_products(hyper, params, dynamics.precondition(left))

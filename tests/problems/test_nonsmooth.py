@@ -38,12 +38,12 @@ def test_prox_of_a_box_is_the_projection():
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_pull_back_is_the_transposed_derivative_of_prox(name):
+def test_vjp_is_the_transposed_derivative_of_prox(name):
     term = TERMS[name]
     hyper = torch.tensor([-1.0, -2.0, 0.1, 0.0], dtype=double)
     params = torch.tensor([0.9, -0.6, 0.2, 3.0], dtype=double)
     cotangent = torch.tensor([1.0, 2.0, -1.0, 0.5], dtype=double)
-    found = term.pull_back(hyper, params, 0.3, cotangent)
+    found = term.prox_vjp(hyper, params, 0.3, cotangent)
     step = 1e-6
     for which, gradient in enumerate(found):
         for index in range(4):

@@ -10,8 +10,8 @@ def meha(
     """
     theta, iterates = y, []
     for k in range(n_iter):
-        pull = (theta - y) / gamma
-        theta = prox(x, theta - eta * (f.grad_y(x, theta) + pull), eta)
+        proximal_term = (theta - y) / gamma
+        theta = prox(x, theta - eta * (f.grad_y(x, theta) + proximal_term), eta)
         d_x = F.grad_x(x, y) / c(k) + f.grad_x(x, y) + g_grad_x(x, y)
         d_x = d_x - f.grad_x(x, theta) - g_grad_x(x, theta)
         x = project(x - alpha * d_x)

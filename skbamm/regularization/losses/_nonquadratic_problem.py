@@ -51,7 +51,7 @@ class NonquadraticError(PenalizedError):
     def gradients(self, hyper, params, *, differentiable=False):
         power = self.power(hyper)
         by_weight = self.function.value(params, power)
-        by_hyper = self._pulled_back(
+        by_hyper = self._hyper_vjp(
             hyper, by_weight, lambda: self.function.value_by_power(params, power)
         )
         return Gradients(by_hyper, self.params_gradient(hyper, params))
@@ -96,7 +96,7 @@ class NonquadraticError(PenalizedError):
     def mixed_product(self, hyper, params, vector):
         power = self.power(hyper)
         by_weight = self.function.gradient(params, power) * vector
-        return self._pulled_back(
+        return self._hyper_vjp(
             hyper, by_weight, lambda: self.function.gradient_by_power(params, power) * vector
         )
 
@@ -106,9 +106,9 @@ class NonquadraticError(PenalizedError):
             self.mixed_product(hyper, params, vector),
         )
 
-    def _pulled_back(self, hyper, by_weight, by_power):
+    def _hyper_vjp(self, hyper, by_weight, by_power):
         """Gradient in `hyper` from those in weights and, where these are learned, powers."""
-        gradient = self.weights(hyper).pulled_back(by_weight.sum(2))
+        gradient = self.weights(hyper).vjp(by_weight.sum(2))
         basis = self.penalty.power_basis
         if basis is None:
             return gradient

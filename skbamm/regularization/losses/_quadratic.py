@@ -245,8 +245,8 @@ class Weights:
         """Inverse Hessian of the loss and the penalty."""
         return self.loss.metric(self.alpha)
 
-    def pulled_back(self, gradient):
-        """The gradient in `hyper`, from the one in `alpha`."""
+    def vjp(self, gradient):
+        """The gradient in `hyper`, from the one in `alpha` (a vector-Jacobian product)."""
         return (self.jacobian * (self.alpha * gradient)[:, None]).sum((2, 3))
 
 
@@ -275,7 +275,7 @@ class PenalizedError(Objective):
     def gradients(self, hyper, params, *, differentiable=False):
         weights = self.weights(hyper)
         return Gradients(
-            weights.pulled_back(params.square().sum(2) / 2),
+            weights.vjp(params.square().sum(2) / 2),
             self.loss.gradient(params) + weights.alpha[:, :, None] * params,
         )
 
@@ -286,13 +286,13 @@ class PenalizedError(Objective):
         return self.loss.product(vector) + self.weights(hyper).alpha[:, :, None] * vector
 
     def mixed_product(self, hyper, params, vector):
-        return self.weights(hyper).pulled_back((params * vector).sum(2))
+        return self.weights(hyper).vjp((params * vector).sum(2))
 
     def curvature_products(self, hyper, params, vector):
         weights = self.weights(hyper)
         return CurvatureProducts(
             self.loss.product(vector) + weights.alpha[:, :, None] * vector,
-            weights.pulled_back((params * vector).sum(2)),
+            weights.vjp((params * vector).sum(2)),
         )
 
 

@@ -87,9 +87,9 @@ def test_fast_curvature_products_agree_with_autograd(error):
 
 def test_squares_bound_the_curvature():
     error, params, vector = make_error(), random_params(), random_params(3)
-    bend = (error.curvature_products(HYPER, params, vector).hessian * vector).sum((1, 2, 3))
+    curvature = (error.curvature_products(HYPER, params, vector).hessian * vector).sum((1, 2, 3))
     bound = (2 * error.loss.product(vector) * vector).sum((1, 2, 3))
-    assert (bend >= 0).all() and (bend < bound).all()
+    assert (curvature >= 0).all() and (curvature < bound).all()
 
 
 @pytest.mark.parametrize("question", ["value", "gradients", "curvature_products"])
@@ -102,7 +102,7 @@ def test_sparse_rows_answer_as_dense_ones(question):
     torch.testing.assert_close(other, dense)
 
 
-def test_a_gross_outlier_has_no_more_pull_than_the_threshold():
+def test_a_gross_outlier_has_no_more_influence_than_the_threshold():
     data = make_data()
     gradients = []
     for size in (1e3, 1e9):

@@ -184,8 +184,8 @@ def test_rational_path_of_zero_moments_is_zero():
         train.shared, train.share, train.part_share, train.root_share, 0 * train.moment,
         train.constant,
     )  # fmt: skip
-    coefficients, slope = RationalPath(loss).coefficients(torch.zeros(1, dtype=torch.float64))
-    assert (coefficients == 0).all() and (slope == 0).all()
+    coefficients, derivative = RationalPath(loss).coefficients(torch.zeros(1, dtype=torch.float64))
+    assert (coefficients == 0).all() and (derivative == 0).all()
 
 
 def test_penalties_of_each_target_have_factors_of_their_own(loss):

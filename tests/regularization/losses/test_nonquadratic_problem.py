@@ -191,7 +191,7 @@ def test_stiffness_holds_coefficients_at_zero():
     free = PenalizedError(train, square_penalty(3))
     unconstrained = train.metric(free.weights(tensor(STRENGTHS)).alpha).minimizer(train, params)
     assert (unconstrained < -0.01).any()
-    # Moments of size 1 push against a wall of 1e6.
+    # Cross-products of size 1 against a barrier of stiffness 1e6.
     assert params.min() > -1e-5
 
 
@@ -237,7 +237,7 @@ def test_hypergradient_equals_finite_differences_of_the_criterion(kind, case, hy
     for index in range(hyper.shape[1]):
         step = torch.zeros_like(hyper)
         step[:, index] = h
-        ahead, behind = (
+        forward, backward = (
             problem.upper.value(
                 hyper + sign * step, problem.solve_lower(hyper + sign * step, params)
             )
@@ -245,5 +245,5 @@ def test_hypergradient_equals_finite_differences_of_the_criterion(kind, case, hy
         )
         # Solutions are good to ACCURACY and divided by h.
         torch.testing.assert_close(
-            found[:, index], (ahead - behind) / (2 * h), rtol=1e-4, atol=1e-6
+            found[:, index], (forward - backward) / (2 * h), rtol=1e-4, atol=1e-6
         )

@@ -91,10 +91,10 @@ def test_jacobian_of_the_weights_equals_finite_differences(kind, penalty_name):
     for index in range(penalty.n_hyper):
         step = torch.zeros_like(hyper)
         step[:, index] = h
-        ahead, behind = (penalty.log_weights(hyper + sign * step)[0] for sign in (1, -1))
+        forward, backward = (penalty.log_weights(hyper + sign * step)[0] for sign in (1, -1))
         # Central differences are good to h^2, and to the rounding of values of size 1 over h.
         torch.testing.assert_close(
-            jacobian[:, index], (ahead - behind) / (2 * h), rtol=1e-6, atol=1e-8
+            jacobian[:, index], (forward - backward) / (2 * h), rtol=1e-6, atol=1e-8
         )
 
 
@@ -192,10 +192,10 @@ def test_hypergradient_equals_finite_differences_of_the_criterion(kind, penalty_
     for index in range(hyper.shape[1]):
         step = torch.zeros_like(hyper)
         step[:, index] = h
-        ahead, behind = (
+        forward, backward = (
             problem.criterion(hyper + sign * step, problem.initial_params) for sign in (1, -1)
         )
         # Central differences are good to h^2 beside the gradient.
         torch.testing.assert_close(
-            found[:, index], (ahead - behind) / (2 * h), rtol=1e-5, atol=1e-8
+            found[:, index], (forward - backward) / (2 * h), rtol=1e-5, atol=1e-8
         )

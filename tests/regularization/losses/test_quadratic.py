@@ -80,20 +80,20 @@ def test_ridge_path_equals_direct_solves(kind):
 
 
 @pytest.mark.parametrize("kind", ["gram", "rows", "sparse"])
-def test_slope_of_the_ridge_path_equals_finite_differences(kind):
+def test_derivative_of_the_ridge_path_equals_finite_differences(kind):
     path, h = ridge_path(loss(kind, "train")), 1e-5
-    _, slope = path.coefficients(LOG_STRENGTH)
-    ahead, behind = (path.coefficients(LOG_STRENGTH + sign * h)[0] for sign in (1, -1))
+    _, derivative = path.coefficients(LOG_STRENGTH)
+    forward, backward = (path.coefficients(LOG_STRENGTH + sign * h)[0] for sign in (1, -1))
     # Central differences are good to h^2, and to rounding over h.
-    torch.testing.assert_close(slope, (ahead - behind) / (2 * h), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(derivative, (forward - backward) / (2 * h), rtol=1e-6, atol=1e-9)
 
 
 def test_ridge_path_of_a_singular_gram_matrix_is_finite():
     gram = torch.ones(1, 3, 3, dtype=torch.float64)
     moment = torch.ones(1, 1, 3, dtype=torch.float64)
     path = ridge_path(GramLoss(gram, moment, torch.tensor(1.0, dtype=torch.float64)))
-    coefficients, slope = path.coefficients(torch.tensor([-30.0], dtype=torch.float64))
-    assert coefficients.isfinite().all() and slope.isfinite().all()
+    coefficients, derivative = path.coefficients(torch.tensor([-30.0], dtype=torch.float64))
+    assert coefficients.isfinite().all() and derivative.isfinite().all()
 
 
 def dense_hessians(kind, part, penalty):

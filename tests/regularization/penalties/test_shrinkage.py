@@ -78,11 +78,11 @@ def test_from_a_hundred_on_shrinkage_is_infinite(data, shrinkage):
     assert_array_equal(model.coef_, fit(data, np.inf).coef_)
 
 
-def test_pull_is_to_the_common_strength_and_not_to_one(data):
+def test_prior_is_centred_at_the_common_strength_and_not_at_one(data):
     """Whatever the unit of the columns, where the penalty acts on them as they are."""
-    pulled, common = (fit(data, s, standardize=False, tol=1e-6) for s in (99, np.inf))
+    shrunk, common = (fit(data, s, standardize=False, tol=1e-6) for s in (99, np.inf))
     # Both stop at a gradient of 1e-6, at an optimum that is flat.
-    assert_allclose(pulled.alpha_, common.alpha_, rtol=1e-2)
+    assert_allclose(shrunk.alpha_, common.alpha_, rtol=1e-2)
 
 
 def test_shrinkage_is_relative_to_the_held_out_error(data):
