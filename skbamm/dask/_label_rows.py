@@ -48,7 +48,7 @@ def sampled_rows(rows, wanted):
 
 
 def cross_products(rows, shift):
-    """Weighted sums of squares and products of the columns less a shift, and of 1."""
+    """Weighted cross-products of the columns less a shift, and of 1."""
     n_rows = len(rows.labels)
     fold = np.zeros(n_rows, dtype=int)
     return [FoldSums(shift, 0, 1).add(rows.X, np.empty((n_rows, 0)), rows.weight, fold)]

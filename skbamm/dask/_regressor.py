@@ -22,7 +22,7 @@ from ._parts import by_partition, is_collection, naming, parts_of
 class DaskBilevelRegularizedRegressor(DaskEstimator, BilevelRegularizedRegressor):
     """`BilevelRegularizedRegressor` for Dask arrays and dataframes.
 
-    Every worker adds up squares and products of the rows of its partitions, by fold; the sums
+    Every worker adds up cross-products of the rows of its partitions, by fold; the sums
     are added in a tree, and the client learns from them. The result is that of the local
     estimator on all rows, to rounding.
 

@@ -23,7 +23,7 @@ PANEL = 256
 
 @dataclass(frozen=True)
 class CrossProducts:
-    """Weighted sums over sets of rows of the squares and products of ``[X - shift, y - shift, 1]``.
+    """Weighted cross-products of ``[X - shift, y - shift, 1]`` over sets of rows.
 
     The sufficient statistics of a squared error. The shift is taken off before multiplying, so
     that columns with a large mean keep their digits.
@@ -100,7 +100,7 @@ def split_cross_products(
     """
     X_test, y_test, weight_test = (X, y, weight) if validation is None else validation
 
-    def summed(X, y, weight, indices):
+    def cross_products(X, y, weight, indices):
         d = X.shape[1] + y.shape[1] + 1
         result = np.zeros((d, d))
         for rows in row_blocks(len(indices), d):
@@ -109,22 +109,22 @@ def split_cross_products(
         return result
 
     every = np.arange(len(y))
-    total = summed(X, y, weight, every)
+    total = cross_products(X, y, weight, every)
     train = [
-        total if np.array_equal(np.sort(train), every) else summed(X, y, weight, train)
+        total if np.array_equal(np.sort(train), every) else cross_products(X, y, weight, train)
         for train, _ in splits
     ]
-    test = [summed(X_test, y_test, weight_test, test) for _, test in splits]
+    test = [cross_products(X_test, y_test, weight_test, test) for _, test in splits]
     return CrossProducts(total, np.stack(test), shift, np.stack(train))
 
 
 class FoldSums:
-    """Weighted sums over the rows of each fold of squares and products of ``[X, y, 1]``.
+    """Weighted cross-products of ``[X, y, 1]`` over the rows of each fold.
 
     Every row belongs to one fold, in which it is held out. Objects add up in any order to the
     sums of all their rows. `shift`, (n_features + n_targets,), is taken off the columns. `edges`,
     (n_folds, n_targets + 1, d), d = n_features + n_targets + 1, are the products of y and 1 with
-    everything. `squares`, (n_folds, d, d), are those of X, upper triangles only, without gaps at
+    everything. `grams`, (n_folds, d, d), are those of X, upper triangles only, without gaps at
     the beginning of each ``(d, d)``: there all sums will be, without a second copy.
     """
 
@@ -132,11 +132,11 @@ class FoldSums:
         d = len(shift) + 1
         self.shift = shift
         self.n_features = d - n_targets - 1
-        self.squares = np.zeros((n_folds, d, d))
+        self.grams = np.zeros((n_folds, d, d))
         self.edges = np.zeros((n_folds, n_targets + 1, d))
 
     def __len__(self):
-        return len(self.squares)
+        return len(self.grams)
 
     @property
     def n_targets(self):
@@ -156,7 +156,7 @@ class FoldSums:
         n_features, n_folds = self.n_features, len(self)
         packed = self._packed()
         reader = _SortedRows(X, n_features)
-        for rows in row_blocks(len(fold), self.squares.shape[1], n_folds):
+        for rows in row_blocks(len(fold), self.grams.shape[1], n_folds):
             labels = fold[rows]
             # Small integers are sorted by counting.
             order = np.argsort(labels.astype(np.uint16), kind="stable")
@@ -170,7 +170,7 @@ class FoldSums:
             sizes = np.bincount(labels, minlength=n_folds)
             for k, stop in enumerate(np.cumsum(sizes)):
                 part = slice(stop - sizes[k], stop)
-                _add_square(packed[k], block[part])
+                _add_gram(packed[k], block[part])
                 for sums, column in zip(self.edges[k], edge[:, part], strict=True):
                     sums[:n_features] += column @ block[part]
                 self.edges[k, :, n_features:] += edge[:, part] @ edge[:, part].T
@@ -179,19 +179,19 @@ class FoldSums:
     def _packed(self):
         """The sums of X of each fold, as views."""
         n_features = self.n_features
-        flat = self.squares.reshape(len(self), -1)[:, : n_features**2]
+        flat = self.grams.reshape(len(self), -1)[:, : n_features**2]
         return [sums.reshape(n_features, n_features) for sums in flat]
 
     def __add__(self, other):
         """The sums of the rows of both, as new arrays, with this shift."""
         other = other.shifted(self.shift)
-        return self._like(self.squares + other.squares, self.edges + other.edges, self.shift)
+        return self._like(self.grams + other.grams, self.edges + other.edges, self.shift)
 
     def shifted(self, shift):
         """The sums of the same rows with another shift, to rounding."""
         if np.array_equal(self.shift, shift):
             return self
-        new = self._like(self.squares.copy(), self.edges.copy(), shift)
+        new = self._like(self.grams.copy(), self.edges.copy(), shift)
         # For z = [x, y, 1]: (z + step)(z + step)' = zz' + z step' + step z' + step step'.
         step = np.append(self.shift - shift, 0.0)
         for packed, edge in zip(new._packed(), new.edges, strict=True):
@@ -200,14 +200,14 @@ class FoldSums:
             edge += (half + half.T)[self.n_features :]
         return new
 
-    def _like(self, squares, edges, shift):
+    def _like(self, grams, edges, shift):
         new = copy.copy(self)
-        new.squares, new.edges, new.shift = squares, edges, shift
+        new.grams, new.edges, new.shift = grams, edges, shift
         return new
 
     def cross_products(self, *, overwrite=False):
         """All sums; with `overwrite` where this object's were, which is of no further use."""
-        test = self.squares if overwrite else self.squares.copy()
+        test = self.grams if overwrite else self.grams.copy()
         for sums, edge in zip(test, self.edges, strict=True):
             _complete(sums, edge)
         return CrossProducts(test.sum(axis=0), test, self.shift)
@@ -253,7 +253,7 @@ class _SortedRows:
         return np.subtract(copy, shift, out=block)
 
 
-def _add_square(sums, block):
+def _add_gram(sums, block):
     """Add ``block' block`` to the upper triangle of `sums`, in place."""
     if len(block):
         dsyrk(1.0, block.T, beta=1.0, c=sums.T, overwrite_c=1, lower=1)

@@ -15,17 +15,17 @@ class ScaledSolutions:
 
     They come from the Krylov space of ``M^-1 A``, ``M = G + A``, whose vectors cost a solve
     each and no product with G: ``M`` times a new one is ``A`` times the last.
-    `factor` is M's, `moment`, of shape (n_features,), is b.
+    `factor` is M's, `right_side`, of shape (n_features,), is b.
     """
 
-    def __init__(self, factor, moment):
+    def __init__(self, factor, right_side):
         self.factor = factor
-        solution = factor.solve(moment[None])[0]
+        solution = factor.solve(right_side[None])[0]
         #: Norm of the first solution: ``w' M w = w' b``.
-        self.size = float(moment @ solution) ** 0.5
+        self.size = float(right_side @ solution) ** 0.5
         self._vectors, self._images = [], []  # orthonormal as M measures, and M times these
         if self.size > 0:
-            self._append(solution, moment, self.size)
+            self._append(solution, right_side, self.size)
 
     def solution(self, ratio):
         """Solution for a ratio, or None where that would take too many solves."""

@@ -149,9 +149,9 @@ class GramDesign:
         n_features = len(self.units.scale)
         targets = products[..., n_features:, n_features:]
         gram = products[..., :n_features, :n_features]
-        moment = products[..., n_features:, :n_features]
+        cross = products[..., n_features:, :n_features]
         constant = np.trace(targets, axis1=-2, axis2=-1).sum() / 2
-        return GramLoss(*to_tensors(self.device, gram, moment, constant))
+        return GramLoss(*to_tensors(self.device, gram, cross, constant))
 
     def path(self):
         """The ridge path of the training rows."""

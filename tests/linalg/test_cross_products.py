@@ -1,4 +1,4 @@
-"""Sums of squares and products of rows, against the sums written out."""
+"""Cross-products of rows, against the sums written out."""
 
 import numpy as np
 import pytest

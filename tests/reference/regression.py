@@ -64,13 +64,13 @@ def partialled_out(data, fold, columns):
 
 
 def gram_loss(data, weight):
-    gram, moment, constant = [], [], 0.0
+    gram, cross, constant = [], [], 0.0
     for fold, row_weight in enumerate(weight):
         X, y = partialled_out(data, fold, data.X), partialled_out(data, fold, data.y)
         gram.append(X.T @ (row_weight[:, None] * X))
-        moment.append(y.T @ (row_weight[:, None] * X))
+        cross.append(y.T @ (row_weight[:, None] * X))
         constant += (row_weight[:, None] * y**2).sum() / 2
-    return GramLoss(*(torch.tensor(np.array(part)) for part in (gram, moment, constant)))
+    return GramLoss(*(torch.tensor(np.array(part)) for part in (gram, cross, constant)))
 
 
 def losses(kind, data):

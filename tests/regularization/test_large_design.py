@@ -53,7 +53,7 @@ def test_shared_losses_are_those_of_separate_matrices(options, part):
         design.all_rows()[0] if part == "all rows" else getattr(design, part)
         for design in designs(**options)
     )
-    for name in ("gram", "moment", "constant"):
+    for name in ("gram", "cross", "constant"):
         # Differences of sums of size 1.
         torch.testing.assert_close(
             getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-13

@@ -143,17 +143,17 @@ def test_a_copy_goes_on_where_the_original_stopped(copy, n_rows):
 
 def test_an_estimator_and_its_copy_go_separate_ways():
     model = learn(BilevelRegularizedRegressor(), consecutive(1200))
-    before = model.fold_statistics_.sums[0].squares.copy()
+    before = model.fold_statistics_.sums[0].grams.copy()
     learn(COPIES["deepcopy"](model), [slice(1200, N_ROWS)])
     learn(model, [])
-    np.testing.assert_array_equal(model.fold_statistics_.sums[0].squares, before)
+    np.testing.assert_array_equal(model.fold_statistics_.sums[0].grams, before)
 
 
 def test_size_of_what_is_remembered_does_not_depend_on_rows():
     model = learn(BilevelRegularizedRegressor(), consecutive(1200))
-    before = model.fold_statistics_.sums[0].squares.nbytes
+    before = model.fold_statistics_.sums[0].grams.nbytes
     learn(model, [slice(1200, N_ROWS)])
-    assert model.fold_statistics_.sums[0].squares.nbytes == before
+    assert model.fold_statistics_.sums[0].grams.nbytes == before
     assert model.fold_statistics_.rows is None
 
 

@@ -187,7 +187,7 @@ def test_bridge_minimises_its_formula_at_the_alpha_and_power_that_are_reported(g
     objective = bridge_objective(data, smoothing, model.alpha_, model.power_)
     scale = reference.scales(data.X) / data.y.std()
     run = minimize(objective, model.coef_ * scale, jac=True, options={"gtol": 1e-9})
-    # The lower level is solved to 1e-5 beside the moments.
+    # The lower level is solved to 1e-5 relative to the cross-products.
     np.testing.assert_allclose(model.coef_ * scale, run.x, atol=1e-4)
 
 

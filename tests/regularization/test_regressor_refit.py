@@ -174,13 +174,13 @@ def test_largest_strength_of_the_grid_is_the_least_that_gives_only_zeros(kind):
 
 
 @pytest.mark.parametrize("kind", ["gram", "rows", "sparse"])
-def test_root_rows_have_the_matrix_and_the_moments_of_the_loss(kind):
+def test_root_rows_have_the_matrix_and_the_cross_products_of_the_loss(kind):
     train, _ = losses(kind, make_data())
     zeros = train.zeros()[None]
     for fold in range(3):
         design, targets = train.root_rows(fold)
-        moments = -train.gradient(zeros)[0, fold].numpy()
-        np.testing.assert_allclose(targets.T @ design, moments, atol=1e-12)
+        cross = -train.gradient(zeros)[0, fold].numpy()
+        np.testing.assert_allclose(targets.T @ design, cross, atol=1e-12)
         columns = []
         for column in range(5):
             unit = zeros.clone()

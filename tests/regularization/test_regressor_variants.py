@@ -20,7 +20,7 @@ VARIANTS = {
     "huber": {"loss": "huber", "max_iter": 3},
     "descriptions": {"alpha_features": np.arange(6) ** 1.5, "shrinkage": 0.1, "max_iter": 3},
 }
-# Two runs that rounding leads apart, to lower levels solved to 1e-5 beside the moments.
+# Two runs that rounding leads apart, to lower levels solved to 1e-5 relative to the cross-products.
 LEARNED = {"rtol": 1e-4, "atol": 1e-4}
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -24,7 +24,7 @@ from .._constants import (
     REMEMBERED,
     TINIEST,
 )
-from ._quadratic import GramLoss, MomentLoss, fold_product, shrunken
+from ._quadratic import GramLoss, QuadraticLoss, fold_product, shrunken
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SharedGrams:
 
 
 @dataclass(frozen=True)
-class SharedGramLoss(MomentLoss):
+class SharedGramLoss(QuadraticLoss):
     """Loss whose Gram matrices are sums of shared ones.
 
     In fold k it is ``share[k] * total + part_share[k] * part[k]
@@ -65,7 +65,7 @@ class SharedGramLoss(MomentLoss):
     share: torch.Tensor  # (n_folds,), as the other shares
     part_share: torch.Tensor
     root_share: torch.Tensor
-    moment: torch.Tensor  # (n_folds, n_targets, n_features)
+    cross: torch.Tensor  # (n_folds, n_targets, n_features)
     constant: torch.Tensor
     store: FactorStore = field(default_factory=lambda: FactorStore(), repr=False)
 
@@ -117,9 +117,9 @@ class SharedGramLoss(MomentLoss):
 
     def combine(self, factor, other, other_factor):
         if not isinstance(other, SharedGramLoss):
-            mine = GramLoss(self.gram, self.moment, self.constant)
+            mine = GramLoss(self.gram, self.cross, self.constant)
             return mine.combine(factor, other, other_factor)
-        names = ("share", "part_share", "root_share", "moment", "constant")
+        names = ("share", "part_share", "root_share", "cross", "constant")
         mixed = {
             name: factor * getattr(self, name) + other_factor * getattr(other, name)
             for name in names
@@ -144,7 +144,7 @@ class StoredMetric:
     def minimizer(self, loss, like):
         if self.penalty.ndim == 3 and loss is self.loss:
             return loss.store.minimizer(loss, self.penalty)
-        return self.solve(loss.moment.expand_as(like))
+        return self.solve(loss.cross.expand_as(like))
 
 
 class FactorStore:
@@ -173,15 +173,15 @@ class FactorStore:
 
     def minimizer(self, loss, penalty):
         """Solutions for the loss's ``b``, without new factors for a multiple of a penalty."""
-        solution = loss.moment.repeat(len(penalty), 1, 1, 1)
+        solution = loss.cross.repeat(len(penalty), 1, 1, 1)
         for place in np.ndindex(*penalty.shape[:2]):
-            scaled = self._scaled(place, loss.moment[place[1]], penalty[place])
+            scaled = self._scaled(place, loss.cross[place[1]], penalty[place])
             if scaled is None:
                 scaled = self.factor(loss, place, penalty[place]).solve(solution[place])
             solution[place] = scaled
         return solution
 
-    def _scaled(self, place, moment, penalty):
+    def _scaled(self, place, cross, penalty):
         """Solutions from the factor of a penalty that this one is a multiple of, or None."""
         known = self._factors.get(place)
         if known is None or torch.equal(known.penalty, penalty):
@@ -190,7 +190,7 @@ class FactorStore:
         ratio = float(ratios[0])
         if not bool(((ratios - ratio).abs() <= MULTIPLE * ratio).all()):
             return None
-        solutions = [one.solution(ratio) for one in known.scaled(moment)]
+        solutions = [one.solution(ratio) for one in known.scaled(cross)]
         return None if any(one is None for one in solutions) else torch.stack(solutions)
 
     def factor(self, loss, place, penalty):
@@ -226,10 +226,10 @@ class PenalizedFactor:
     def solve(self, rows):
         return solve_factorized(self.matrix, rows) / self.scale
 
-    def scaled(self, moment):
-        """Solutions for multiples of the penalty, one record for each row of `moment`."""
+    def scaled(self, cross):
+        """Solutions for multiples of the penalty, one record for each row of `cross`."""
         if not self._scaled:
-            self._scaled.extend(ScaledSolutions(self, row) for row in moment)
+            self._scaled.extend(ScaledSolutions(self, row) for row in cross)
         return self._scaled
 
 
@@ -267,10 +267,10 @@ class RationalPath:
         return self._expand(self._reduced(log_strength)[0], self.vectors)
 
     def _begin(self):
-        moment = self.loss.moment
-        none = moment[:, :, None][:, :, :0]
+        cross = self.loss.cross
+        none = cross[:, :, None][:, :, :0]
         self.vectors = self.images = none
-        vector, found = moment, []
+        vector, found = cross, []
         for _ in range(N_PRODUCTS):
             # Lengths do not matter, as long as no power overflows.
             vector = vector / vector.norm(dim=-1, keepdim=True).clamp_min(TINIEST)
@@ -281,9 +281,9 @@ class RationalPath:
     def _add_solutions(self, strength):
         if self.vectors.shape[2] + N_SOLVES > self.vectors.shape[3] // 2:
             self._begin()
-        penalty = self.loss.moment.new_full(self.loss.moment.shape[-1:], strength)
+        penalty = self.loss.cross.new_full(self.loss.cross.shape[-1:], strength)
         solutions = []
-        for fold, rows in enumerate(self.loss.moment):
+        for fold, rows in enumerate(self.loss.cross):
             # In the store, where plain ridge of this strength will find it.
             factor = self.loss.store.factor(self.loss, (0, fold), penalty)
             found = []
@@ -305,7 +305,7 @@ class RationalPath:
         values, rotation = torch.linalg.eigh((projected + projected.mT) / 2)
         self.values = values.clamp_min(0)
         self.vectors, self.images = rotation.mT @ basis, rotation.mT @ images
-        self.target = (self.vectors @ self.loss.moment[..., None])[..., 0]
+        self.target = (self.vectors @ self.loss.cross[..., None])[..., 0]
 
     def _images(self, vectors):
         n_folds, n_targets, n_vectors, n_features = vectors.shape
@@ -324,8 +324,8 @@ class RationalPath:
         ratio, _ = self._reduced(log_strength)
         strength = log_strength.exp()[:, None, None, None]
         fitted = self._expand(ratio, self.images) + strength * self._expand(ratio, self.vectors)
-        size = self.loss.moment.norm(dim=-1)
-        residual = (self.loss.moment - fitted).norm(dim=-1)
+        size = self.loss.cross.norm(dim=-1)
+        residual = (self.loss.cross - fitted).norm(dim=-1)
         return (residual / size.where(size > 0, torch.ones_like(size))).amax((1, 2))
 
     def rounding(self, log_strength):

@@ -42,10 +42,10 @@ def fold_product(columns, matrices):
     return product.reshape(shape).transpose(0, 1)
 
 
-class MomentLoss:
+class QuadraticLoss:
     """A loss that knows ``b`` of every fold, and products with ``G``."""
 
-    moment: torch.Tensor  # (n_folds, n_targets, n_features)
+    cross: torch.Tensor  # b, products of targets and columns, (n_folds, n_targets, n_features)
     constant: torch.Tensor  # a scalar, summed over folds and targets
 
     def product(self, vector):
@@ -59,28 +59,28 @@ class MomentLoss:
         return self.by_fold(params).sum(1) + self.constant
 
     def by_fold(self, params):
-        return (params * (self.product(params) / 2 - self.moment)).sum((2, 3))
+        return (params * (self.product(params) / 2 - self.cross)).sum((2, 3))
 
     def gradient(self, params):
-        return self.product(params) - self.moment
+        return self.product(params) - self.cross
 
     def zeros(self):
-        return torch.zeros_like(self.moment)
+        return torch.zeros_like(self.cross)
 
     def root_rows(self, fold):
         values, vectors = torch.linalg.eigh(self.matrix(fold))
         kept = values > SINGULAR * values.max().clamp_min(0) if len(values) else values > 0
         root, vectors = values[kept].sqrt(), vectors[:, kept]
-        targets = (self.moment[fold] @ vectors) / root
+        targets = (self.cross[fold] @ vectors) / root
         return (root[:, None] * vectors.mT).cpu().numpy(), targets.mT.cpu().numpy()
 
 
 @dataclass(frozen=True)
-class GramLoss(MomentLoss):
+class GramLoss(QuadraticLoss):
     """Loss from the folds' Gram matrices: no cost in the number of rows."""
 
     gram: torch.Tensor  # (n_folds, n_features, n_features)
-    moment: torch.Tensor  # (n_folds, n_targets, n_features)
+    cross: torch.Tensor  # (n_folds, n_targets, n_features)
     constant: torch.Tensor
 
     @property
@@ -90,7 +90,7 @@ class GramLoss(MomentLoss):
     def combine(self, factor, other, other_factor):
         return GramLoss(
             factor * self.gram + other_factor * other.gram,
-            factor * self.moment + other_factor * other.moment,
+            factor * self.cross + other_factor * other.cross,
             factor * self.constant + other_factor * other.constant,
         )
 
@@ -134,7 +134,7 @@ class GramMetric:
         return torch.cholesky_solve(vector.mT, self.factor).mT
 
     def minimizer(self, loss, like):
-        return self.solve(loss.moment.expand_as(like))
+        return self.solve(loss.cross.expand_as(like))
 
 
 def shrunken(values, target, log_strength):
@@ -164,7 +164,7 @@ class GramPath:
     @classmethod
     def build(cls, loss):
         values, vectors = torch.linalg.eigh(loss.gram)
-        return cls(values.clamp_min(0), vectors, loss.moment @ vectors)
+        return cls(values.clamp_min(0), vectors, loss.cross @ vectors)
 
     def coefficients(self, log_strength):
         return tuple(

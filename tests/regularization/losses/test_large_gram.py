@@ -32,9 +32,9 @@ def make_losses(n_features=N_FEATURES, seed=0):
     shared = SharedGrams(part.sum(0), part, random(N_FOLDS, 2, n_features, seed=1) / 10)
     share = torch.tensor([1.4, 1.5, 1.6], dtype=torch.float64)
     nothing, constant = share * 0, torch.tensor(1.5, dtype=torch.float64)
-    moments = [random(N_FOLDS, N_TARGETS, n_features, seed=seed) * scale for seed in (2, 3)]
-    train = SharedGramLoss(shared, share, -share, nothing, moments[0], constant)
-    return train, SharedGramLoss(shared, nothing, share + 1, share + 2, moments[1], constant)
+    cross = [random(N_FOLDS, N_TARGETS, n_features, seed=seed) * scale for seed in (2, 3)]
+    train = SharedGramLoss(shared, share, -share, nothing, cross[0], constant)
+    return train, SharedGramLoss(shared, nothing, share + 1, share + 2, cross[1], constant)
 
 
 def plain(loss):
@@ -45,7 +45,7 @@ def plain(loss):
         + loss.root_share[k] * shared.root[k].T @ shared.root[k]
         for k in range(N_FOLDS)
     ]
-    return GramLoss(torch.stack(gram), loss.moment, loss.constant)
+    return GramLoss(torch.stack(gram), loss.cross, loss.constant)
 
 
 PARAMS = random(2, N_FOLDS, N_TARGETS, N_FEATURES, seed=4)
@@ -116,15 +116,15 @@ def test_multiples_of_a_penalty_take_few_solves():
     loss = make_losses(200)[0]
     penalty = random(200, seed=6).mul(3).exp()
     factor = PenalizedFactor.build(loss, 0, penalty)
-    scaled = ScaledSolutions(factor, loss.moment[0, 0])
+    scaled = ScaledSolutions(factor, loss.cross[0, 0])
     for ratio in (1.16, 1.35, 1.57):
-        expected = PenalizedFactor.build(loss, 0, ratio * penalty).solve(loss.moment[0])[0]
+        expected = PenalizedFactor.build(loss, 0, ratio * penalty).solve(loss.cross[0])[0]
         torch.testing.assert_close(scaled.solution(ratio), expected, rtol=1e-6, atol=1e-8)
     assert len(scaled._vectors) < MOST_SOLVES
     assert scaled.solution(1e9) is None
 
 
-def test_moments_that_are_zero_have_zero_solutions():
+def test_right_sides_that_are_zero_have_zero_solutions():
     loss = make_losses()[0]
     factor = PenalizedFactor.build(loss, 0, PENALTY[0, 0])
     scaled = ScaledSolutions(factor, torch.zeros(N_FEATURES, dtype=torch.float64))
@@ -165,7 +165,7 @@ def test_rational_path_equals_the_path_from_eigenvectors(n_features, log_strengt
         path.coefficients(log_strength), oracle.coefficients(log_strength), strict=True
     ):
         size = float(expected.abs().max())
-        # Residuals are below 1e-8 of the moments, and weak penalties enlarge them.
+        # Residuals are below 1e-8 of the cross-products, and weak penalties enlarge them.
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6 * size)
 
 
@@ -174,14 +174,14 @@ def test_survey_of_a_rational_path_is_good_to_three_digits():
     log_strength = torch.linspace(9, -12, 30, dtype=torch.float64)
     found = RationalPath(loss).compared(log_strength)
     fitted = loss.product(found) + log_strength.exp()[:, None, None, None] * found
-    residual = (fitted - loss.moment).norm(dim=-1) / loss.moment.norm(dim=-1)
+    residual = (fitted - loss.cross).norm(dim=-1) / loss.cross.norm(dim=-1)
     assert float(residual.max()) <= 1e-3
 
 
-def test_rational_path_of_zero_moments_is_zero():
+def test_rational_path_of_zero_cross_products_is_zero():
     train = make_losses(40)[0]
     loss = SharedGramLoss(
-        train.shared, train.share, train.part_share, train.root_share, 0 * train.moment,
+        train.shared, train.share, train.part_share, train.root_share, 0 * train.cross,
         train.constant,
     )  # fmt: skip
     coefficients, derivative = RationalPath(loss).coefficients(torch.zeros(1, dtype=torch.float64))
@@ -197,5 +197,5 @@ def test_penalties_of_each_target_have_factors_of_their_own(loss):
         matrix = gram[place[1]] + torch.diag(penalty[place])
         expected = torch.linalg.solve(matrix, PARAMS[place])
         torch.testing.assert_close(metric.solve(PARAMS)[place], expected)
-        expected = torch.linalg.solve(matrix, loss.moment[place[1:]])
+        expected = torch.linalg.solve(matrix, loss.cross[place[1:]])
         torch.testing.assert_close(metric.minimizer(loss, PARAMS)[place], expected)

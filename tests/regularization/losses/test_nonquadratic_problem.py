@@ -133,7 +133,7 @@ def test_lower_solution_is_stationary(kind, case, hyper):
     problem = make_problem(kind, case)
     params = problem.solve_lower(hyper, torch.zeros_like(random_params()))
     gradient = problem.lower.params_gradient(hyper, params)
-    # ACCURACY beside moments of size 1; the stiffness multiplies rounding.
+    # ACCURACY relative to cross-products of size 1; the stiffness multiplies rounding.
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-10)
 
 

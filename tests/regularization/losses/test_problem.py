@@ -120,7 +120,7 @@ def test_adaptive_weights_follow_their_formula():
     penalty = make_penalty("adaptive", train)
     hyper = torch.tensor([[0.3, -0.4, 2.0]], dtype=torch.float64)
     ridge = train.gram + np.exp(0.3) * torch.eye(5, dtype=torch.float64)
-    coef = torch.linalg.solve(ridge, train.moment.mT)  # (n_folds, n_features, n_targets)
+    coef = torch.linalg.solve(ridge, train.cross.mT)  # (n_folds, n_features, n_targets)
     square = coef.square().mean(2)[:, [0, 1, 2, 4]]
     relative = square / square.mean(1, keepdim=True) + 1e-6  # the floor of magnitudes, squared
     found = penalty.log_weights(hyper)[0][0][:, [0, 1, 2, 4]].exp()

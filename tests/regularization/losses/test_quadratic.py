@@ -70,7 +70,7 @@ def direct_ridge(kind, log_strength):
     gram_loss = loss("gram", "train")
     eye = torch.eye(5, dtype=torch.float64)
     grams = [gram_loss.gram + strength * eye for strength in log_strength.exp()]
-    return torch.stack([torch.linalg.solve(gram, gram_loss.moment.mT).mT for gram in grams])
+    return torch.stack([torch.linalg.solve(gram, gram_loss.cross.mT).mT for gram in grams])
 
 
 @pytest.mark.parametrize("kind", ["gram", "rows", "sparse"])
@@ -90,8 +90,8 @@ def test_derivative_of_the_ridge_path_equals_finite_differences(kind):
 
 def test_ridge_path_of_a_singular_gram_matrix_is_finite():
     gram = torch.ones(1, 3, 3, dtype=torch.float64)
-    moment = torch.ones(1, 1, 3, dtype=torch.float64)
-    path = ridge_path(GramLoss(gram, moment, torch.tensor(1.0, dtype=torch.float64)))
+    cross = torch.ones(1, 1, 3, dtype=torch.float64)
+    path = ridge_path(GramLoss(gram, cross, torch.tensor(1.0, dtype=torch.float64)))
     coefficients, derivative = path.coefficients(torch.tensor([-30.0], dtype=torch.float64))
     assert coefficients.isfinite().all() and derivative.isfinite().all()
 
@@ -123,8 +123,8 @@ def test_metric_takes_a_penalty_for_each_target(kind, huge):
 @pytest.mark.parametrize("kind", ["gram", "rows", "sparse"])
 def test_minimizer_takes_a_penalty_for_each_target(kind, huge):
     penalty, train = own_penalties(huge), loss(kind, "train")
-    moment = loss("gram", "train").moment
-    expected = torch.linalg.solve(dense_hessians(kind, "train", penalty), moment.expand_as(PARAMS))
+    cross = loss("gram", "train").cross
+    expected = torch.linalg.solve(dense_hessians(kind, "train", penalty), cross.expand_as(PARAMS))
     torch.testing.assert_close(train.metric(penalty).minimizer(train, PARAMS), expected)
 
 
