@@ -16,8 +16,8 @@ from ..cleaning._report import LabelRecord, RowIndex
 from ..data._validation import _fit_context, check_is_fitted, validate_data
 from ._client import finished
 from ._estimator import DaskEstimator, with_client
-from ._part_input import checked_labels
-from ._parts import by_partition, is_collection, naming, parts_of
+from ._partition_input import checked_labels
+from ._partitions import by_partition, is_collection, naming, partitions_of
 
 
 @with_client(HyperCleaningClassifier)
@@ -96,17 +96,17 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         from ._sample import Census
 
         client = self.client_
-        parts = parts_of(X, y=y, weight=sample_weight, is_clean=is_clean)
-        validate_data(self, parts.head, reset=True, skip_check_array=True)
+        partitions = partitions_of(X, y=y, weight=sample_weight, is_clean=is_clean)
+        validate_data(self, partitions.head, reset=True, skip_check_array=True)
         columns = client.compute(
-            [dask.delayed(_checked)(number, **columns) for number, columns in parts.rows()]
+            [dask.delayed(_checked)(number, **columns) for number, columns in partitions.rows()]
         )
         finished(client, columns)
         census = Census.take(client, columns)
         census.check()
         fit = fit_sampled(self, client, columns, census)
         if fit is None:
-            rows = parts.gathered(client)
+            rows = partitions.gathered(client)
             weight, clean = rows.get("weight"), rows.get("is_clean")
             super().fit(rows["X"], rows["y"], weight, is_clean=clean)
             whole = [self.sample_weight_, *(getattr(self.label_record_, name) for name in RECORD)]
@@ -203,13 +203,13 @@ def _checked(number, X, y, weight=None, is_clean=None):
 
 def _columns(records, lengths):
     """A dask array of each thing there is one of for each row, from futures of partitions."""
-    parts = [dask.delayed(record) for record in records]
+    delayed = [dask.delayed(record) for record in records]
     kinds = (float, np.intp, np.intp, bool, bool)
     return [
         da.concatenate(
             [
-                da.from_delayed(part[index], (length,), kind)
-                for part, length in zip(parts, lengths, strict=True)
+                da.from_delayed(record[index], (length,), kind)
+                for record, length in zip(delayed, lengths, strict=True)
             ]
         )
         for index, kind in enumerate(kinds)

@@ -14,8 +14,8 @@ from ..regularization._statistics import fold_statistics
 from ..regularization._stream import needs_rows, position_labels
 from ._client import results, summed
 from ._estimator import DaskEstimator, with_client
-from ._part_input import checked_rows
-from ._parts import by_partition, is_collection, naming, parts_of
+from ._partition_input import checked_rows
+from ._partitions import by_partition, is_collection, naming, partitions_of
 
 
 @with_client(BilevelRegularizedRegressor)
@@ -93,17 +93,17 @@ tol, warm_start, random_state, device, verbose : see there
         if why:
             raise ValueError(f"{why} needs all rows at once: use BilevelRegularizedRegressor.")
         client = self.client_
-        parts = parts_of(X, y=y, weight=sample_weight).counted(client)
-        if parts.n_samples < 2:
-            raise ValueError(f"Found {parts.n_samples} rows, but a minimum of 2 is required.")
-        if is_few(self, parts.n_samples, parts.head.shape[1]):
-            rows = parts.gathered(client)
+        partitions = partitions_of(X, y=y, weight=sample_weight).counted(client)
+        if partitions.n_samples < 2:
+            raise ValueError(f"Found {partitions.n_samples} rows, but a minimum of 2 is required.")
+        if is_few(self, partitions.n_samples, partitions.head.shape[1]):
+            rows = partitions.gathered(client)
             return super().fit(rows["X"], rows["y"], rows.get("weight"))
-        validate_data(self, parts.head, reset=True, skip_check_array=True)
-        shift = _shift(client, parts, self.fit_intercept)
-        labels = position_labels(int(self.cv), self._seed(), n_repeats(self, parts.n_samples))
-        sums = summed(client, _pieces(parts, shift, labels, int(self.cv)))
-        repeats = fold_statistics(sums, parts.n_samples, y.ndim == 1, overwrite=True)
+        validate_data(self, partitions.head, reset=True, skip_check_array=True)
+        shift = _shift(client, partitions, self.fit_intercept)
+        labels = position_labels(int(self.cv), self._seed(), n_repeats(self, partitions.n_samples))
+        sums = summed(client, _pieces(partitions, shift, labels, int(self.cv)))
+        repeats = fold_statistics(sums, partitions.n_samples, y.ndim == 1, overwrite=True)
         self._fit(repeats, (X, y, sample_weight))
         return self
 
@@ -116,12 +116,12 @@ tol, warm_start, random_state, device, verbose : see there
         return by_partition(local.predict, X, dtype=np.float64, n_columns=n_targets)
 
 
-def _shift(client, parts, fit_intercept):
+def _shift(client, partitions, fit_intercept):
     """What the local estimator takes off the columns: the means of the first rows."""
-    n_parts = int(np.searchsorted(np.cumsum(parts.lengths), SHIFT_ROWS)) + 1
+    n_first = int(np.searchsorted(np.cumsum(partitions.lengths), SHIFT_ROWS)) + 1
     first = [
         dask.delayed(_first_rows)(number, **columns)
-        for number, columns in list(parts.rows())[:n_parts]
+        for number, columns in list(partitions.rows())[:n_first]
     ]
     heads = results(client, client.compute(first))
     X, y = (np.concatenate(arrays) for arrays in zip(*heads, strict=True))
@@ -129,19 +129,19 @@ def _shift(client, parts, fit_intercept):
 
 
 def _first_rows(number, X, y, weight=None):
-    X, y = (part[:SHIFT_ROWS] for part in (X, y))
+    X, y = (column[:SHIFT_ROWS] for column in (X, y))
     with naming(number):
         X, y, _ = checked_rows(X, y)
     return X.toarray() if hasattr(X, "toarray") else X, y
 
 
-def _pieces(parts, shift, labels, n_folds):
+def _pieces(partitions, shift, labels, n_folds):
     """Delayed sums of each partition that has rows."""
     work = dask.delayed(_sums)
     return [
         work(number, start, labels=labels, shift=shift, n_folds=n_folds, **columns)
         for (number, columns), start, length in zip(
-            parts.rows(), parts.starts.tolist(), parts.lengths, strict=True
+            partitions.rows(), partitions.starts.tolist(), partitions.lengths, strict=True
         )
         if length
     ]

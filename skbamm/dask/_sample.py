@@ -21,7 +21,7 @@ class Census:
     ----------
     classes, mass : ndarray of shape (n_classes,)
         Labels, and the sums of their rows' weights.
-    counts : ndarray of int of shape (n_parts, 2, n_classes)
+    counts : ndarray of int of shape (n_partitions, 2, n_classes)
     """
 
     classes: np.ndarray
@@ -33,9 +33,9 @@ class Census:
         found = results(client, client.compute(on_each(label_counts, columns)))
         classes = np.unique(np.concatenate([seen for seen, _, _ in found]))
         counts, mass = np.zeros((len(found), 2, len(classes)), dtype=int), np.zeros(len(classes))
-        for part, (seen, own, weight) in zip(counts, found, strict=True):
+        for counted, (seen, own, weight) in zip(counts, found, strict=True):
             index = np.searchsorted(classes, seen)
-            part[:, index] = own
+            counted[:, index] = own
             mass[index] += weight
         return cls(classes, mass, counts)
 
@@ -106,9 +106,9 @@ class SampledRows:
     positions: list
 
     @classmethod
-    def gather(cls, client, parts, census, places, factors):
+    def gather(cls, client, partitions, census, places, factors):
         """From the `LabelRows` of all partitions."""
-        counts = census.counts.reshape(len(parts), -1)
+        counts = census.counts.reshape(len(partitions), -1)
         before = np.cumsum(counts, axis=0) - counts
         cuts = [np.searchsorted(own, before[1:, kind]) for kind, own in enumerate(places)]
         pieces = [np.split(own, cut) for own, cut in zip(places, cuts, strict=True)]
@@ -116,7 +116,7 @@ class SampledRows:
             [own - first for own, first in zip(kinds, starts, strict=True)]
             for kinds, starts in zip(zip(*pieces, strict=True), before, strict=True)
         ]
-        found = results(client, client.compute(on_each(sampled_rows, parts, wanted)))
+        found = results(client, client.compute(on_each(sampled_rows, partitions, wanted)))
         positions, *columns = zip(*found, strict=True)
         X, labels, weight, is_clean = (np.concatenate(column) for column in columns)
         kind = is_clean * len(census.classes) + labels

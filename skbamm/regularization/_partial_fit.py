@@ -1,4 +1,4 @@
-"""Learning from rows that come block by block, or are summed in parts by several processes."""
+"""Learning from rows that come block by block, or are added up in shards by several processes."""
 
 from __future__ import annotations
 
@@ -203,14 +203,14 @@ class PartialFitMixin:
     def merge(self, *others, learn=True):
         """Learn from the rows of other estimators as well, of which they have the sums.
 
-        So any engine that moves Python objects fits one table in parts: each process calls
+        So any engine that moves Python objects fits one table in shards: each process calls
         ``partial_fit(X, y, fold=fold, learn=False)`` on its own rows.
 
         Parameters
         ----------
         *others : BilevelRegularizedRegressor
             After `partial_fit` with `fold` given for all rows: a fold that follows from a position
-            needs the position among all rows, which no part knows. They stay as they are. Their
+            needs the position among all rows, which no shard knows. They stay as they are. Their
             `cv`, `n_repeats`, `fit_intercept`, features and targets must be those of this
             estimator; its other parameters are the ones that count.
 
@@ -236,7 +236,7 @@ class PartialFitMixin:
         Notes
         -----
         The result is that of `fit` on all rows with ``cv=PredefinedSplit(fold)``, to rounding, in
-        whatever order parts are merged.
+        whatever order shards are merged.
         """
         seen = _seen_rows(self)
         for other in others:
@@ -296,7 +296,7 @@ def _rows_of_other(other, seen):
         )
     if more.options != seen.options:
         raise ValueError(
-            "cv, n_repeats and fit_intercept must be the same in all parts: here they are "
+            "cv, n_repeats and fit_intercept must be the same in all shards: here they are "
             f"{seen.options}, in another {more.options}."
         )
     return more
@@ -311,9 +311,9 @@ def _check_same_columns(estimator, seen, other, more):
         for one in (estimator, other)
     )
     if here != there:
-        raise ValueError(f"Features must be the same in all parts: got {there} after {here}.")
+        raise ValueError(f"Features must be the same in all shards: got {there} after {here}.")
     if _shape_of_target(seen) != _shape_of_target(more):
-        raise ValueError("y must have the same targets in all parts.")
+        raise ValueError("y must have the same targets in all shards.")
 
 
 def _adopt_features(estimator, other):

@@ -234,7 +234,7 @@ class BilevelRegularizedRegressor(
     Notes
     -----
     Rows beyond memory: `fit` reads memory-mapped arrays and parquet files block by block, and
-    `partial_fit` learns from blocks as they come; `merge` from those that other processes summed.
+    `partial_fit` learns from blocks as they come; `merge` from those that other processes added up.
 
     Cost: one pass over X to form Gram matrices (``n_samples * n_features ** 2``), then a
     Cholesky factor for each fold, start and move of the learned numbers, independent of

@@ -100,8 +100,8 @@ def test_unknown_sizes_and_dataframes(client):
     bounds = [slice(0, 1100), slice(1100, 1100), slice(1100, N_ROWS)]
 
     def collection(whole):
-        parts = [dask.delayed(whole.iloc[rows]) for rows in bounds]
-        return dd.from_delayed(parts, meta=whole.iloc[:0])
+        partitions = [dask.delayed(whole.iloc[rows]) for rows in bounds]
+        return dd.from_delayed(partitions, meta=whole.iloc[:0])
 
     given = [collection(frame), *(collection(pandas.Series(c)) for c in (y, weight, clean))]
     found = fit(DaskHyperCleaningClassifier(client=client), *given)
@@ -149,8 +149,10 @@ def test_labels_of_dataframes_are_weighed(client):
 @pytest.mark.parametrize("name", ["predict", "predict_proba", "decision_function", "weigh"])
 def test_only_the_partition_that_is_asked_for_is_loaded(name, client):
     found = fitted(client)
-    parts = [dask.delayed(_loaded)(DATA[0][:1000], number) for number in range(3)]
-    X = da.concatenate([da.from_delayed(part, (1000, N_FEATURES), float) for part in parts])
+    partitions = [dask.delayed(_loaded)(DATA[0][:1000], number) for number in range(3)]
+    X = da.concatenate(
+        [da.from_delayed(partition, (1000, N_FEATURES), float) for partition in partitions]
+    )
     y = da.from_array(DATA[1], chunks=1000)
     lazy = getattr(found, name)(X, *([y] if name == "weigh" else []))
     expected = getattr(found.to_local(), name)

@@ -57,7 +57,7 @@ def cluster(tmp_path, memory_limit):
     assert not [process for process in left if "resource_tracker" not in str(process.cmdline())]
 
 
-def regression(n_parts=6):
+def regression(n_partitions=6):
     data = make_regression(1500, 4)
     X, y = (da.from_array(array, chunks=(250, *array.shape[1:])) for array in (data.X, data.y))
     return data, X, y
@@ -155,9 +155,9 @@ class TestFullDisk:
 
     def test_workers_that_can_neither_hold_nor_spill_are_an_error(self, cluster):
         cluster.run(limit_files)
-        n_parts, n_rows = 50, 50_000
-        X = da.zeros((n_parts * n_rows, 1), chunks=(n_rows, 1)).map_blocks(
-            wide, chunks=((n_rows,) * n_parts, (100,)), dtype=float
+        n_partitions, n_rows = 50, 50_000
+        X = da.zeros((n_partitions * n_rows, 1), chunks=(n_rows, 1)).map_blocks(
+            wide, chunks=((n_rows,) * n_partitions, (100,)), dtype=float
         )
         X = X.persist()  # more than they hold
         model = DaskHyperCleaningClassifier(client=cluster)

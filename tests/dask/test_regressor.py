@@ -38,11 +38,11 @@ def arrays(chunks=CHUNKS["even"], X=DATA.X, y=DATA.y[:, 0], weight=DATA.weight):
 
 def unknown(array):
     """The same array, the sizes of its chunks being unknown."""
-    parts = [
-        da.from_delayed(part, (np.nan, *array.shape[1:]), array.dtype)
-        for part in array.to_delayed().ravel()
+    partitions = [
+        da.from_delayed(partition, (np.nan, *array.shape[1:]), array.dtype)
+        for partition in array.to_delayed().ravel()
     ]
-    return da.concatenate(parts, allow_unknown_chunksizes=True)
+    return da.concatenate(partitions, allow_unknown_chunksizes=True)
 
 
 def frames(divisions=(0, 400, 1100, N_ROWS)):
@@ -51,8 +51,10 @@ def frames(divisions=(0, 400, 1100, N_ROWS)):
     y, weight = pandas.Series(DATA.y[:, 0], name="y"), pandas.Series(DATA.weight)
 
     def collection(whole):
-        parts = [whole.iloc[a:b] for a, b in pairwise(divisions)]
-        return dd.from_delayed([dask.delayed(part) for part in parts], meta=whole.iloc[:0])
+        partitions = [whole.iloc[a:b] for a, b in pairwise(divisions)]
+        return dd.from_delayed(
+            [dask.delayed(partition) for partition in partitions], meta=whole.iloc[:0]
+        )
 
     return collection(frame), collection(y), collection(weight)
 
@@ -123,12 +125,12 @@ def test_arrays_may_be_cut_in_other_ways(client):
 
 def test_sparse_partitions(client):
     X = DATA.X * (np.abs(DATA.X) > 1)
-    parts = [
+    partitions = [
         da.from_delayed(dask.delayed(sparse.csr_matrix(X[rows])), (750, N_FEATURES), float)
         for rows in (slice(750), slice(750, None))
     ]
     y = da.from_array(DATA.y[:, 0], chunks=750)
-    found = DaskBilevelRegularizedRegressor(client=client).fit(da.concatenate(parts), y)
+    found = DaskBilevelRegularizedRegressor(client=client).fit(da.concatenate(partitions), y)
     assert_same_fit(found, BilevelRegularizedRegressor().fit(sparse.csr_matrix(X), DATA.y[:, 0]))
 
 

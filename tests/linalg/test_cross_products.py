@@ -186,12 +186,12 @@ def test_cross_products_of_a_wide_table_in_several_blocks_are_symmetric_sums():
 
 
 @weights
-def test_sums_of_parts_add_up_whatever_was_taken_off(weight):
+def test_sums_of_shards_add_up_whatever_was_taken_off(weight):
     both = []
     for rows, shift in ((slice(0, 4), SHIFT), (slice(4, None), 3 - SHIFT)):
-        part_weight = None if weight is None else weight[rows]
+        shard_weight = None if weight is None else weight[rows]
         sums = FoldSums(shift, Y.shape[1], N_FOLDS)
-        both.append(sums.add(X[rows], Y[rows], part_weight, FOLD[rows]))
+        both.append(sums.add(X[rows], Y[rows], shard_weight, FOLD[rows]))
     expected = fold_cross_products(X, Y, weight, FOLD, N_FOLDS, SHIFT)
     for found in (both[0] + both[1], (both[1] + both[0]).shifted(SHIFT)):
         np.testing.assert_allclose(found.cross_products().test, expected.test, atol=1e-12)

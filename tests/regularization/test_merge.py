@@ -1,4 +1,4 @@
-"""Parts that were summed apart: merged, they give the fit on all rows."""
+"""Shards that were added up apart: merged, they give the fit on all rows."""
 
 import functools
 import itertools
@@ -18,22 +18,22 @@ from tests.tools import COPIES, run_python
 N_ROWS = 3000
 DATA = make_regression(N_ROWS, 6, 2)
 FOLD = np.random.default_rng(1).integers(0, 4, N_ROWS)
-# Means that wander: parts take other means off their columns.
+# Means that wander: shards take other means off their columns.
 X = DATA.X + 5 + np.linspace(0, 3, N_ROWS)[:, None]
-# Parts of which rows are kept (up to 1000 rows), and of which only sums are.
+# Shards of which rows are kept (up to 1000 rows), and of which only sums are.
 STOPS = [(3000,), (400, 900), (700, 1600, 2000), (1500, 3000), (1100, 1300, 2900, 3000)]
 
 
-def part(rows, *, single=True, convert=np.asarray, model=None, **changed):
+def shard(rows, *, single=True, convert=np.asarray, model=None, **changed):
     y = DATA.y[rows, 0] if single else DATA.y[rows]
     given = {"sample_weight": DATA.weight[rows], "fold": FOLD[rows], "learn": False, **changed}
     model = BilevelRegularizedRegressor() if model is None else model
     return model.partial_fit(convert(X[rows]), y, **given)
 
 
-def parts(stops, **options):
+def shards(stops, **options):
     starts = (0, *stops)
-    return [part(slice(*ends), **options) for ends in itertools.pairwise(starts)]
+    return [shard(slice(*ends), **options) for ends in itertools.pairwise(starts)]
 
 
 def expected(n_rows=N_ROWS, *, single=True, convert=np.asarray, **options):
@@ -48,42 +48,42 @@ def merged(several, **options):
 
 @pytest.mark.parametrize("single", [True, False], ids=["one target", "two"])
 @pytest.mark.parametrize("stops", STOPS, ids=str)
-def test_parts_give_the_fit_on_all_rows(stops, single):
-    found = merged(parts(stops, single=single))
+def test_shards_give_the_fit_on_all_rows(stops, single):
+    found = merged(shards(stops, single=single))
     assert_same_fit(found, expected(stops[-1], single=single), rtol=1e-9)
     assert found.n_samples_seen_ == stops[-1] and found.n_features_in_ == 6
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)
 def test_order_makes_no_difference(order):
-    several = parts((700, 1800, N_ROWS))
+    several = shards((700, 1800, N_ROWS))
     assert_same_fit(merged([several[k] for k in order]), expected(), rtol=1e-9)
 
 
 @pytest.mark.parametrize("options", [{"penalty": "l1"}, {"exact_zeros": True, "positive": True}])
 def test_parameters_of_the_merging_estimator_count(options):
-    assert_same_fit(merged(parts((1500, N_ROWS)), **options), expected(**options), rtol=1e-8)
+    assert_same_fit(merged(shards((1500, N_ROWS)), **options), expected(**options), rtol=1e-8)
 
 
 @pytest.mark.parametrize(
     "options", [{"cv": 4}, {"fit_intercept": False}, {"cv": 7, "n_repeats": 2}]
 )
-def test_options_of_the_sums_may_be_others_in_all_parts(options):
+def test_options_of_the_sums_may_be_others_in_all_shards(options):
     several = [
-        part(rows, model=BilevelRegularizedRegressor(**options))
+        shard(rows, model=BilevelRegularizedRegressor(**options))
         for rows in (slice(0, 1400), slice(1400, N_ROWS))
     ]
     own = {"fit_intercept": options.get("fit_intercept", True)}
     assert_same_fit(merged(several, **options), expected(**own), rtol=1e-9)
 
 
-def test_sparse_parts_add_up():
-    found = merged(parts((1200, N_ROWS), convert=sparse.csr_array))
+def test_sparse_shards_add_up():
+    found = merged(shards((1200, N_ROWS), convert=sparse.csr_array))
     assert_same_fit(found, expected(convert=sparse.csr_array), rtol=1e-8)
 
 
 def test_a_tree_of_merges_learns_once_at_the_end():
-    several = parts((1100, 1500, 1700, 2900, N_ROWS))
+    several = shards((1100, 1500, 1700, 2900, N_ROWS))
     found = functools.reduce(lambda one, other: one.merge(other, learn=False), several)
     with pytest.raises(NotFittedError):
         found.predict(X)
@@ -91,34 +91,34 @@ def test_a_tree_of_merges_learns_once_at_the_end():
 
 
 @pytest.mark.parametrize("sizes", [(1200, 1300), (1200, 80), (80, 1200), (60, 80)], ids=str)
-def test_a_part_may_be_a_fold(sizes):
+def test_a_shard_may_be_a_fold(sizes):
     folds = [np.flatnonzero(FOLD == 0)[: sizes[0]], np.flatnonzero(FOLD == 1)[: sizes[1]]]
     sizes = [len(rows) for rows in folds]
-    found = merged([part(rows, fold=label) for label, rows in enumerate(folds)])
+    found = merged([shard(rows, fold=label) for label, rows in enumerate(folds)])
     rows = np.concatenate(folds)
     model = BilevelRegularizedRegressor(cv=PredefinedSplit(np.repeat([0, 1], sizes)))
     model.fit(X[rows], DATA.y[rows, 0], DATA.weight[rows])
     assert_same_fit(found, model, rtol=1e-9)
 
 
-def test_parts_of_the_same_fold_are_learned_from_by_position_in_each():
-    found = merged([part(slice(0, 1500), fold=2), part(slice(1500, N_ROWS), fold=2)])
+def test_shards_of_the_same_fold_are_learned_from_by_position_in_each():
+    found = merged([shard(slice(0, 1500), fold=2), shard(slice(1500, N_ROWS), fold=2)])
     fold = np.tile(position_folds(1500, 5, seed=0), 2)
     model = BilevelRegularizedRegressor(cv=PredefinedSplit(fold))
     assert_same_fit(found, model.fit(X, DATA.y[:, 0], DATA.weight), rtol=1e-9)
 
 
 def test_rows_of_the_merging_estimator_count_and_more_may_follow():
-    model = part(slice(0, 1200), learn=True)
-    model.merge(part(slice(1200, 2000)))
+    model = shard(slice(0, 1200), learn=True)
+    model.merge(shard(slice(1200, 2000)))
     assert_same_fit(model, expected(2000), rtol=1e-9)
-    part(slice(2000, N_ROWS), model=model, learn=True)
+    shard(slice(2000, N_ROWS), model=model, learn=True)
     assert_same_fit(model, expected(), rtol=1e-9)
 
 
 @pytest.mark.parametrize("stops", [(500, 800), (1100, N_ROWS)], ids=str)
-def test_parts_stay_as_they_are_and_copies_merge_alike(stops):
-    several = parts(stops)
+def test_shards_stay_as_they_are_and_copies_merge_alike(stops):
+    several = shards(stops)
     before = [dict(vars(one)) for one in several]
     found = merged(several)
     assert [vars(one) for one in several] == before
@@ -126,22 +126,22 @@ def test_parts_stay_as_they_are_and_copies_merge_alike(stops):
         assert_same_fit(merged(map(copy, several)), found, rtol=0)
 
 
-def test_a_part_without_weight_or_of_one_row_is_a_part():
-    several = [part(slice(0, 1500)), part(slice(1500, 1501)), part(slice(1501, N_ROWS))]
-    nothing = part(slice(0, 50), sample_weight=np.zeros(50))
+def test_a_shard_without_weight_or_of_one_row_is_a_shard():
+    several = [shard(slice(0, 1500)), shard(slice(1500, 1501)), shard(slice(1501, N_ROWS))]
+    nothing = shard(slice(0, 50), sample_weight=np.zeros(50))
     assert_same_fit(merged([nothing, *several]), expected(), rtol=1e-9)
 
 
 def test_adding_up_leaves_what_was_learned_and_needs_no_torch():
-    model = part(slice(0, 1200), learn=True)
+    model = shard(slice(0, 1200), learn=True)
     before = model.coef_
-    assert part(slice(1200, 1300), model=model).coef_ is before
+    assert shard(slice(1200, 1300), model=model).coef_ is before
     assert model.n_samples_seen_ == 1300
     code = """
 import sys, numpy, skbamm
 X = numpy.random.default_rng(0).normal(size=(2000, 3))
-part = skbamm.BilevelRegularizedRegressor().partial_fit(X, X[:, 0], fold=0, learn=False)
-part.merge(part, learn=False)
+shard = skbamm.BilevelRegularizedRegressor().partial_fit(X, X[:, 0], fold=0, learn=False)
+shard.merge(shard, learn=False)
 print("torch" in sys.modules)
 """
     assert run_python(code).strip() == "False"
@@ -150,21 +150,21 @@ print("torch" in sys.modules)
 def test_names_of_features_are_adopted_and_compared():
     pandas = pytest.importorskip("pandas")
     several = [
-        part(rows, convert=lambda X, name=name: pandas.DataFrame(X).add_prefix(name))
+        shard(rows, convert=lambda X, name=name: pandas.DataFrame(X).add_prefix(name))
         for rows, name in ((slice(0, 60), "x"), (slice(60, 90), "x"), (slice(90, 99), "other"))
     ]
     assert merged(several[:2]).feature_names_in_.tolist() == [f"x{k}" for k in range(6)]
-    with pytest.raises(ValueError, match="Features must be the same in all parts"):
+    with pytest.raises(ValueError, match="Features must be the same in all shards"):
         merged(several)
 
 
 BAD = {
     "no sums of rows": BilevelRegularizedRegressor,
     "no sums": lambda: BilevelRegularizedRegressor(max_iter=0).fit(X[:50], DATA.y[:50]),
-    "folds are given": lambda: part(slice(0, 50), fold=None),
-    "Features must": lambda: part(slice(0, 50), convert=lambda X: X[:, :3]),
-    "same targets": lambda: part(slice(0, 50), single=False),
-    "cv, n_repeats and fit_intercept": lambda: part(
+    "folds are given": lambda: shard(slice(0, 50), fold=None),
+    "Features must": lambda: shard(slice(0, 50), convert=lambda X: X[:, :3]),
+    "same targets": lambda: shard(slice(0, 50), single=False),
+    "cv, n_repeats and fit_intercept": lambda: shard(
         slice(0, 50), model=BilevelRegularizedRegressor(cv=4)
     ),
 }
@@ -172,11 +172,11 @@ BAD = {
 
 @pytest.mark.parametrize("n_rows", [60, 1200])
 @pytest.mark.parametrize("message", BAD)
-def test_a_part_that_does_not_belong_leaves_the_estimator_as_it_was(message, n_rows):
-    model = part(slice(0, n_rows), learn=True)
+def test_a_shard_that_does_not_belong_leaves_the_estimator_as_it_was(message, n_rows):
+    model = shard(slice(0, n_rows), learn=True)
     before = dict(vars(model))
     with pytest.raises(ValueError, match=message):
-        model.merge(part(slice(60, 90)), BAD[message]())
+        model.merge(shard(slice(60, 90)), BAD[message]())
     assert vars(model) == before
 
 
@@ -195,7 +195,7 @@ def test_nothing_to_merge_is_an_error(model, message):
 
 
 def test_weights_that_are_all_zero_are_an_error():
-    several = [part(slice(0, n), sample_weight=np.zeros(n)) for n in (40, 1200)]
+    several = [shard(slice(0, n), sample_weight=np.zeros(n)) for n in (40, 1200)]
     for some in (several, several[:1]):
         with pytest.raises(ValueError, match="all zero"):
             merged(some)
@@ -204,7 +204,7 @@ def test_weights_that_are_all_zero_are_an_error():
 def test_rows_of_fit_do_not_count_and_it_says_so():
     model = BilevelRegularizedRegressor().fit(X[:50], DATA.y[:50, 0])
     with pytest.warns(UserWarning, match="begins anew"):
-        model.merge(*parts((1500, N_ROWS)))
+        model.merge(*shards((1500, N_ROWS)))
     assert_same_fit(model, expected(), rtol=1e-9)
 
 

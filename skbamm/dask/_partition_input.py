@@ -1,4 +1,4 @@
-"""The rows of a part of a fit, checked by themselves; a part may be empty."""
+"""The rows of a partition, checked by themselves; it may be empty."""
 
 from __future__ import annotations
 

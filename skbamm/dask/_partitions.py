@@ -19,22 +19,15 @@ def is_collection(X):
 
 
 @dataclass(frozen=True)
-class Parts:
+class Partitions:
     """Training rows by partition, in their order; none is computed yet.
 
-    Attributes
-    ----------
-    columns : dict of str to list
-        Delayed partitions of "X", "y" and whatever else there is for each row.
-    head : ndarray or dataframe of shape (0, n_features)
-        What X is like.
-    lengths : ndarray of int of shape (n_parts,) or None
-        Numbers of rows, if these are known.
+    `columns` has delayed partitions of "X", "y" and whatever else there is for each row.
     """
 
     columns: dict[str, list]
-    head: Any
-    lengths: Any
+    head: Any  # what X is like: array or dataframe of shape (0, n_features)
+    lengths: Any  # (n_partitions,), numbers of rows; None where not known
 
     def __len__(self):
         return len(self.columns["X"])
@@ -43,9 +36,9 @@ class Parts:
         """With the numbers of rows: a pass over y, where they are not known."""
         if self.lengths is not None:
             return self
-        counts = [dask.delayed(len)(part) for part in self.columns["y"]]
+        counts = [dask.delayed(len)(partition) for partition in self.columns["y"]]
         lengths = np.array(results(client, client.compute(counts)), dtype=np.int64)
-        return Parts(self.columns, self.head, lengths)
+        return Partitions(self.columns, self.head, lengths)
 
     @property
     def n_samples(self):
@@ -71,7 +64,7 @@ class Parts:
         return {name: _concatenated([next(arrays) for _ in range(len(self))]) for name in names}
 
 
-def parts_of(X, **others):
+def partitions_of(X, **others):
     """Partitions of X, with those of y and of other columns that go with it.
 
     Columns that are None are left out.
@@ -100,7 +93,7 @@ def parts_of(X, **others):
                 f"{name} must have as many partitions as X: got {len(columns[name])}, not "
                 f"{len(columns['X'])}."
             )
-    return Parts(columns, head, lengths)
+    return Partitions(columns, head, lengths)
 
 
 @contextlib.contextmanager
@@ -113,7 +106,7 @@ def naming(number):
 
 
 def by_partition(function, X, *labels, dtype, n_columns=None):
-    """A lazy array of what ``function(part, *labels)`` gives for each partition of X.
+    """A lazy array of what ``function(partition, *labels)`` gives for each partition of X.
 
     One-dimensional where `n_columns` is None. Partitions without rows give none.
     """
@@ -122,21 +115,21 @@ def by_partition(function, X, *labels, dtype, n_columns=None):
     options = {"function": function, "empty": empty}
     if all(isinstance(column, da.Array) for column in (X, *labels)):
         lengths = None if np.isnan(X.chunks[0]).any() else np.array(X.chunks[0])
-        given = [part for y in labels for part in (_aligned(y, lengths, "y"), "i")]
+        given = [partition for y in labels for partition in (_aligned(y, lengths, "y"), "i")]
         axes, new = ("i", {}) if n_columns is None else ("ik", {"k": n_columns})
         options |= {"new_axes": new, "dtype": dtype, "meta": empty, "concatenate": True}
         return da.blockwise(_unless_empty, axes, X, "ij", *given, **options)
     work = dask.delayed(_unless_empty, pure=False)
-    parts = parts_of(X, **dict(zip(["y"], labels, strict=False)))
+    partitions = partitions_of(X, **dict(zip(["y"], labels, strict=False)))
     arrays = [
         da.from_delayed(work(*columns.values(), **options), (np.nan, *shape), dtype)
-        for _, columns in parts.rows()
+        for _, columns in partitions.rows()
     ]
     return da.concatenate(arrays, allow_unknown_chunksizes=True)
 
 
-def _unless_empty(part, *others, function, empty):
-    return function(part, *others) if part.shape[0] else empty
+def _unless_empty(partition, *others, function, empty):
+    return function(partition, *others) if partition.shape[0] else empty
 
 
 def _is_frame(X):
