@@ -1,4 +1,4 @@
-"""Weights, masks, row groups and validation rows on their way to `fit`, and their traps."""
+"""Weights, masks, row groups and validation rows on their way to `fit`, and their pitfalls."""
 
 import numpy as np
 import pytest
@@ -192,7 +192,7 @@ def test_row_groups_of_a_cleaner_with_validation_rows_are_theirs():
     assert_same(Cleaning, model, Cleaning.model(cv=splits).fit(data.X, data.y, **rows))
 
 
-def test_row_groups_go_beside_a_mask():
+def test_row_groups_go_together_with_a_mask():
     data = Cleaning.data
     model = Cleaning.model(cv=GroupKFold(3))
     model.fit(data.X, data.y, is_clean=data.is_clean, groups=ROW_GROUPS)
@@ -229,7 +229,7 @@ def test_a_pipeline_transforms_validation_rows(case, routing):
 
 
 def test_without_transform_input_it_does_not(case, routing):
-    """The trap."""
+    """The pitfall."""
     data, validation = case.data, case.validation
     pipeline = piped(case).fit(data.X, data.y, X_val=validation.X, y_val=validation.y)
     assert_differ(case, pipeline, scaled_apart(case))
@@ -273,7 +273,7 @@ def test_a_search_over_a_pipeline_transforms_validation_rows(case, routing):
 
 
 def test_cross_validate_cuts_validation_rows_as_many_as_rows(case):
-    """The other trap. If this fails, scikit-learn has mended it: say so in docs/routing.md."""
+    """The other pitfall. If this fails, scikit-learn has mended it: say so in docs/routing.md."""
     data, validation = case.data, case.as_many
     result = cross_validate(
         case.model(),

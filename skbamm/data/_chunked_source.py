@@ -61,7 +61,7 @@ class ArrowRows:
     features : sequence of str or None
         Columns to read as features; None for all that are not `others`.
     others : sequence of str
-        Columns to read beside these.
+        Further columns to read.
     """
 
     def __init__(self, data, *, features=None, others=()):

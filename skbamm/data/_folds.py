@@ -97,7 +97,7 @@ def position_folds(n_samples: int, n_folds: int, seed: int, start: int = 0) -> n
     """Fold of each row, a pseudo-random function of its position and the seed alone.
 
     Rows come in runs of `n_folds`, each run holding every fold once in an order of its
-    own. So folds are balanced, sorted rows are no trap, and the fold of a row is known
+    own. So folds are balanced, sorted rows are no pitfall, and the fold of a row is known
     before the number of rows is. `start` is the position of the first row.
     """
     before = start % n_folds

@@ -85,7 +85,7 @@ def warn_if_unlike(X, X_val):
         return
     ratio = np.abs(np.log(spread_val[known] / spread[known]))
     offset = np.abs(X_val.mean(axis=0) - X.mean(axis=0))[known] / spread[known]
-    # Each column is judged by either: a scaler that was left out shows in one or the other.
+    # Either tells of a column: a scaler that was left out shows in one or the other.
     if np.median(np.maximum(ratio / np.log(UNLIKE_SPREAD), offset / UNLIKE_OFFSET)) > 1:
         warnings.warn(
             "The columns of X_val have scales unlike those of X. In a Pipeline, X_val reaches the "

@@ -134,7 +134,8 @@ class BilevelRegularizedRegressor(
 
     tol : float, default=1e-2
         The run has converged when its stationarity residual is below: the norm of the
-        gradient of the held-out error in the learned numbers, beside the best ridge fit's error.
+        gradient of the held-out error in the learned numbers, relative to the error of the best
+        ridge fit.
 
     warm_start : bool, default=False
         Whether a further `fit` also starts from the numbers learned before.

@@ -188,7 +188,7 @@ def test_an_entry_that_is_not_finite_is_found_in_its_block(bad, tmp_path):
         ((None,), "y to be passed"),
     ],
 )
-def test_bad_arguments_beside_a_file_are_named(arguments, message, tmp_path):
+def test_bad_arguments_that_come_with_a_file_are_named(arguments, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         BilevelRegularizedRegressor().fit(parquet(tmp_path), *arguments)
 

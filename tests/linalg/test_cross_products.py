@@ -105,7 +105,7 @@ def test_blocks_cover_every_row_once(working_memory):
 
 
 def test_cross_products_of_columns_with_a_huge_mean_keep_their_digits():
-    # Whole numbers: float64 holds them exactly beside 1e8, so that the truth is known.
+    # Whole numbers: float64 holds them exactly next to 1e8, so that the truth is known.
     columns = np.random.default_rng(1).integers(-9, 10, size=(50, 4)).astype(float)
     raw = columns + 1e8
     shift = column_shift(raw[:, :3], raw[:, 3:], fit_intercept=True)

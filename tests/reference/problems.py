@@ -1,4 +1,4 @@
-"""Problems with derivatives by hand, beside the torch ones that they are the same as."""
+"""Problems with derivatives by hand, and the torch ones that they are the same as."""
 
 import numpy as np
 import torch

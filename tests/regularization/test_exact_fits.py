@@ -19,7 +19,7 @@ OPTIONS = {
     "meha": {"solver": "meha"},
     "iaptt-gm": {"solver": "iaptt-gm"},
 }
-# Noise beside the deviation of y: none, and about as much as the floor lets through.
+# Noise relative to the deviation of y: none, and about as much as is below the floor.
 NOISE = (0.0, 1e-6)
 # More rows than features, and fewer.
 SHAPES = ((40, 6), (15, 30))

@@ -122,7 +122,7 @@ class TestLargeFit:
         monkeypatch.setattr(_design, "LARGE", 300)
         small = self.fit(data.X, data.y, penalty=penalty)
         np.testing.assert_allclose(large.initial_criterion_, small.initial_criterion_, rtol=1e-6)
-        # Another start may end in another valley; both give up half a standard error.
+        # Another initial point may end in another basin; both give up half a standard error.
         np.testing.assert_allclose(large.criterion_, small.criterion_, rtol=0.1)
 
     def test_sparse_rows_are_dense_rows(self):

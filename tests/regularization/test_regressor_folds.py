@@ -130,7 +130,7 @@ def test_row_groups_give_the_splits_of_the_splitter(data, splitter):
     assert_array_equal(model.coef_, regressor(cv=splits).fit(data.X, data.y).coef_)
 
 
-def test_row_groups_go_beside_weights_and_groups_of_features(data):
+def test_row_groups_go_together_with_weights_and_groups_of_features(data):
     options = {"groups": [0, 0, 0, 1, 1, 1], "shrinkage": 0}
     model = regressor(cv=GroupKFold(3), **options)
     model.fit(data.X, data.y, data.weight, groups=BLOCKS)

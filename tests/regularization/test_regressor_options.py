@@ -300,7 +300,7 @@ def test_integer_weights_of_x_val_are_repeated_rows(held_out):
 
 
 @pytest.fixture(scope="module", params=[None, LABELS], ids=["one group", "groups"])
-def strengthened(request, data):
+def by_rule(request, data):
     """Fits that give up nothing and half a standard error."""
     options = {"groups": request.param, "cv": data.splits}
     return [
@@ -308,15 +308,15 @@ def strengthened(request, data):
     ]
 
 
-def test_standard_errors_only_strengthen_the_penalty(strengthened):
-    best, stronger = strengthened
+def test_standard_errors_only_make_the_penalty_stronger(by_rule):
+    best, stronger = by_rule
     change = stronger.hyper_ - best.hyper_
     assert change[1] >= 0
     np.testing.assert_array_equal(np.delete(change, 1), 0)
 
 
-def test_what_standard_errors_give_up_is_no_better_than_ridge(strengthened):
-    best, stronger = strengthened
+def test_what_standard_errors_give_up_is_no_better_than_ridge(by_rule):
+    best, stronger = by_rule
     assert best.criterion_ <= stronger.criterion_ <= stronger.initial_criterion_
 
 
@@ -335,7 +335,7 @@ def test_no_number_of_standard_errors_gives_up_more_than_ridge(data):
     assert model.criterion_ <= model.initial_criterion_
 
 
-def test_criterion_is_that_of_the_strengthened_penalty(data):
+def test_criterion_is_that_of_the_stronger_penalty(data):
     model = regressor("adaptive", standard_errors=1, cv=data.splits).fit(data.X, data.y)
     expected = reference.adaptive_criterion(data.X, data.y, data.splits, model.hyper_)
     np.testing.assert_allclose(model.criterion_, expected, rtol=1e-8)

@@ -139,7 +139,7 @@ def test_learned_strength_reaches_the_best_of_a_fine_grid(shape, unit):
         return np.concatenate(squares).mean(axis=0)
 
     best = errors(np.logspace(-6, 4, 200)).min()
-    # The grid misses the valley by less than this; a gradient run must not do worse.
+    # The grid misses the minimum by less than this; a gradient run must not do worse.
     assert errors(model.alpha_[:2])[0] <= 1.001 * best
 
 
@@ -193,7 +193,7 @@ def adaptive(request):
         groups=groups, cv=data.splits, standard_errors=0, tol=1e-6, max_iter=300
     )
     with warnings.catch_warnings():
-        # A valley may be flat; what is compared holds wherever the run ends in it.
+        # A minimum may be flat; what is compared holds wherever the run ends in it.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(data.X, data.y, data.weight), data, groups
 
@@ -237,5 +237,5 @@ def test_no_local_search_improves_the_learned_numbers(adaptive):
     simplex = model.hyper_ + np.vstack([np.zeros(len(low)), -0.1 * np.eye(len(low))])
     options = {"maxfev": 120, "initial_simplex": simplex}
     found = minimize(criterion, model.hyper_, method="Nelder-Mead", options=options)
-    # The run stops at a gradient norm of 1e-6 (`tol`), or in a flat valley.
+    # The run stops at a gradient norm of 1e-6 (`tol`), or where the criterion is flat.
     assert found.fun > (1 - 1e-4) * model.criterion_

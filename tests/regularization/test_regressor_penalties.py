@@ -14,7 +14,7 @@ from tests.regularization.regression_data import make_regression
 
 ALPHA = 0.1
 SHAPES = [(40, 6), (12, 18)]
-# The lasso's coordinate descent ends at a duality gap of 1e-10 beside the square of y.
+# The lasso's coordinate descent ends at a duality gap of 1e-10 relative to y'y.
 LASSO = {"rtol": 1e-5, "atol": 1e-5}
 
 pytestmark = pytest.mark.filterwarnings(

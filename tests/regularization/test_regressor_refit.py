@@ -55,7 +55,7 @@ def test_coefficients_are_a_lasso_weighted_by_the_roots_of_alpha(
     active = model.coef_ != 0
     assert active.any()
     strength = np.abs(gradient[active]).max()
-    # The coordinate descent ends at a duality gap of 1e-10 beside the square of y.
+    # The coordinate descent ends at a duality gap of 1e-10 relative to the square of y.
     np.testing.assert_allclose(gradient[active], strength * np.sign(model.coef_[active]), rtol=1e-3)
     steepest = gradient if positive else np.abs(gradient)
     assert (steepest <= strength * (1 + 1e-3)).all()

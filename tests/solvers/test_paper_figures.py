@@ -165,7 +165,7 @@ def test_defaults_stay_finite_on_stiff_matrices(general):
 def test_accepted_points_fall_on_stiff_matrices(general):
     values = [general.reduced_objective(point) for point in general.anchors()]
     assert len(values) > 10
-    # A point counts as settled while 1 % of its hypergradient is unknown, so that a value is
+    # A point counts as converged while 1 % of its hypergradient is unknown, so that a value is
     # known up to a remainder of second order.
     rises = [after - before for before, after in pairwise(values)]
     assert max(rises) <= 1e-8 * values[-1]

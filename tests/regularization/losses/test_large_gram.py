@@ -169,7 +169,7 @@ def test_rational_path_equals_the_path_from_eigenvectors(n_features, log_strengt
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6 * size)
 
 
-def test_survey_of_a_rational_path_is_good_to_three_digits():
+def test_coarse_comparison_of_a_rational_path_is_good_to_three_digits():
     loss = make_losses(120)[0]
     log_strength = torch.linspace(9, -12, 30, dtype=torch.float64)
     found = RationalPath(loss).compared(log_strength)

@@ -195,7 +195,7 @@ def test_hypergradient_equals_finite_differences_of_the_criterion(kind, penalty_
         forward, backward = (
             problem.criterion(hyper + sign * step, problem.initial_params) for sign in (1, -1)
         )
-        # Central differences are good to h^2 beside the gradient.
+        # Central differences are good to h^2 relative to the gradient.
         torch.testing.assert_close(
             found[:, index], (forward - backward) / (2 * h), rtol=1e-5, atol=1e-8
         )

@@ -67,7 +67,7 @@ def test_larger_shrinkage_brings_deviations_of_adaptive_weights_closer_to_zero(d
 
 
 def test_large_shrinkage_is_almost_one_strength(data):
-    # Deviations are of the order of the gradient beside the shrinkage.
+    # Deviations are of the order of the gradient relative to the shrinkage.
     assert 0 < spread(fit(data, 99.0)) < 1e-2
 
 
@@ -230,11 +230,11 @@ def folds(request):
     )
 
 
-def test_nested_folds_are_judged_by_each_fold_in_turn(folds):
-    for (train, test), (_, judged_by) in zip(folds.splits, folds.nested(), strict=True):
-        assert len(judged_by) == 1
-        assert_array_equal(judged_by.splits[0][0], train)
-        assert_array_equal(judged_by.splits[0][1], test)
+def test_nested_folds_are_validated_on_each_fold_in_turn(folds):
+    for (train, test), (_, validated_on) in zip(folds.splits, folds.nested(), strict=True):
+        assert len(validated_on) == 1
+        assert_array_equal(validated_on.splits[0][0], train)
+        assert_array_equal(validated_on.splits[0][1], test)
 
 
 def test_nested_folds_learn_from_training_rows_alone(folds):
