@@ -36,7 +36,7 @@ _SENTENCES = {
     Status.EXACT: (
         "one strength for all fits the held-out rows but for rounding: there is nothing to learn"
     ),
-    Status.FROZEN: "evaluated at the start only: nothing was learned",
+    Status.FROZEN: "evaluated at the initialization only: nothing was learned",
 }
 
 

@@ -52,7 +52,9 @@ class Progress:
             if self.verbose:
                 fitted = self.task["estimator"]
                 first, last = np.mean(fitted.initial_criterion_), np.mean(fitted.criterion_)
-                self.say(f"{fitted.status_}; criterion {last:.6g}, at the start {first:.6g}")
+                self.say(
+                    f"{fitted.status_}; criterion {last:.6g}, at the initialization {first:.6g}"
+                )
             self.context.call_on_fit_task_end(**self.task, reconstruction_attributes={})
 
     @contextlib.contextmanager

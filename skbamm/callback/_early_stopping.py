@@ -70,7 +70,7 @@ class EarlyStopping(BilevelCallback):
         if context.task_name != "iteration":
             return False
         history = estimator.history_
-        criterion = np.append(history.start["criterion"], history["criterion"])
+        criterion = np.append(history.initial["criterion"], history["criterion"])
         if len(criterion) <= self.patience:
             return False
         before = np.nanmin(criterion[: -self.patience])

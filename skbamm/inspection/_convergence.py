@@ -153,8 +153,8 @@ class ConvergenceDisplay(Display):
         """A record that begins with the initialization; NaN where nothing is known."""
         unknown = np.full(len(self.history), np.nan)
         values = np.asarray(self.history.records.get(name, unknown), dtype=float)
-        start = self.history.start.get(name, np.full(values.shape[1:], np.nan))
-        values = np.concatenate([[start], values])
+        initial = self.history.initial.get(name, np.full(values.shape[1:], np.nan))
+        values = np.concatenate([[initial], values])
         return np.where(np.isfinite(values), values, np.nan) if name in NORMS else values
 
     def _columns(self):
@@ -225,7 +225,7 @@ class ConvergenceDisplay(Display):
 
     def _draw_criterion(self, ax, columns, style):
         iteration, tried = columns["iteration"], columns["criterion"]
-        best, baseline = columns["best_criterion"], self.history.start.get("baseline")
+        best, baseline = columns["best_criterion"], self.history.initial.get("baseline")
         ax.plot(iteration, tried, color=BLUE, label="tried", **style, alpha=0.55)
         ax.step(iteration, best, where="post", color=BLUE, linewidth=2, label="best so far")
         levels = [best[0], best[-1]]

@@ -1,4 +1,4 @@
-"""What a bilevel problem is: two objectives, a start, a feasible set."""
+"""What a bilevel problem is: two objectives, an initial point, a feasible set."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class BilevelProblem:
-    """Two objectives, a start and a feasible set.
+    """Two objectives, an initial point and a feasible set.
 
     Sought is the minimum over hyper of upper(hyper, params), params minimising
     lower(hyper, .). Methods take the upper-level variable `hyper` and the lower-level one
@@ -211,7 +211,7 @@ class BilevelProblem:
         Or plain functions of two tensors, which autograd then differentiates.
 
     initial_hyper, initial_params : Tensor
-        The start, of any shapes. Their dtype and device are those of the run. One unit of
+        The initial point, of any shapes. Their dtype and device are those of the run. One unit of
         `hyper` should be a natural first move (log regularisation weights are: it
         multiplies a weight by e).
 
@@ -266,9 +266,9 @@ class BilevelProblem:
                         f"got {type(objective).__name__}."
                     )
                 object.__setattr__(self, name, FunctionObjective(objective))
-        self._check_start()
+        self._check_initial_point()
 
-    def _check_start(self):
+    def _check_initial_point(self):
         for name in ("initial_hyper", "initial_params"):
             value = getattr(self, name)
             if not isinstance(value, torch.Tensor) or not value.dtype.is_floating_point:

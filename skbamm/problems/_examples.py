@@ -105,19 +105,19 @@ def merely_convex_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     Returns
     -------
     problem : BilevelProblem
-        With its start.
+        With its initial point.
 
     References
     ----------
     .. [1] R. Liu, Y. Liu, W. Yao, S. Zeng, J. Zhang, "Averaged Method of Multipliers
            for Bi-Level Optimization without Lower-Level Strong Convexity", ICML 2023.
     """
-    start = {"fill_value": 0.01, "dtype": dtype, "device": device}
+    initial = {"fill_value": 0.01, "dtype": dtype, "device": device}
     return BilevelProblem(
         AttractedParams(),
         HalfFreeParams(),
-        torch.full((n_hyper,), **start),
-        torch.full((2 * n_hyper,), **start),
+        torch.full((n_hyper,), **initial),
+        torch.full((2 * n_hyper,), **initial),
     )
 
 
@@ -136,7 +136,7 @@ def strongly_convex_problem(
     n_hyper : int, default=100
         Length of `hyper`.
     identity : bool, default=True
-        ``A = B = D = I``, :math:`\hat x = e`, start `2 e`, optimum `e / 2`. Otherwise
+        ``A = B = D = I``, :math:`\hat x = e`, initial point `2 e`, optimum `e / 2`. Otherwise
         ``A = Q' diag(1 + U[0, 1]) Q``, ``D = Q' diag(U[0, 1]) Q`` with a random
         orthogonal Q, and B and :math:`\hat x` uniform on [0, 1]: the norm of B grows
         like ``n_hyper / 2``, and no textbook step size is safe.
@@ -150,7 +150,7 @@ def strongly_convex_problem(
     Returns
     -------
     problem : BilevelProblem
-        With its start.
+        With its initial point.
     optimum : Tensor of shape (n_hyper,)
         Of `hyper`.
     """
@@ -174,6 +174,6 @@ def strongly_convex_problem(
         upper = QuadraticPair(A, 0.0, D, target)
         lower = QuadraticPair(A, B, 0.0, target)
         optimum = torch.linalg.solve(B @ torch.linalg.solve(A, B.T) + D, D @ target)
-    start = 2 * torch.ones(n_hyper, dtype=dtype, device=device)
-    problem = BilevelProblem(upper, lower, start, start.clone(), strongly_convex=True)
+    initial = 2 * torch.ones(n_hyper, dtype=dtype, device=device)
+    problem = BilevelProblem(upper, lower, initial, initial.clone(), strongly_convex=True)
     return problem, optimum

@@ -101,7 +101,7 @@ def module_problem(module, upper, lower, initial_hyper, **options):
     Parameters
     ----------
     module : torch.nn.Module
-        Its parameters, all of one dtype, are the start. It is not changed before `load`.
+        Its parameters, all of one dtype, are the initial point. It is not changed before `load`.
     upper, lower : callable
         ``function(hyper, model)`` returns a scalar loss; ``model(X)`` is the module under the
         params of the moment, ``model["linear.weight"]`` one of its parameters.

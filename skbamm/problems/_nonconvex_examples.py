@@ -22,7 +22,7 @@ class LipschitzMetric:
         return self.step * vector
 
 
-def sine_product_problem(n_hyper=1, *, start=(8.0, 0.0), dtype=torch.float64, device=None):
+def sine_product_problem(n_hyper=1, *, initial=(8.0, 0.0), dtype=torch.float64, device=None):
     r"""Lower level with many local minima: the non-convex problem of IAPTT-GM (problem NC1).
 
     Summed over `n_hyper` independent coordinates,
@@ -37,7 +37,7 @@ def sine_product_problem(n_hyper=1, *, start=(8.0, 0.0), dtype=torch.float64, de
     ----------
     n_hyper : int, default=1
         Length of `hyper`.
-    start : tuple of two floats, default=(8, 0)
+    initial : tuple of two floats, default=(8, 0)
         Every entry of hyper and of params.
     dtype : torch.dtype, default=torch.float64
         Of the tensors of the problem.
@@ -71,8 +71,8 @@ def sine_product_problem(n_hyper=1, *, start=(8.0, 0.0), dtype=torch.float64, de
     problem = BilevelProblem(
         upper,
         lower,
-        torch.full((n_hyper,), float(start[0]), **options),
-        torch.full((n_hyper,), float(start[1]), **options),
+        torch.full((n_hyper,), float(initial[0]), **options),
+        torch.full((n_hyper,), float(initial[1]), **options),
         lower_bound=1.0,
         upper_bound=largest,
         metric=metric,
@@ -86,8 +86,8 @@ def sine_sum_problem(n_hyper=100, *, dtype=torch.float64, device=None):
 
     .. math:: F = \|x - 2e\|^2 + \|y - 4e\|^2, \qquad f = \sum_i \sin(x_i + y_i - 2).
 
-    The optimum is :math:`x = 3\pi/4`, :math:`y = x + 2`, the start (-6, 0): the basin of the
-    lower level that is nearest to it is a wrong one.
+    The optimum is :math:`x = 3\pi/4`, :math:`y = x + 2`, the initial point (-6, 0): the basin of
+    the lower level that is nearest to it is a wrong one.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def sine_sum_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     Returns
     -------
     problem : BilevelProblem
-        With its start.
+        With its initial point.
     optimum : Tensor of shape (n_hyper,)
         Of `hyper`.
 
@@ -136,7 +136,7 @@ def weighted_lasso_problem(n_hyper=100, *, dtype=torch.float64, device=None):
 
     with :math:`a_i = 1/n` on the first half and :math:`-1/n` on the second. The optimal value
     is -1/2: weights of zero on the second half, of at least 1/n on the first, where many
-    solutions are as good. Start: x = 0, y = a.
+    solutions are as good. Initial point: x = 0, y = a.
 
     Parameters
     ----------

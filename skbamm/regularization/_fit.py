@@ -38,18 +38,18 @@ class LearnedPenalty:
     first: SearchResult
 
 
-def learn_penalty(repeats, options, run, *, start, progress, attributes=None):
+def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
     """Learn on the folds and fit all rows with what was learned: a `LearnedPenalty`.
 
     `repeats` holds the rows in several assignments to folds, as `FoldedRows` or `FoldStatistics`;
-    the learned log weights are averaged over them. `start` are numbers learned before, or None.
+    the learned log weights are averaged over them. `known` are numbers learned before, or None.
     ``attributes(learned)``, if given, returns an estimator's attributes, for callbacks.
     """
     search, outcome = _first_search(repeats[0], options, run, progress)
     if progress.stopped and run.max_iter and search.spec.n_hyper:
         progress.leave_out("a run of iterations")
         run = replace(run, max_iter=0)
-    start = outcome.learned_from(start)
+    initial = outcome.learned_from(known)
     found: list[SearchResult] = []
     for number, folded in enumerate(repeats if search.spec.n_hyper else repeats[:1]):
         if found:
@@ -57,7 +57,7 @@ def learn_penalty(repeats, options, run, *, start, progress, attributes=None):
                 progress.leave_out(f"{len(repeats) - number} of {len(repeats)} repeats")
                 break
             search = make_search(folded, options, outcome.shrinkage)
-            start = to_numpy(found[0].hyper[0])
+            initial = to_numpy(found[0].hyper[0])
         with progress.stage("learn penalty", run.max_iter) as stage:
             # What is printed and reported of a run is that of the first one.
             watch = stage.watch(attributes, verbose=not found)
@@ -65,7 +65,7 @@ def learn_penalty(repeats, options, run, *, start, progress, attributes=None):
                 one_more = partial(outcome.with_one_more, found, run.exact_zeros)
                 watch = watch.mapped(one_more, outcome.history)
             one = search.best(
-                run, shrinkage=outcome.shrinkage, watch=watch, start=start, only=bool(found)
+                run, shrinkage=outcome.shrinkage, watch=watch, initial=initial, only=bool(found)
             )
         found.append(one)
     with progress.stage("last fit"):
@@ -106,7 +106,7 @@ class _Outcome:
     embedding: np.ndarray
 
     def learned_from(self, reported):
-        """What to start from, given what was reported before; None where that does not fit."""
+        """The initial point, given what was reported before; None where that does not fit."""
         if reported is None or len(reported) != len(self.embedding):
             return None
         return np.linalg.pinv(self.embedding) @ reported

@@ -22,11 +22,12 @@ from ._constants import (
 )
 
 
-def weighted_lasso(loss, fold, weights, strengths, *, positive, start=None, **accuracy):
+def weighted_lasso(loss, fold, weights, strengths, *, positive, initial=None, **accuracy):
     """Minimisers of one fold's ``loss + strength * sum_j weights_j |w_j|``.
 
-    For descending strengths, weights and a start (or None) of shape (n_targets, n_features);
-    `accuracy` is `LASSO_PATH` or `LASSO_FINAL`. Of shape (n_strengths, n_targets, n_features).
+    For descending strengths, weights and initial coefficients (or None) of shape (n_targets,
+    n_features); `accuracy` is `LASSO_PATH` or `LASSO_FINAL`. Of shape (n_strengths,
+    n_targets, n_features).
     """
     design, targets = loss.root_rows(fold)
     # scikit-learn's loss is a mean over rows, ours a sum.
@@ -46,7 +47,7 @@ def weighted_lasso(loss, fold, weights, strengths, *, positive, start=None, **ac
                 positive=positive,
                 **accuracy,
                 precompute=scaled.shape[0] >= scaled.shape[1],
-                coef_init=None if start is None else start[target] * weight,
+                coef_init=None if initial is None else initial[target] * weight,
             )
         coef[:, target] = path.T / weight
     return coef
@@ -81,7 +82,7 @@ def lasso_fits(train, weights, error, *, positive, device):
                 strengths,
                 positive=positive,
                 **LASSO_PATH,
-                start=found[-1][-1, fold] if found else None,
+                initial=found[-1][-1, fold] if found else None,
             )
             for fold in range(len(weights))
         ]

@@ -129,7 +129,7 @@ class BilevelRegularizedRegressor(
         Whether each target learns a penalty of its own; otherwise they share one.
 
     max_iter : int, default=200
-        Largest number of sl-BAMM iterations. 0 evaluates the starts, chooses the best and
+        Largest number of sl-BAMM iterations. 0 evaluates the initial points, chooses the best and
         refits: what the estimator does before it learns.
 
     tol : float, default=1e-2
@@ -138,7 +138,7 @@ class BilevelRegularizedRegressor(
         ridge fit.
 
     warm_start : bool, default=False
-        Whether a further `fit` also starts from the numbers learned before.
+        Whether a further `fit` also tries the numbers learned before as an initial point.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the folds where `cv` is an int.
@@ -208,7 +208,7 @@ class BilevelRegularizedRegressor(
         `hypergradient_norm_` with the error of that gradient added.
 
     n_iter_ : int
-        Number of evaluations: the start's, and one for each iteration.
+        Number of evaluations: the initialization's, and one for each iteration.
 
     history_ : History or list of History
         Records of the chosen run; residuals in the unit of `tol`.
@@ -238,7 +238,7 @@ class BilevelRegularizedRegressor(
     `partial_fit` learns from blocks as they come; `merge` from those that other processes added up.
 
     Cost: one pass over X to form Gram matrices (``n_samples * n_features ** 2``), then a
-    Cholesky factor for each fold, start and move of the learned numbers, independent of
+    Cholesky factor for each fold, initial point and step of the learned numbers, independent of
     `n_samples`. With more penalized features than rows, kernels of rows take their place
     and no ``n_features ** 2`` matrix is formed.
 
@@ -463,7 +463,7 @@ class BilevelRegularizedRegressor(
                     [folded.target(t) for folded in repeats],
                     options,
                     run,
-                    start=self._previous_hyper(number),
+                    known=self._previous_hyper(number),
                     progress=progress,
                     # There is no model before every target has its penalty.
                     attributes=attributes if len(targets) == 1 else None,

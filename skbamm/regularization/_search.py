@@ -75,7 +75,7 @@ def _reported(history, baseline):
     history = history.with_hyper(lambda hyper: hyper[..., 0, :]).in_units(
         1 / max(baseline, RESOLUTION)
     )
-    return replace(history, start={**history.start, "baseline": np.asarray(baseline)})
+    return replace(history, initial={**history.initial, "baseline": np.asarray(baseline)})
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,22 @@ class PenaltySearch:
     spec: Any  # LinearSpec or AdaptiveSpec: what is learned
     upper: Any  # HeldOutError or HuberError
 
-    def best(self, run, *, shrinkage=0.0, watch=None, start=None, only=False):
+    def best(self, run, *, shrinkage=0.0, watch=None, initial=None, only=False):
         """Learn on the folds by `RunOptions`; `watch` gets what was found so far.
 
-        A `start` of shape (n_hyper,) is compared with the spec's own initial points, or is the
+        An `initial` point of shape (n_hyper,) is compared with the spec's own ones, or is the
         `only` one.
         """
-        problem, common, initial = self._prepare()
+        problem, common, points = self._prepare()
         baseline, is_exact = self._baseline(problem, common)
         max_iter = run.max_iter if self.spec.n_hyper else 0
         if is_exact:
-            initial, start = common, None  # from here on only rounding decides
-        if start is not None:
-            given = self.tensor(start)[None]
-            initial = given if only else torch.cat([given, initial])
-        initial = self._best_initial(problem, initial)
-        bilevel = self._bilevel(problem, initial, shrinkage, baseline)
+            points, initial = common, None  # from here on only rounding decides
+        if initial is not None:
+            given = self.tensor(initial)[None]
+            points = given if only else torch.cat([given, points])
+        points = self._best_initial(problem, points)
+        bilevel = self._bilevel(problem, points, shrinkage, baseline)
 
         def conclude(solution):
             hyper, params = solution.hyper, solution.params
@@ -162,7 +162,7 @@ class PenaltySearch:
         return initial[first_best(errors), None]
 
     def learn(self, solver, *, max_iter, tol, shrinkages):
-        """The numbers learned from the common start, one row for each of some shrinkages."""
+        """Numbers learned from the common initial point, one row for each of some shrinkages."""
         problem, common, _ = self._prepare()
         baseline, is_exact = self._baseline(problem, common)
         max_iter = max_iter if self.spec.n_hyper and not is_exact else 0

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ._base import Need, Solver, State
 from ._steps import PowerLaw, Schedule, at, begin, divide, move_hyper, projected_norm
 
-# Without strong convexity of the lower level, averaging starts high and fades.
+# Without strong convexity of the lower level, averaging is high at first and fades.
 FADING = PowerLaw(0.9, 0.5)
 # An inexact metric is given this many steps before it may be replaced.
 METRIC_AGE = 3
@@ -26,7 +26,7 @@ class BammState(State):
         Used in the step that led here.
     residual : float
         Projected hypergradient plus the estimated error that unconverged `params` and
-        `multiplier` leave in it, at the point that the step started from.
+        `multiplier` leave in it, at the point before the step.
     params_converged : bool
         Whether that error was small relative to the hypergradient.
     hypergradient : Tensor or None
@@ -52,7 +52,7 @@ class BammState(State):
 
 
 class Directions(NamedTuple):
-    """Gradients of an iteration, all at the point that it starts from."""
+    """Gradients of an iteration, all at the point before it."""
 
     averaged: Any  # the AveragedObjective, or the lower one where nothing is averaged
     metric: Any

@@ -36,7 +36,7 @@ class State:
     hyper, params : Tensor
         The point.
     residual : float or None
-        Stationarity over every variable that moves, at the point that the last step started
+        Stationarity over every variable that moves, at the point that the last step began
         from; infinite where it is not known.
     hypergradient_norm : float or None
         Of the projected hypergradient, at the same point.
@@ -81,7 +81,7 @@ class Solver(BaseEstimator):
         Returns
         -------
         state : State
-            At the problem's start.
+            At the problem's initial point.
         """
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ._steps import largest_curvature
 
-# Halvings of a step under which a descent does not end below its start.
+# Halvings of a step under which a descent does not end below its initial value.
 MAX_HALVINGS = 5
 
 
@@ -67,7 +67,7 @@ class Dynamics:
     n_kept: int | None = None
 
     def momenta(self):
-        """Weight of the last move in the point from which the next step starts."""
+        """Weight of the last move in the point from which the next step is taken."""
         if not self.accelerated:
             return [0.0] * self.n_steps
         found, t = [], 1.0
@@ -78,9 +78,9 @@ class Dynamics:
         # The first step has no move behind it.
         return [0.0, *found[1:]]
 
-    def run(self, start):
-        """All points, the start included; and the points that the gradients were taken at."""
-        points, bases = [start], []
+    def run(self, initial):
+        """All points, the initial one included; and the points that the gradients were taken at."""
+        points, bases = [initial], []
         for t, momentum in enumerate(self.momenta()):
             base = points[-1]
             if momentum:
@@ -128,21 +128,21 @@ class Dynamics:
         )
 
 
-def descend(dynamics, start, *, safe):
+def descend(dynamics, initial, *, safe):
     """The dynamics that were run, their points, and the points of their gradients.
 
-    With `safe`, steps are halved while the descent does not end below its start: the curvature
-    further on may be larger than where it was measured.
+    With `safe`, steps are halved while the descent does not end below its initial value: the
+    curvature further on may be larger than where it was measured.
     """
-    points, bases = dynamics.run(start)
+    points, bases = dynamics.run(initial)
     if not safe or dynamics.problem.nonsmooth is not None:
         return dynamics, points, bases
     objective, hyper = dynamics.objective(dynamics.n_steps - 1), dynamics.hyper
-    before = float(objective.value(hyper, start))
+    before = float(objective.value(hyper, initial))
     allowed = before + 1e-12 * abs(before)
     for _ in range(MAX_HALVINGS):
         if float(objective.value(hyper, points[-1])) <= allowed:  # NaN counts as risen
             break
         dynamics = replace(dynamics, precondition=dynamics.precondition.times(0.5))
-        points, bases = dynamics.run(start)
+        points, bases = dynamics.run(initial)
     return dynamics, points, bases

@@ -95,7 +95,7 @@ class Implicit(Solver):
             return replace(following, residual=math.nan, hypergradient_norm=math.nan)
         here, (hyper, params, multiplier) = run.known[state.x.tobytes()], run.at(x)
         hypergradient_norm = projected_norm(problem, state.hyper, run.tensor(here.gradient))
-        # Without progress it starts afresh where it is; once more, and it has stalled.
+        # Without progress it begins afresh where it is; once more, and it has stalled.
         ended = depth == state.depth
         return replace(
             following,
@@ -117,9 +117,9 @@ class Implicit(Solver):
 
         options = {"maxcor": self.memory, "maxiter": max_iter, "maxfun": 10**9}
         options |= {"ftol": 0.0, "gtol": 0.0}
-        start = next(iter(run.known.values())).x if run.known else run.state.x
+        initial = next(iter(run.known.values())).x if run.known else run.state.x
         found: Any = minimize(
-            run, start, jac=True, method="L-BFGS-B", bounds=run.bounds(), options=options
+            run, initial, jac=True, method="L-BFGS-B", bounds=run.bounds(), options=options
         )
         return found.x, found.nit
 

@@ -14,8 +14,8 @@ class Status(enum.StrEnum):
     """Why a run ended.
 
     "undetermined": the lower level leaves params undetermined where the upper objective
-    depends on them, and the method has no answer to that. "exact": the start fits so exactly that
-    only rounding could be learned; estimators find that, not `solve`.
+    depends on them, and the method has no answer to that. "exact": the initial point fits so
+    exactly that only rounding could be learned; estimators find that, not `solve`.
     """
 
     CONVERGED = "converged"
@@ -40,13 +40,13 @@ class History:
         the stationarity residual, infinite where it is not known yet; "hypergradient_norm",
         "averaging", "hyper" and, where the solver has one, "multiplier_norm".
 
-    start : dict of str to ndarray
+    initial : dict of str to ndarray
         "criterion", "lower" and "hyper" before the first iteration. The regressor adds
         "baseline", the criterion of the best fit with one strength for all features.
     """
 
     records: Mapping[str, np.ndarray] = field(default_factory=dict)
-    start: Mapping[str, np.ndarray] = field(default_factory=dict)
+    initial: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, name):
         return self.records[name]
@@ -88,7 +88,7 @@ class History:
         def mapped(name, values):
             return unit * values if name in gradients else values
 
-        return History(self._mapped_records(mapped), self.start)
+        return History(self._mapped_records(mapped), self.initial)
 
     def with_hyper(self, function):
         """The same with a function of `hyper` in its place.
@@ -107,11 +107,11 @@ class History:
         def mapped(name, values):
             return function(values) if name == "hyper" else values
 
-        start = {name: mapped(name, value) for name, value in self.start.items()}
-        return History(self._mapped_records(mapped), start)
+        initial = {name: mapped(name, value) for name, value in self.initial.items()}
+        return History(self._mapped_records(mapped), initial)
 
     def _mapped_records(self, function):
-        """Through ``function(name, values)``; those of a run that goes on, when they are read."""
+        """``function(name, values)`` of each; of a run that goes on, when they are read."""
         records = _Lazy(lambda: list(self.records), lambda name: function(name, self.records[name]))
         return dict(records) if isinstance(self.records, dict) else records
 
@@ -139,11 +139,11 @@ class Recorder:
     """Collects the rows of a `History`."""
 
     def __init__(self):
-        self._start: dict = {}
+        self._initial: dict = {}
         self._rows: list[dict] = []
 
-    def start(self, **row):
-        self._start = _numpy(row)
+    def begin(self, **row):
+        self._initial = _numpy(row)
 
     def add(self, **row):
         self._rows.append(_numpy(row))
@@ -160,11 +160,11 @@ class Recorder:
     def copy(self):
         """Another one with the same rows, to go on with apart."""
         copied = Recorder()
-        copied._start, copied._rows = self._start, [dict(row) for row in self._rows]
+        copied._initial, copied._rows = self._initial, [dict(row) for row in self._rows]
         return copied
 
     def history(self):
-        return History(dict(self.live().records), dict(self._start))
+        return History(dict(self.live().records), dict(self._initial))
 
     def live(self):
         """A history that grows with the run, and stacks rows only where it is read."""
@@ -173,7 +173,7 @@ class Recorder:
             lambda: list(rows[0]) if rows else [],
             lambda name: np.stack([row[name] for row in rows]),
         )
-        return History(records, self._start)
+        return History(records, self._initial)
 
 
 def _numpy(row):

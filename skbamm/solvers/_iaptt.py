@@ -11,14 +11,14 @@ from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
 from ._steps import Schedule, SecantStep, at, begin, divide, projected_norm
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
-# lower level has several basins: a trajectory that ends in one of them forgets its start, and
-# nothing is left to learn in the initialization.
+# lower level has several basins: a trajectory that ends in one of them forgets its
+# initialization, and nothing is left to learn in it.
 HORIZON = 2.0
 # Of the rule for hyper's step: longer while gradients agree, half as long when they turn.
 LARGEST_MOVE = 0.3
 GROWTH = 1.1
 SHRINK = 0.5
-# A derivative in the start that is rounding, relative to that in the params at which it ended.
+# A derivative in the initialization that is rounding, relative to that in the last params.
 FORGOTTEN = 1e-10
 # Moves this small have been halved at the same kink for long.
 COLLAPSED = 1e-10
@@ -32,15 +32,15 @@ class IapttState(State):
     ----------
     params : Tensor
         The point of the last trajectory at which it was cut.
-    start : Tensor
-        The initialization z of the next trajectory.
+    initialization : Tensor
+        z, of the next trajectory.
     n_used : int or None
         How many steps of the last trajectory counted.
     gradient : Tensor or None
-        Of the last step, in hyper and start joined; `length` is that of its step of hyper.
+        Of the last step, in hyper and initialization joined; `length` is that of its step of hyper.
     """
 
-    start: Any = None
+    initialization: Any = None
     n_used: int | None = None
     gradient: Any = None
     length: float | None = None
@@ -76,7 +76,7 @@ class IapttGm(Solver):
         while gradients agree and is halved when they turn (after Kesten's rule), as
         :math:`\varphi` has kinks.
 
-    start_step : float, callable or None, default=None
+    initialization_step : float, callable or None, default=None
         Step of z; None for that of x.
 
     truncation : bool or "auto", default="auto"
@@ -105,7 +105,7 @@ class IapttGm(Solver):
     n_steps: int = 40
     params_step: Schedule | str = "auto"
     hyper_step: Schedule | str = "auto"
-    start_step: Schedule | None = None
+    initialization_step: Schedule | None = None
     truncation: bool | str = "auto"
     dynamics: str = "gradient"
     memory: int = 10
@@ -116,32 +116,39 @@ class IapttGm(Solver):
         search = None
         if self._searches(problem):
             search = self._secant_step().begin(_joined(state.hyper, state.params))
-        return replace(state, start=state.params, search=search)
+        return replace(state, initialization=state.params, search=search)
 
     def step(self, problem, state):
         dynamics, points, bases = self._descend(problem, state)
         value, n_used = self._truncate(problem, state.hyper, points)
         params = points[n_used]
         upper = problem.upper.gradients(state.hyper, params)
-        by_trajectory, by_start = dynamics.vjp(bases, n_used, upper.params)
-        if not float(by_start.norm()) > FORGOTTEN * float(upper.params.norm()):
-            # Below rounding, the trajectory has forgotten where it started.
-            by_start = by_start * 0
+        by_trajectory, by_initialization = dynamics.vjp(bases, n_used, upper.params)
+        if not float(by_initialization.norm()) > FORGOTTEN * float(upper.params.norm()):
+            # Below rounding, the trajectory has forgotten its initialization.
+            by_initialization = by_initialization * 0
         by_hyper = upper.hyper + by_trajectory
         hyper_norm = projected_norm(problem, state.hyper, by_hyper)
-        start_norm = float((state.start - problem.project_params(state.start - by_start)).norm())
+        initialization_norm = float(
+            (
+                state.initialization
+                - problem.project_params(state.initialization - by_initialization)
+            ).norm()
+        )
         following = replace(
             state,
             iteration=state.iteration + 1,
             params=params,
-            # The initialization is watched too: z = 0 can make the gradient in x vanish.
-            residual=math.hypot(hyper_norm, start_norm),
+            # The initialization counts too: z = 0 can make the gradient in x vanish.
+            residual=math.hypot(hyper_norm, initialization_norm),
             hypergradient_norm=hyper_norm,
             n_used=n_used,
-            gradient=_joined(by_hyper, by_start),
+            gradient=_joined(by_hyper, by_initialization),
         )
         if state.search is None:
-            return self._move_along_gradients(problem, state, following, by_hyper, by_start)
+            return self._move_along_gradients(
+                problem, state, following, by_hyper, by_initialization
+            )
         return self._move_along_secants(problem, state, following, value)
 
     def _searches(self, problem):
@@ -154,7 +161,9 @@ class IapttGm(Solver):
         """The trajectory from the learned initialization."""
         automatic = self.params_step == "auto"
         if automatic:
-            precondition = unit_preconditioner(problem, problem.lower, state.hyper, state.start)
+            precondition = unit_preconditioner(
+                problem, problem.lower, state.hyper, state.initialization
+            )
             if not problem.strongly_convex:
                 precondition = precondition.times(HORIZON / self.n_steps)
         else:
@@ -167,7 +176,7 @@ class IapttGm(Solver):
             self.n_steps,
             accelerated=self.dynamics == "nesterov",
         )
-        return descend(dynamics, state.start, safe=automatic)
+        return descend(dynamics, state.initialization, safe=automatic)
 
     def _truncate(self, problem, hyper, points):
         """Upper value where the trajectory is cut, and after how many steps."""
@@ -183,44 +192,52 @@ class IapttGm(Solver):
         return values[n_used - 1], n_used
 
     def _move_along_secants(self, problem, state, following, value):
-        """One step of hyper and start together."""
-        hyper, start = state.hyper, state.start
+        """One step of hyper and initialization together."""
+        hyper, initialization = state.hyper, state.initialization
 
         def split(joined):
             n_hyper = hyper.numel()
             return (
                 problem.project_hyper(joined[:n_hyper].reshape(hyper.shape)),
-                problem.project_params(joined[n_hyper:].reshape(start.shape)),
+                problem.project_params(joined[n_hyper:].reshape(initialization.shape)),
             )
 
         joined, search = self._secant_step().move(
             lambda joined: _joined(*split(joined)),
             state,
-            _joined(hyper, start),
+            _joined(hyper, initialization),
             following.gradient,
             lambda: value,
         )
-        hyper, start = split(joined)
-        return replace(following, hyper=hyper, start=start, stalled=search.stalled, search=search)
+        hyper, initialization = split(joined)
+        return replace(
+            following,
+            hyper=hyper,
+            initialization=initialization,
+            stalled=search.stalled,
+            search=search,
+        )
 
-    def _move_along_gradients(self, problem, state, following, by_hyper, by_start):
+    def _move_along_gradients(self, problem, state, following, by_hyper, by_initialization):
         """Steps of two lengths."""
         length, stalled = None, False
         if self.hyper_step == "auto":
             length = _kesten_length(state, following.gradient, by_hyper)
-            hyper_step, start_step = length, min(length, _cap(by_start))
-            move = length * (float(by_hyper.norm()) + float(by_start.norm()))
+            hyper_step, initialization_step = length, min(length, _cap(by_initialization))
+            move = length * (float(by_hyper.norm()) + float(by_initialization.norm()))
             stalled = state.length is not None and move <= COLLAPSED * (
                 1 + float(state.hyper.norm())
             )
         else:
-            hyper_step = start_step = at(self.hyper_step, state.iteration)
-        if self.start_step is not None:
-            start_step = at(self.start_step, state.iteration)
+            hyper_step = initialization_step = at(self.hyper_step, state.iteration)
+        if self.initialization_step is not None:
+            initialization_step = at(self.initialization_step, state.iteration)
         return replace(
             following,
             hyper=problem.project_hyper(state.hyper - hyper_step * by_hyper),
-            start=problem.project_params(state.start - start_step * by_start),
+            initialization=problem.project_params(
+                state.initialization - initialization_step * by_initialization
+            ),
             length=length,
             stalled=stalled,
         )
@@ -241,7 +258,7 @@ def _cap(gradient):
     return divide(LARGEST_MOVE, float(gradient.abs().max())) or 1.0
 
 
-def _joined(hyper, start):
+def _joined(hyper, initialization):
     import torch
 
-    return torch.cat([hyper.flatten(), start.flatten()])
+    return torch.cat([hyper.flatten(), initialization.flatten()])

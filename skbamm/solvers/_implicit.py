@@ -33,7 +33,7 @@ class ImplicitDifferentiation(OuterSolver):
     def _n_kept(self):
         return 0
 
-    def _start(self, problem, state):
+    def _initial(self, problem, state):
         """Where the last descent ended."""
         return state.params
 
@@ -52,14 +52,14 @@ class ImplicitDifferentiation(OuterSolver):
         error += last_move_error(problem, lower, dynamics, points)
         return Hypergradient.of(gradient, error, left, flat, upper.params, multiplier)
 
-    def _solve(self, product, target, start, precondition):
+    def _solve(self, product, target, initial, precondition):
         """Multiplier, what is left of the target, and whether the rest lies where f is flat."""
         raise NotImplementedError
 
 
-def conjugate_gradient(product, target, start, precondition, n_iter):
+def conjugate_gradient(product, target, initial, precondition, n_iter):
     """Solve a linear system; what `ImplicitDifferentiation` asks of `_solve`."""
-    multiplier, left = start, target - product(start)
+    multiplier, left = initial, target - product(initial)
     direction, previous, largest = None, 0.0, 0.0
     enough = 1e-10 * float(target.norm())
     for _ in range(n_iter):
@@ -109,8 +109,8 @@ class ConjugateGradient(ImplicitDifferentiation):
     .. [1] F. Pedregosa, "Hyperparameter Optimization with Approximate Gradient", ICML 2016.
     """
 
-    def _solve(self, product, target, start, precondition):
-        return conjugate_gradient(product, target, start, precondition, self.n_linear)
+    def _solve(self, product, target, initial, precondition):
+        return conjugate_gradient(product, target, initial, precondition, self.n_linear)
 
 
 class NeumannSeries(ImplicitDifferentiation):
@@ -132,8 +132,8 @@ class NeumannSeries(ImplicitDifferentiation):
            Implicit Differentiation", AISTATS 2020.
     """
 
-    def _solve(self, product, target, start, precondition):
-        multiplier, left = start, target - product(start)
+    def _solve(self, product, target, initial, precondition):
+        multiplier, left = initial, target - product(initial)
         change = left
         for _ in range(self.n_linear):
             term = precondition(left)

@@ -105,7 +105,7 @@ class Meha(Solver):
     ----------
     upper_weight : float, callable or "auto", default="auto"
         The weight w; a callable gets the iteration. In theory it fades like
-        ``PowerLaw(1 / c0, p)`` with p < 1/2. "auto" starts at the ratio of the curvatures of
+        ``PowerLaw(1 / c0, p)`` with p < 1/2. "auto" begins with the ratio of the curvatures of
         both levels (a hundredth of it where the lower level is strongly convex) and is divided
         by 4 whenever x has converged as far as the bias of this weight deserves.
 

@@ -80,22 +80,22 @@ class OuterSolver(Solver):
 
     def _descend(self, problem, state):
         """What `descend` returns, with as many points as the hypergradient needs."""
-        start, objective = self._start(problem, state), self._objective(problem)
+        initial, objective = self._initial(problem, state), self._objective(problem)
         automatic = self.params_step == "auto"
         if automatic:
-            precondition = unit_preconditioner(problem, objective(0), state.hyper, start)
+            precondition = unit_preconditioner(problem, objective(0), state.hyper, initial)
         else:
             precondition = Preconditioner(at(self.params_step, state.iteration))
         dynamics = Dynamics(
             problem, objective, state.hyper, precondition, self.n_steps, n_kept=self._n_kept
         )
-        return descend(dynamics, start, safe=automatic)
+        return descend(dynamics, initial, safe=automatic)
 
     @property
     def _n_kept(self):
         return None
 
-    def _start(self, problem, state):
+    def _initial(self, problem, state):
         """Always that of the problem."""
         return problem.project_params(problem.initial_params)
 

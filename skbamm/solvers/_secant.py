@@ -34,7 +34,7 @@ class SecantSearch:
         where nothing is known about the curvature yet.
     started, fresh, stalled : bool
         When no fraction of a direction decreases the value, the search forgets its
-        secants and starts afresh at the anchor; failing again, it has stalled: the
+        secants and begins afresh at the anchor; failing again, it has stalled: the
         precision of the values is reached.
     moves, changes : Tensor of shape (n_kept, n) or None
         The last steps and the differences of gradients along them.

@@ -26,7 +26,7 @@ class Solution:
         Its value, a scalar.
 
     initial_criterion : Tensor
-        The value at the start.
+        The value at the initial point.
 
     status : Status
         Why the run ended.
@@ -69,7 +69,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
         A name in `skbamm.solvers.SOLVERS`, or an instance.
 
     max_iter : int, default=1000
-        Number of steps; 0 evaluates the start.
+        Number of steps; 0 evaluates the initial point.
 
     tol : float, default=1e-6
         The run has converged when the stationarity residual (in units of the upper
@@ -86,7 +86,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     Returns
     -------
     solution : Solution
-        The best iterate; never a non-finite one unless the start is.
+        The best iterate; never a non-finite one unless the initial point is.
     """
     import torch
 
@@ -184,7 +184,7 @@ class _Run:
         self.residual = state.residual
         self.latest, self.lower = self._levels(state)
         self.initial_criterion = self.criterion = self.latest
-        self.recorder.start(criterion=self.latest, lower=self.lower, hyper=state.hyper)
+        self.recorder.begin(criterion=self.latest, lower=self.lower, hyper=state.hyper)
         self.exact = problem.solve_lower is not None
         self.score = self.latest if self.exact else math.inf
         self.is_finite = _is_finite(state)
@@ -206,10 +206,10 @@ class _Run:
         if self.residual is None or math.isfinite(residual):
             self.residual = residual
         if not self.exact:
-            at_start = self.latest
+            at_previous = self.latest
             self.latest, self.lower = self._levels(state)
-            # A residual is that of the point from which the step started.
-            self._keep_best(previous, residual, at_start, was_finite)
+            # A residual is that of the point that the step was taken from.
+            self._keep_best(previous, residual, at_previous, was_finite)
         elif bool((state.hyper != previous.hyper).any()):
             self._evaluate(previous, was_finite)
             self.is_evaluated, self.arrived = False, len(self.recorder)

@@ -114,7 +114,7 @@ def hyper_step(solver):
 
 
 def begin(solver, problem, kind, **fields):
-    """The first state, of some kind: the problem's start, made feasible."""
+    """The first state, of some kind: the problem's initial point, made feasible."""
     hyper = problem.project_hyper(problem.initial_hyper)
     params = problem.project_params(problem.initial_params)
     return kind(0, hyper, params, search=hyper_step(solver).begin(hyper), **fields)

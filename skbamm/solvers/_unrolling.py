@@ -20,8 +20,8 @@ class Unrolling(OuterSolver):
               x \leftarrow P(x - \alpha \nabla_x F(x, y_T(x))),
 
     always from the problem's initial params. Needs a strongly convex lower level: elsewhere
-    :math:`y_T` depends on where the descent starts, and the gradient knows nothing of that.
-    The derivative of F in the start, which reverse mode gives for nothing, tells. Cost of an
+    :math:`y_T` depends on the initial params, and the gradient knows nothing of that.
+    The derivative of F in these, which reverse mode gives for nothing, tells. Cost of an
     iteration: T gradients and T curvature products; memory: T + 1 copies of params.
 
     Parameters
@@ -30,7 +30,7 @@ class Unrolling(OuterSolver):
         T, of the descent on the lower level.
 
     params_step : float, callable or "auto", default="auto"
-        The step s; "auto" is one over the largest curvature at the start, or the problem's
+        The step s; "auto" is one over the largest curvature there, or the problem's
         metric, and is halved where the descent does not descend.
 
     hyper_step : float, callable or "auto", default="auto"

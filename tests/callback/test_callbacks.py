@@ -311,7 +311,7 @@ def test_a_stop_in_the_choice_of_shrinkage_ends_it_with_the_folds_so_far():
 def test_whoever_always_stops_gets_the_fit_without_learning():
     everything = ("fold", "choose shrinkage", "iteration", "learn penalty")
     model = fitted(regressor(penalty="l2").set_callbacks(Recorder(stop_at=everything)))
-    assert model.status_.startswith("evaluated at the start only")
+    assert model.status_.startswith("evaluated at the initialization only")
     assert "a run of iterations" in model.status_ and "1 of 2 repeats" in model.status_
     unlearned = fitted(regressor(penalty="l2", max_iter=0, n_repeats=1, shrinkage=np.inf))
     np.testing.assert_allclose(model.coef_, unlearned.coef_, rtol=1e-10)

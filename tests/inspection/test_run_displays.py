@@ -63,7 +63,7 @@ def test_its_table_is_the_history_with_the_initialization_first(model):
     frame, history = ConvergenceDisplay.from_estimator(model).frame(), model.history_
     assert_array_equal(column(frame, "iteration"), np.arange(len(history) + 1))
     for name in ("criterion", "lower"):
-        assert_array_equal(column(frame, name), np.append(history.start[name], history[name]))
+        assert_array_equal(column(frame, name), np.append(history.initial[name], history[name]))
     for name in ("hypergradient_norm", "multiplier_norm"):
         assert_array_equal(column(frame, name)[1:], history[name])
 
@@ -131,7 +131,7 @@ def path_display(names, path):
 def test_the_path_is_the_history_of_each_number(model):
     frame = ConvergenceDisplay.from_estimator(model, kind="hyper").frame()
     values = column(frame, "value").reshape(-1, len(model.hyper_))
-    assert_array_equal(values[0], model.history_.start["hyper"])
+    assert_array_equal(values[0], model.history_.initial["hyper"])
     assert_array_equal(values[1:], model.history_["hyper"])
     assert_array_equal(column(frame, "final").reshape(values.shape)[0], model.hyper_)
     assert list(frame["name"][: len(model.hyper_)]) == model.hyper_names_

@@ -30,7 +30,7 @@ def cauchy(r, Hr):
 
 
 def sl_bamm(F, f, x, y, *, mu, beta, eta, alpha, project, n_iter):
-    """All iterates (x, y, v), the start included.
+    """All iterates (x, y, v), the initial point included.
 
     `mu`, `beta` and `alpha` are functions of the iteration, counted from 0, and so is
     `eta` unless it is "cauchy".

@@ -50,7 +50,7 @@ def trajectory(levels, x, z, *, s, T, low, high, nesterov=False):
 
 
 def iaptt(F, f, x, z, *, s, alpha, alpha_z, T, x_box, y_box, n_iter, truncate=True, nesterov=False):
-    """All iterates (x, z, y at which the trajectory was cut), the start left out."""
+    """All iterates (x, z, y at which the trajectory was cut), the initial point left out."""
     iterates = []
     for k in range(n_iter):
         points = trajectory(

@@ -4,7 +4,7 @@
 def meha(
     F, f, x, y, *, c, gamma, alpha, beta, eta, project, prox, g_grad_x=lambda x, y: 0.0, n_iter
 ):
-    """All iterates (x, y, theta), the start left out.
+    """All iterates (x, y, theta), the initial point left out.
 
     `prox(x, y, step)` is the proximal map of g(x, .), `g_grad_x` the gradient of g in x.
     """

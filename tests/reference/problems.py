@@ -31,12 +31,12 @@ def coupled_problem():
         quartic = y.pow(4).sum() / 4 + (x.exp() * y[:3].square()).sum() / 2
         return y @ A @ y / 2 - x @ B @ y + quartic
 
-    start = torch.from_numpy(generator.normal(size=8))
-    problem = BilevelProblem(upper, lower, start[:3], start[3:])
+    initial = torch.from_numpy(generator.normal(size=8))
+    problem = BilevelProblem(upper, lower, initial[:3], initial[3:])
     return problem, coupled_levels(A, B, C, d, E, G)
 
 
-def sine_product(n_hyper=3, start=(8.0, 0.0)):
+def sine_product(n_hyper=3, initial=(8.0, 0.0)):
     """F = sum x + x y, f = -sum sin(x y)."""
     F = Level(
         grad_x=lambda x, y: 1 + y,
@@ -51,7 +51,7 @@ def sine_product(n_hyper=3, start=(8.0, 0.0)):
         hess_yy=lambda x, y, v: x**2 * np.sin(x * y) * v,
         hess_xy=lambda x, y, v: (x * y * np.sin(x * y) - np.cos(x * y)) * v,
     )
-    return sine_product_problem(n_hyper, start=start)[0], (F, f)
+    return sine_product_problem(n_hyper, initial=initial)[0], (F, f)
 
 
 def sine_sum(n_hyper=3):

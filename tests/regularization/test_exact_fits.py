@@ -130,11 +130,11 @@ def test_what_is_far_above_rounding_is_searched(option):
     assert fitted(option, X, y, fold).n_iter_ > 1
 
 
-@pytest.mark.parametrize("start", [0, 5])
-def test_an_exact_fit_does_not_hang_on_where_it_starts(start):
+@pytest.mark.parametrize("seed", [0, 5])
+def test_an_exact_fit_does_not_hang_on_its_initial_point(seed):
     X, y, fold = make_data((40, 6), 0.0)
     cold = fitted("defaults", X, y, fold)
-    warm = fitted("defaults", *make_data((40, 6), 0.3, seed=start))
+    warm = fitted("defaults", *make_data((40, 6), 0.3, seed=seed))
     warm.set_params(warm_start=True, cv=cold.cv).fit(X, y)
     np.testing.assert_array_equal(warm.coef_, cold.coef_)
 

@@ -72,8 +72,8 @@ def test_learned_group_weights_minimise_the_criterion(kind):
         return float(problem.criterion(hyper, problem.initial_params))
 
     low, high = problem.lower_bound.numpy(), problem.upper_bound.numpy()
-    start = problem.initial_hyper[0].numpy()
-    best = minimize(criterion, start, bounds=np.c_[low, high], method="L-BFGS-B")
+    initial = problem.initial_hyper[0].numpy()
+    best = minimize(criterion, initial, bounds=np.c_[low, high], method="L-BFGS-B")
     # SciPy differentiates by finite differences and stops at 2e-9 relative to the value.
     assert float(solution.criterion) == pytest.approx(best.fun, rel=1e-7)
 
@@ -129,7 +129,7 @@ def test_hyper_is_still_while_params_have_not_converged():
 
 
 def test_a_start_where_the_multiplier_vanishes_is_not_taken_for_a_solution():
-    # At the start params minimise the upper objective, so the first multiplier is zero.
+    # At the initial point params minimise the upper objective, so the first multiplier is zero.
     problem = BilevelProblem(
         lambda hyper, params: (params - 1).square().sum() / 2,
         lambda hyper, params: (params - hyper).square().sum() / 2,
@@ -142,12 +142,12 @@ def test_a_start_where_the_multiplier_vanishes_is_not_taken_for_a_solution():
 
 
 def test_the_best_iterate_is_the_point_that_its_residual_belongs_to():
-    start = torch.tensor([1 + 1e-8], dtype=torch.float64)
+    initial = torch.tensor([1 + 1e-8], dtype=torch.float64)
     problem = BilevelProblem(
         lambda hyper, params: (params - 1).square().sum() / 2,
         lambda hyper, params: (params - hyper).square().sum() / 2,
-        start,
-        start.clone(),
+        initial,
+        initial.clone(),
         strongly_convex=True,
     )
     assert float(solve(problem, tol=1e-6).hyper) == pytest.approx(1.0, abs=1e-5)

@@ -84,13 +84,13 @@ def test_a_mapped_callback_gets_functions_of_solution_and_history(problem):
     assert listener.lengths == [0, 1, 2]
 
 
-def test_the_history_knows_the_start(problem):
+def test_the_history_knows_the_initial_point(problem):
     history = solve(problem, max_iter=2, tol=-1.0).history
     hyper, params = problem.project_hyper(problem.initial_hyper), problem.initial_params
     criterion, lower = problem.levels(hyper, params)
-    np.testing.assert_array_equal(history.start["hyper"], hyper)
-    np.testing.assert_array_equal(history.start["criterion"], criterion)
-    np.testing.assert_array_equal(history.start["lower"], lower)
+    np.testing.assert_array_equal(history.initial["hyper"], hyper)
+    np.testing.assert_array_equal(history.initial["criterion"], criterion)
+    np.testing.assert_array_equal(history.initial["lower"], lower)
 
 
 def test_the_lower_objective_is_that_of_the_params_that_solve_the_lower_level():
@@ -132,4 +132,4 @@ def test_a_function_of_hyper_reaches_the_start_too():
     history = solve(EXAMPLE_PROBLEMS["group penalty"](), max_iter=3, tol=-1.0).history
     doubled = history.with_hyper(lambda values: 2 * values)
     np.testing.assert_array_equal(doubled["hyper"], 2 * history["hyper"])
-    np.testing.assert_array_equal(doubled.start["hyper"], 2 * history.start["hyper"])
+    np.testing.assert_array_equal(doubled.initial["hyper"], 2 * history.initial["hyper"])

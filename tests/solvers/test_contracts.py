@@ -123,7 +123,7 @@ def test_step_counts_one_iteration(name, problem):
 @every_solver
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("example", EXAMPLE_PROBLEMS)
-def test_a_run_keeps_the_dtype_of_the_start(name, example, dtype):
+def test_a_run_keeps_the_dtype_of_the_initial_point(name, example, dtype):
     solution = run(EXAMPLE_PROBLEMS[example](dtype), name)
     floating = {key: t.dtype for key, t in tensors(solution.state).items() if t.is_floating_point()}
     assert set(floating.values()) == {dtype}
@@ -131,13 +131,13 @@ def test_a_run_keeps_the_dtype_of_the_start(name, example, dtype):
 
 
 @every_solver
-def test_a_run_keeps_the_device_of_the_start(name, problem):
+def test_a_run_keeps_the_device_of_the_initial_point(name, problem):
     devices = {tensor.device for tensor in tensors(run(problem, name).state).values()}
     assert devices == {problem.initial_hyper.device}
 
 
 @every_solver
-def test_a_run_keeps_the_shapes_of_the_start(name, problem):
+def test_a_run_keeps_the_shapes_of_the_initial_point(name, problem):
     solution = run(problem, name)
     assert solution.hyper.shape == problem.initial_hyper.shape
     assert solution.params.shape == problem.initial_params.shape
@@ -165,7 +165,7 @@ def test_a_long_run_stays_finite(name, problem):
 
 
 @every_solver
-def test_a_run_does_not_end_above_its_start(name, problem):
+def test_a_run_does_not_end_above_its_initial_criterion(name, problem):
     solution = run(problem, name, max_iter=20)
     if not covers(name, problem):
         # Nothing to compare: the upper objective was taken at params of no meaning.
@@ -194,13 +194,13 @@ def test_a_run_stops_at_max_iter(name, problem):
 
 
 @every_solver
-def test_no_iterations_evaluate_the_start(name, problem):
+def test_no_iterations_evaluate_the_initial_point(name, problem):
     solution = run(problem, name, max_iter=0)
     assert (solution.n_iter, solution.status, len(solution.history)) == (0, Status.FROZEN, 0)
     assert torch.equal(solution.hyper, problem.project_hyper(problem.initial_hyper))
-    start = problem.criterion(problem.initial_hyper, problem.initial_params)
-    torch.testing.assert_close(solution.criterion, start.sum())
-    torch.testing.assert_close(solution.initial_criterion, start.sum())
+    initial = problem.criterion(problem.initial_hyper, problem.initial_params)
+    torch.testing.assert_close(solution.criterion, initial.sum())
+    torch.testing.assert_close(solution.initial_criterion, initial.sum())
 
 
 @every_solver
@@ -369,10 +369,10 @@ def test_global_state_is_untouched(name, problem, default_dtype):
 
 @every_solver
 def test_tensors_of_a_solution_carry_no_graph(name, problem):
-    start = dataclasses.replace(
+    initial = dataclasses.replace(
         problem, initial_hyper=problem.initial_hyper.clone().requires_grad_()
     )
-    solution = run(start, name)
+    solution = run(initial, name)
     assert not solution.hyper.requires_grad and not solution.params.requires_grad
 
 

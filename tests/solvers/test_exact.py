@@ -82,28 +82,28 @@ def test_params_minimise_a_lower_level_that_is_not_quadratic():
     def lower(hyper, params):
         return params.pow(4).sum() / 4 + params.exp().sum() - hyper @ params
 
-    start = torch.full((3,), 2.0, dtype=double)
+    initial = torch.full((3,), 2.0, dtype=double)
     problem = BilevelProblem(
         lambda hyper, params: (params - 0.5).square().sum(),
         lower,
-        start,
-        start * 0,
+        initial,
+        initial * 0,
         strongly_convex=True,
     )
     solution = solve(problem, "implicit", tol=1e-9)
     assert solution.status is Status.CONVERGED
-    torch.testing.assert_close(solution.params, 0 * start + 0.5)
-    torch.testing.assert_close(solution.hyper, 0 * start + 0.5**3 + float(np.exp(0.5)))
+    torch.testing.assert_close(solution.params, 0 * initial + 0.5)
+    torch.testing.assert_close(solution.hyper, 0 * initial + 0.5**3 + float(np.exp(0.5)))
 
 
 def test_a_lower_level_that_is_not_solved_is_no_convergence():
     # Without a minimum: params run away, and gradients vanish on the way.
-    start = torch.ones(1, dtype=double)
+    initial = torch.ones(1, dtype=double)
     problem = BilevelProblem(
         lambda hyper, params: hyper.square().sum(),
         lambda hyper, params: (-params).exp().sum(),
-        start,
-        start,
+        initial,
+        initial,
     )
     solution = solve(problem, "implicit", max_iter=5)
     assert solution.status is not Status.CONVERGED and solution.residual == np.inf
@@ -118,7 +118,7 @@ def test_the_default_solver_ends_where_this_one_does():
 
 @pytest.mark.parametrize("example", ["group penalty", "adaptive penalty"])
 def test_nothing_is_left_to_gain_where_the_default_solver_ends(example):
-    # From one start the two may find different local solutions.
+    # From one initial point the two may find different local solutions.
     problem = EXAMPLE_PROBLEMS[example]()
     found = solve(problem, SlBamm(), tol=1e-8)
     after = solve(replace(problem, initial_hyper=found.hyper), "implicit", tol=1e-8)

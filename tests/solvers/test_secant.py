@@ -123,12 +123,12 @@ def test_search_does_not_depend_on_the_scale_of_the_values(conditioning):
 
 def test_a_search_that_cannot_improve_stalls():
     problem = Quadratic.random()
-    x = start = torch.zeros_like(problem.b)
+    x = initial = torch.zeros_like(problem.b)
     search = SecantSearch(x)
     for _ in range(100):
         # The value rises wherever the search goes: no step is ever good enough.
-        value = 1.0 + bool((x != start).any())
-        x, search = search.propose(problem.project, x, value, problem.gradient(start), **OPTIONS)
+        value = 1.0 + bool((x != initial).any())
+        x, search = search.propose(problem.project, x, value, problem.gradient(initial), **OPTIONS)
     assert search.stalled
 
 
@@ -138,8 +138,8 @@ def test_rounding_does_not_keep_a_coordinate_off_its_bound(step, bound):
     def project(points):
         return points.clamp(bound, 5)
 
-    start = torch.tensor([bound + 0.7, 3.0], dtype=torch.float64)
+    initial = torch.tensor([bound + 0.7, 3.0], dtype=torch.float64)
     gradient = torch.tensor([step, 0.1], dtype=torch.float64)
     value = float(gradient @ gradient)  # the first step is the gradient itself
-    target, _ = SecantSearch(start).propose(project, start, value, gradient, **OPTIONS)
+    target, _ = SecantSearch(initial).propose(project, initial, value, gradient, **OPTIONS)
     assert float(target[0]) == bound

@@ -58,11 +58,11 @@ def test_iterates_of_iaptt_are_those_of_the_paper(name, truncation, dynamics):
         n_steps=12,
         params_step=s,
         hyper_step=step,
-        start_step=0.2,
+        initialization_step=0.2,
         truncation=truncation,
         dynamics=dynamics,
     )
-    assert_same(solver, problem, expected, ("hyper", "start", "params"))
+    assert_same(solver, problem, expected, ("hyper", "initialization", "params"))
 
 
 def soft(x, y, step):

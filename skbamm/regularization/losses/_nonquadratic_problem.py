@@ -139,15 +139,15 @@ class NonquadraticProblem(PenaltyProblem):
     def solve_lower(self, hyper, params):
         """The minimiser of the lower level that is reached from `params`.
 
-        From far away it starts at ridge and goes through smoother penalties: where
+        From far away it begins with ridge and takes smoother penalties first: where
         a power is below 1 there are several minimisers, and a smooth problem has one.
         """
         size = self.lower.loss.gradient(torch.zeros_like(params)).square().sum((1, 2, 3))
         gradient = self.lower.params_gradient(hyper, params).square().sum((1, 2, 3))
         far = (gradient > NEAR**2 * size) | ~params.flatten(1).any(1)
         if bool(far.any()):
-            start = self._continued(hyper, self._ridge(hyper, params))
-            params = start.where(far[:, None, None, None], params)
+            continued = self._continued(hyper, self._ridge(hyper, params))
+            params = continued.where(far[:, None, None, None], params)
         return self._descend(self.lower, hyper, params, self.accuracy)
 
     def _continued(self, hyper, params):

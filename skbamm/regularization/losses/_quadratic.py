@@ -319,12 +319,12 @@ class PenaltyProblem:
         """The problem from an initialization of shape (1, n_hyper)."""
         initial_hyper = torch.minimum(torch.maximum(initial_hyper, lower_bound), upper_bound)
         zeros = self.lower.loss.zeros()
-        start = self.solve_lower(initial_hyper, zeros.repeat(len(initial_hyper), 1, 1, 1))
+        initial_params = self.solve_lower(initial_hyper, zeros.repeat(len(initial_hyper), 1, 1, 1))
         return BilevelProblem(
             upper=self.upper,
             lower=self.lower,
             initial_hyper=initial_hyper,
-            initial_params=start,
+            initial_params=initial_params,
             lower_bound=lower_bound,
             upper_bound=upper_bound,
             strongly_convex=True,

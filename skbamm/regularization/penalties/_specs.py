@@ -262,7 +262,7 @@ class LinearSpec:
             return common, common
         # Another power, as strong as the lasso where coefficients have their usual size.
         powers = [(fit.lasso + (1 - q) * np.log(fit.typical), q) for q in BRIDGE_POWERS]
-        return common, np.array([self._point(*start) for start in powers])
+        return common, np.array([self._point(*pair) for pair in powers])
 
     def _point(self, strength, power):
         lengths = len(self._strengths), len(self._terms), len(self._powers)
