@@ -117,20 +117,12 @@ class Stage:
                 self.progress.leave_out(f"{left} of {len(items)} {what}s ({self.name})")
                 return
 
-    def watch(self, attributes=None, *, verbose=True):
-        """What `solve` shall call.
+    def callback(self, attributes=None, *, verbose=True):
+        """A `Callback` for `solve`, or None where nobody listens.
 
-        Parameters
-        ----------
-        attributes : callable, default=None
-            ``attributes(learned)`` returns the fitted attributes as if the fit had ended with
-            what was learned so far. It is called for callbacks that ask for a fitted estimator.
-        verbose : bool, default=True
-            Whether to print lines where the user wants these.
-
-        Returns
-        -------
-        callback : Callback or None
+        ``attributes(learned)`` returns the fitted attributes as if the fit had ended with what was
+        learned so far, for callbacks that ask for a fitted estimator. Lines are printed only if
+        `verbose`, and if the user wants these.
         """
         report = self._report() if verbose and self.progress.verbose else None
         if self.context is None:

@@ -42,7 +42,7 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
         return extended, *standardizer.raw(fit_all(rows, labelled, extended, metric))
 
     with progress.stage("learn weights", estimator.max_iter) as stage:
-        callback = stage.watch(lambda learned: attributes(*finish(learned)))
+        callback = stage.callback(lambda learned: attributes(*finish(learned)))
         options = replace(RunOptions.of(estimator), callback=callback)
         learned = learn(design, estimator.weighting, options, estimator.final_estimator)
     with progress.stage("last fit"):

@@ -79,7 +79,7 @@ def finished(client, futures):
     Exception
         What a task has raised. The other tasks are cancelled.
     """
-    watch = _Watch(client)
+    watchdog = _Watchdog(client)
     try:
         while True:
             waiting = _waiting(futures)
@@ -88,7 +88,7 @@ def finished(client, futures):
                 _raise_first(failed)
             if not waiting:
                 return
-            watch.look(len(waiting))
+            watchdog.look(len(waiting))
     except BaseException:
         client.cancel(futures, force=True)
         raise
@@ -109,7 +109,7 @@ def _waiting(futures):
     return [future for future in waiting if not future.done()]
 
 
-class _Watch:
+class _Watchdog:
     """Looks at the workers of unfinished work, and gives up where there is no hope.
 
     Workers that cannot spill are paused most of the time, not all of it: each try to spill takes

@@ -60,12 +60,16 @@ def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
             initial = to_numpy(found[0].hyper[0])
         with progress.stage("learn penalty", run.max_iter) as stage:
             # What is printed and reported of a run is that of the first one.
-            watch = stage.watch(attributes, verbose=not found)
-            if watch is not None:
+            callback = stage.callback(attributes, verbose=not found)
+            if callback is not None:
                 one_more = partial(outcome.with_one_more, found, run.exact_zeros)
-                watch = watch.mapped(one_more, outcome.history)
+                callback = callback.mapped(one_more, outcome.history)
             one = search.best(
-                run, shrinkage=outcome.shrinkage, watch=watch, initial=initial, only=bool(found)
+                run,
+                shrinkage=outcome.shrinkage,
+                callback=callback,
+                initial=initial,
+                only=bool(found),
             )
         found.append(one)
     with progress.stage("last fit"):

@@ -90,8 +90,8 @@ class PenaltySearch:
     spec: Any  # LinearSpec or AdaptiveSpec: what is learned
     upper: Any  # HeldOutError or HuberError
 
-    def best(self, run, *, shrinkage=0.0, watch=None, initial=None, only=False):
-        """Learn on the folds by `RunOptions`; `watch` gets what was found so far.
+    def best(self, run, *, shrinkage=0.0, callback=None, initial=None, only=False):
+        """Learn on the folds by `RunOptions`; `callback` gets what was found so far.
 
         An `initial` point of shape (n_hyper,) is compared with the spec's own ones, or is the
         `only` one.
@@ -128,12 +128,14 @@ class PenaltySearch:
             criterion = float(problem.upper.value(hyper, params)[0])
             return SearchResult(hyper, params, problem, criterion, baseline, solution)
 
+        if callback is not None:
+            callback = callback.mapped(conclude, lambda history: _reported(history, baseline))
         solution = solve(
             bilevel,
             run.solver,
             max_iter=0 if is_exact else max_iter,
             tol=run.tol * max(baseline, RESOLUTION),
-            callback=watch and watch.mapped(conclude, lambda history: _reported(history, baseline)),
+            callback=callback,
         )
         if is_exact and max_iter:
             solution = replace(solution, status=Status.EXACT)

@@ -21,9 +21,9 @@ class Workers:
 
 
 def look_for(seconds, client, n_waiting):
-    watch, end = _client._Watch(client), time.monotonic() + seconds
+    watchdog, end = _client._Watchdog(client), time.monotonic() + seconds
     while time.monotonic() < end:
-        watch.look(next(n_waiting))
+        watchdog.look(next(n_waiting))
         time.sleep(0.01)
 
 

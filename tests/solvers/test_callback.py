@@ -56,11 +56,11 @@ def test_the_solution_so_far_is_that_of_a_run_stopped_there(name, problem):
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_run_does_not_notice_its_callback(name, problem):
-    watched = solve(problem, name, max_iter=6, tol=-1.0, callback=Listener().callback)
+    heard = solve(problem, name, max_iter=6, tol=-1.0, callback=Listener().callback)
     alone = solve(problem, name, max_iter=6, tol=-1.0)
-    assert torch.equal(watched.hyper, alone.hyper) and torch.equal(watched.params, alone.params)
+    assert torch.equal(heard.hyper, alone.hyper) and torch.equal(heard.params, alone.params)
     for key, values in alone.history.records.items():
-        np.testing.assert_array_equal(watched.history[key], values)
+        np.testing.assert_array_equal(heard.history[key], values)
 
 
 def test_the_history_grows_with_the_run(problem):

@@ -35,13 +35,13 @@ def updates(problem, solver, error, level, max_iter):
     """Number of updates until the error of a state is below a level; infinite if never."""
     reached = math.inf
 
-    def watch(state, row):
+    def record(state, row):
         nonlocal reached
         if error(state) <= level:
             reached = state.iteration
         return reached < math.inf
 
-    solve(problem, solver, max_iter=max_iter, tol=0.0, callback=watch)
+    solve(problem, solver, max_iter=max_iter, tol=0.0, callback=record)
     return reached
 
 

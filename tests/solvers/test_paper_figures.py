@@ -71,14 +71,14 @@ def updates_to_levels(problem, optimum, solver, levels, max_iter):
     """Number of updates until the relative error of hyper is below each level."""
     reached = dict.fromkeys(levels, math.inf)
 
-    def watch(state, row):
+    def record(state, row):
         error = float((state.hyper - optimum).norm() / optimum.norm())
         for level in levels:
             if error <= level and reached[level] == math.inf:
                 reached[level] = state.iteration
         return math.inf not in reached.values()
 
-    solve(problem, solver, max_iter=max_iter, tol=0.0, callback=watch)
+    solve(problem, solver, max_iter=max_iter, tol=0.0, callback=record)
     return list(reached.values())
 
 
@@ -130,10 +130,10 @@ class GeneralCase:
         problem, self.optimum = strongly_convex_problem(n_hyper, identity=False)
         self.states = []
 
-        def watch(state, row):
+        def record(state, row):
             self.states.append(state)
 
-        self.solution = solve(problem, SlBamm(), max_iter=max_iter, tol=0.0, callback=watch)
+        self.solution = solve(problem, SlBamm(), max_iter=max_iter, tol=0.0, callback=record)
         # Derivatives of the lower objective give its matrices: A and -B.
         zero = torch.zeros_like(self.optimum)
         columns = torch.eye(n_hyper, dtype=zero.dtype)
