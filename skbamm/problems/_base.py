@@ -212,7 +212,7 @@ class BilevelProblem:
 
     initial_hyper, initial_params : Tensor
         The initial point, of any shapes. Their dtype and device are those of the run. One unit of
-        `hyper` should be a natural first move (log regularisation weights are: it
+        `hyper` should be a natural first step (log regularisation weights are: it
         multiplies a weight by e).
 
     lower_bound, upper_bound : Tensor or float, default=-inf, inf

@@ -31,7 +31,7 @@ class BammState(State):
         Whether that error was small relative to the hypergradient.
     hypergradient : Tensor or None
     displacement : float or None
-        Relative length of the last moves of params and multiplier.
+        Relative length of the last updates of params and multiplier.
     moved : bool
         Whether the last step has moved hyper.
     metric, metric_age
@@ -108,7 +108,7 @@ class SlBamm(Solver):
     accuracy : float or None, default=None
         ``hyper_step="auto"`` moves when the error of the hypergradient is below this
         fraction of it. None: 0.1 where the problem offers an inexact metric (more would take
-        many steps for each move there), else 0.01.
+        many iterations for each step of hyper there), else 0.01.
 
     Notes
     -----
@@ -142,11 +142,11 @@ class SlBamm(Solver):
         averaging = self._averaging(problem, state.iteration)
         metric, metric_age = self._metric(problem, state, averaging)
         directions = self._directions(problem, state, metric, averaging)
-        params_move, params = self._move_params(state, directions)
-        multiplier_move, mixed = self._move_multiplier(state, directions)
-        displacement = _relative(params_move, state.params)
-        displacement += _relative(multiplier_move, state.multiplier)
-        error = self._error(state, directions, displacement, multiplier_move, mixed)
+        params_update, params = self._move_params(state, directions)
+        multiplier_update, mixed = self._move_multiplier(state, directions)
+        displacement = _relative(params_update, state.params)
+        displacement += _relative(multiplier_update, state.multiplier)
+        error = self._error(state, directions, displacement, multiplier_update, mixed)
         hypergradient_norm = projected_norm(problem, state.hyper, directions.hyper)
         converged = error <= self._accuracy(metric) * hypergradient_norm
         hyper = self._move_hyper(problem, state, directions, converged)
@@ -155,7 +155,7 @@ class SlBamm(Solver):
             state,
             iteration=state.iteration + 1,
             params=params,
-            multiplier=state.multiplier - multiplier_move,
+            multiplier=state.multiplier - multiplier_update,
             averaging=averaging,
             residual=hypergradient_norm + error,
             hypergradient_norm=hypergradient_norm,
@@ -195,40 +195,40 @@ class SlBamm(Solver):
         """What params lose in this step, and where they arrive."""
         averaged, metric, gradient = directions.averaged, directions.metric, directions.params
         hyper, params = state.hyper, state.params
-        move = gradient if metric is None else metric.solve(gradient)
+        update = gradient if metric is None else metric.solve(gradient)
         if not _searches(self.params_step):
-            move = at(self.params_step, state.iteration) * move
+            update = at(self.params_step, state.iteration) * update
         elif metric is None or not metric.exact:
-            product = averaged.hessian_product(hyper, params, move)
-            move = _cauchy(gradient, move, product) * move
+            product = averaged.hessian_product(hyper, params, update)
+            update = _cauchy(gradient, update, product) * update
             if self.params_step == "auto":
-                return backtrack(averaged, hyper, params, move)
-        return move, params - move
+                return backtrack(averaged, hyper, params, update)
+        return update, params - update
 
     def _move_multiplier(self, state, directions):
         """What the multiplier loses in this step, and its mixed product where that is known."""
         averaged, metric, gradient = directions.averaged, directions.metric, directions.multiplier
         hyper, params = state.hyper, state.params
-        move = gradient if metric is None else metric.solve(gradient)
+        update = gradient if metric is None else metric.solve(gradient)
         if not _searches(self.multiplier_step):
-            move = at(self.multiplier_step, state.iteration) * move
+            update = at(self.multiplier_step, state.iteration) * update
         elif metric is None or not metric.exact:
-            products = averaged.curvature_products(hyper, params, move)
-            step = _cauchy(gradient, move, products.hessian)
-            return step * move, step * products.mixed
-        return move, None
+            products = averaged.curvature_products(hyper, params, update)
+            step = _cauchy(gradient, update, products.hessian)
+            return step * update, step * products.mixed
+        return update, None
 
-    def _error(self, state, directions, displacement, multiplier_move, mixed):
-        """What the moves to come of params and multiplier will change in the hypergradient.
+    def _error(self, state, directions, displacement, multiplier_update, mixed):
+        """What the updates to come of params and multiplier will change in the hypergradient.
 
-        Two estimates, the larger counts: the change that the multiplier's coming move makes,
+        Two estimates, the larger counts: the change that the multiplier's coming update makes,
         and what the last displacement changed, extrapolated to the next one. The second is
         unknown where `hyper` moved in between.
         """
         if state.hypergradient is None or (self.hyper_step == "auto" and state.moved):
             return math.inf
         if mixed is None:
-            mixed = directions.averaged.mixed_product(state.hyper, state.params, multiplier_move)
+            mixed = directions.averaged.mixed_product(state.hyper, state.params, multiplier_update)
         change = float((directions.hyper - state.hypergradient).norm())
         return max(float(mixed.norm()), divide(change * displacement, state.displacement))
 
@@ -273,20 +273,20 @@ class SlBamm(Solver):
         return problem.metric(state.hyper, state.params, averaging), 0
 
 
-def backtrack(objective, hyper, params, move):
-    """The move, halved where the objective rises, and where it arrives.
+def backtrack(objective, hyper, params, update):
+    """The update, halved where the objective rises, and where it arrives.
 
     Beyond quadratics a line search can overshoot.
     """
     value = float(objective.value(hyper, params))
     allowed = value + 1e-12 * abs(value)
-    arrived = params - move
+    arrived = params - update
     for _ in range(20):
         if float(objective.value(hyper, arrived)) <= allowed:  # NaN counts as risen
             break
-        move = move / 2
-        arrived = params - move
-    return move, arrived
+        update = update / 2
+        arrived = params - update
+    return update, arrived
 
 
 def _searches(option):
@@ -301,7 +301,7 @@ def _cauchy(gradient, direction, product) -> float:
     return derivative / curvature if curvature > 0 else 0.0
 
 
-def _relative(move, vector) -> float:
-    """Length of a move relative to the longer of the vectors before and after it."""
-    length, size = float(move.norm()), max(float(vector.norm()), float((vector - move).norm()))
+def _relative(update, vector) -> float:
+    """Length of an update relative to the longer of the vectors before and after it."""
+    length, size = float(update.norm()), max(float(vector.norm()), float((vector - update).norm()))
     return length / size if size > 0 else length

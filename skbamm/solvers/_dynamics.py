@@ -67,7 +67,7 @@ class Dynamics:
     n_kept: int | None = None
 
     def momenta(self):
-        """Weight of the last move in the point from which the next step is taken."""
+        """Weight of the last step in the point from which the next step is taken."""
         if not self.accelerated:
             return [0.0] * self.n_steps
         found, t = [], 1.0
@@ -75,7 +75,7 @@ class Dynamics:
             following = (1 + (1 + 4 * t * t) ** 0.5) / 2
             found.append((t - 1) / following)
             t = following
-        # The first step has no move behind it.
+        # There is no step before the first one.
         return [0.0, *found[1:]]
 
     def run(self, initial):

@@ -87,7 +87,7 @@ def measured_curvature(level, metric, hyper, params, direction=None, n_iter=N_PO
     gradient = level.params_gradient(hyper, params)
     curvature = 0.0
     for _ in range(n_iter):
-        moved = level.params_gradient(hyper, params + length * vector)
-        product = 1 / length * plain(moved - gradient)
+        displaced = level.params_gradient(hyper, params + length * vector)
+        product = 1 / length * plain(displaced - gradient)
         curvature, vector = float(product.norm()), unit(product)
     return curvature

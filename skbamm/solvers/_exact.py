@@ -201,17 +201,17 @@ def solve_lower(problem, hyper, params, n_linear):
     for _ in range(MAX_NEWTON):
         gradient = lower.params_gradient(hyper, params)
         point = params
-        move, _, _ = conjugate_gradient(
+        update, _, _ = conjugate_gradient(
             lambda vector, at=point: lower.hessian_product(hyper, at, vector),
             gradient,
             gradient * 0,
             Preconditioner(1.0),
             n_linear,
         )
-        if not (move * gradient).sum() > 0:
+        if not (update * gradient).sum() > 0:
             # Flat, or bent down: nothing left to descend, or along the gradient alone.
-            move = gradient
-        move, params = backtrack(lower, hyper, params, move)
-        if float(move.norm()) <= small * max(float(params.norm()), small):
+            update = gradient
+        update, params = backtrack(lower, hyper, params, update)
+        if float(update.norm()) <= small * max(float(params.norm()), small):
             return params, True
     return params, False

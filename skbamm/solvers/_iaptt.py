@@ -15,12 +15,12 @@ from ._steps import Schedule, SecantStep, at, begin, divide, projected_norm
 # initialization, and nothing is left to learn in it.
 HORIZON = 2.0
 # Of the rule for hyper's step: longer while gradients agree, half as long when they turn.
-LARGEST_MOVE = 0.3
+LARGEST_CHANGE = 0.3
 GROWTH = 1.1
 SHRINK = 0.5
 # A derivative in the initialization that is rounding, relative to that in the last params.
 FORGOTTEN = 1e-10
-# Moves this small have been halved at the same kink for long.
+# Steps this small have been halved at the same kink for long.
 COLLAPSED = 1e-10
 
 
@@ -72,7 +72,7 @@ class IapttGm(Solver):
 
     hyper_step : float, callable or "auto", default="auto"
         Step of x. "auto" moves x and z along secants where the lower level is strongly convex;
-        elsewhere no move changes an entry of x or z by more than 0.3, the step grows by a tenth
+        elsewhere no step changes an entry of x or z by more than 0.3, the step grows by a tenth
         while gradients agree and is halved when they turn (after Kesten's rule), as
         :math:`\varphi` has kinks.
 
@@ -224,8 +224,8 @@ class IapttGm(Solver):
         if self.hyper_step == "auto":
             length = _kesten_length(state, following.gradient, by_hyper)
             hyper_step, initialization_step = length, min(length, _cap(by_initialization))
-            move = length * (float(by_hyper.norm()) + float(by_initialization.norm()))
-            stalled = state.length is not None and move <= COLLAPSED * (
+            size = length * (float(by_hyper.norm()) + float(by_initialization.norm()))
+            stalled = state.length is not None and size <= COLLAPSED * (
                 1 + float(state.hyper.norm())
             )
         else:
@@ -253,9 +253,9 @@ def _kesten_length(state, gradient, by_hyper):
 
 
 def _cap(gradient):
-    """The step along a gradient that changes its largest entry by the largest move."""
+    """The step along a gradient that changes its largest entry by as much as is allowed."""
     # Along nothing any step will do.
-    return divide(LARGEST_MOVE, float(gradient.abs().max())) or 1.0
+    return divide(LARGEST_CHANGE, float(gradient.abs().max())) or 1.0
 
 
 def _joined(hyper, initialization):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ._base import Need
-from ._outer import Hypergradient, OuterSolver, OuterState, last_move_error
+from ._outer import Hypergradient, OuterSolver, OuterState, last_step_error
 from ._steps import begin, divide
 
 # A direction whose curvature is this small relative to the largest one counts as flat.
@@ -49,7 +49,7 @@ class ImplicitDifferentiation(OuterSolver):
         gradient = upper.hyper - lower.mixed_product(hyper, params, multiplier)
         # What one step more would change, in the linear system and in params.
         error = float(lower.mixed_product(hyper, params, dynamics.precondition(left)).norm())
-        error += last_move_error(problem, lower, dynamics, points)
+        error += last_step_error(problem, lower, dynamics, points)
         return Hypergradient.of(gradient, error, left, flat, upper.params, multiplier)
 
     def _solve(self, product, target, initial, precondition):

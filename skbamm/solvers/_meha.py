@@ -235,14 +235,14 @@ class Meha(Solver):
         return proximal_step(problem, hyper, params, gradient, proximal_term, precondition)
 
     def _curvatures(self, problem, state, metric, hyper, params):
-        """The largest curvatures of late, by one gradient more along the last move of params."""
+        """The largest curvatures of late, by one gradient more along the last step of params."""
         known = state.lower_curvature, state.upper_curvature
         if "auto" not in (self.params_step, self.proximal_step, self.proximity):
             return known
-        move = params - state.params
+        change = params - state.params
         lower, upper = (
             # What was seen long ago, or was rounding, is forgotten in time.
-            max(measured_curvature(level, metric, hyper, params, move, n_iter=1), FADING * before)
+            max(measured_curvature(level, metric, hyper, params, change, n_iter=1), FADING * before)
             for level, before in zip((problem.lower, problem.upper), known, strict=True)
         )
         return 1.0 if metric is not None and metric.exact else lower, upper
@@ -285,16 +285,16 @@ class Meha(Solver):
         """Next hyper and weight."""
         weight, hypergradient = following.upper_weight, following.hypergradient
         shrinks = self._is_ripe(problem, state, following)
-        moved = {}
+        fields = {}
         if self.hyper_step != "auto":
             # The published step is along the gradient that the weight has not been taken from.
-            moved = move_hyper(self, problem, state, weight * hypergradient, None)
+            fields = move_hyper(self, problem, state, weight * hypergradient, None)
         elif shrinks:
             # It keeps what it knows of curvature, but compares no values.
             search = replace(state.search, started=False, stalled=False, fresh=False)
-            moved = {"search": search, "stalled": False}
+            fields = {"search": search, "stalled": False}
         elif following.params_converged:
-            moved = move_hyper(
+            fields = move_hyper(
                 self,
                 problem,
                 state,
@@ -302,7 +302,7 @@ class Meha(Solver):
                 lambda: levels.value(weight, steps.proximity),
             )
         before = None if following.params_converged else state.before
-        following = replace(following, before=before, **moved)
+        following = replace(following, before=before, **fields)
         if shrinks:
             following = replace(
                 following, upper_weight=WEIGHT_SHRINK * weight, before=hypergradient, stage_norm=0.0

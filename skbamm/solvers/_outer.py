@@ -111,8 +111,8 @@ class OuterSolver(Solver):
         raise NotImplementedError
 
 
-def last_move_error(problem, objective, dynamics, points) -> float:
-    """What the last move of params changes in the hypergradient."""
+def last_step_error(problem, objective, dynamics, points) -> float:
+    """What the last step of params changes in the hypergradient."""
     hyper, params = dynamics.hyper, points[-1]
     changed = problem.upper.curvature_products(hyper, params, params - points[-2])
     mixed = objective.mixed_product(hyper, params, dynamics.precondition(changed.hessian))

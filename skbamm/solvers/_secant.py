@@ -36,7 +36,7 @@ class SecantSearch:
         When no fraction of a direction decreases the value, the search forgets its
         secants and begins afresh at the anchor; failing again, it has stalled: the
         precision of the values is reached.
-    moves, changes : Tensor of shape (n_kept, n) or None
+    differences, changes : Tensor of shape (n_kept, n) or None
         The last steps and the differences of gradients along them.
     """
 
@@ -49,7 +49,7 @@ class SecantSearch:
     started: bool = False
     fresh: bool = False
     stalled: bool = False
-    moves: Any = None
+    differences: Any = None
     changes: Any = None
 
     def propose(self, project, hyper, value, gradient, *, memory, max_move):
@@ -73,9 +73,9 @@ class SecantSearch:
             square = float((hyper - project(hyper - gradient)).square().sum())
             search = replace(self, scale=abs(value) / max(square, precision.tiny))
         # A coordinate that sits on its bound with the gradient pointing out is fixed.
-        moved = project(hyper - _nudge(hyper) * gradient.sign()) != hyper
-        free = gradient.where(moved, 0)
-        direction = search._direction(free).where(moved, 0)
+        is_free = project(hyper - _nudge(hyper) * gradient.sign()) != hyper
+        free = gradient.where(is_free, 0)
+        direction = search._direction(free).where(is_free, 0)
         largest = max(float(direction.abs().max()), precision.tiny)
         return replace(
             search,
@@ -104,40 +104,40 @@ class SecantSearch:
 
     def _learn(self, hyper, gradient, memory):
         """Keep the secant of an accepted step, if the curvature along it is positive."""
-        move, change = (hyper - self.anchor).flatten(), (gradient - self.gradient).flatten()
-        curvature = float((move * change).sum())
-        length, steepness = float(move.square().sum()), float(change.square().sum())
-        tiny = _precision(move).tiny
+        difference, change = (hyper - self.anchor).flatten(), (gradient - self.gradient).flatten()
+        curvature = float((difference * change).sum())
+        length, steepness = float(difference.square().sum()), float(change.square().sum())
+        tiny = _precision(difference).tiny
         if not curvature > 1e-10 * math.sqrt(length * steepness):
             # The curvature is not positive: longer steps along the plain gradient.
             step = _GROWTH * math.sqrt(length) / max(float(gradient.norm()), tiny)
             return replace(self._forget(), scale=step)
         return replace(
             self,
-            moves=_remember(self.moves, move, memory),
+            differences=_remember(self.differences, difference, memory),
             changes=_remember(self.changes, change, memory),
             scale=curvature / max(steepness, tiny),
         )
 
     def _forget(self):
-        return replace(self, moves=None, changes=None)
+        return replace(self, differences=None, changes=None)
 
     def _direction(self, gradient):
         """Minus the BFGS inverse Hessian times the gradient, in compact form.
 
         Byrd, Nocedal, Schnabel, "Representations of quasi-Newton matrices", 1994, eq. 3.13.
         """
-        if self.moves is None:
+        if self.differences is None:
             return -self.scale * gradient
         import torch
 
         flat = gradient.flatten()
-        upper = (self.moves @ self.changes.T).triu()
-        along = _solve(torch, upper, self.moves @ flat, upper=True)
+        upper = (self.differences @ self.changes.T).triu()
+        along = _solve(torch, upper, self.differences @ flat, upper=True)
         changed = self.changes.T @ along
         right = self.changes @ (changed - flat) * self.scale + upper.diagonal() * along
         back = _solve(torch, upper.T, right, upper=False)
-        vector = self.scale * flat + self.moves.T @ back - self.scale * changed
+        vector = self.scale * flat + self.differences.T @ back - self.scale * changed
         if not float((vector * flat).sum()) > 0:
             vector = flat * self.scale
         return -vector.reshape(gradient.shape)

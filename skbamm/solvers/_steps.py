@@ -70,8 +70,8 @@ def largest_curvature(product, params) -> float:
     """Largest absolute eigenvalue of a linear map of params, by power iteration from below."""
     curvature, vector = 0.0, random_direction(params)
     for _ in range(N_POWER_ITER):
-        moved = product(vector)
-        curvature, vector = float(moved.norm()), unit(moved)
+        image = product(vector)
+        curvature, vector = float(image.norm()), unit(image)
     return curvature
 
 

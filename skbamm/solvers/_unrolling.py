@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ._base import Need
-from ._outer import Hypergradient, OuterSolver, last_move_error
+from ._outer import Hypergradient, OuterSolver, last_step_error
 from ._steps import PowerLaw, Schedule, at
 
 # A vector that a step shrinks by less than this lies along a flat direction of the lower level.
@@ -58,7 +58,7 @@ class Unrolling(OuterSolver):
         objective = dynamics.objective(self.n_steps - 1)
         following = objective.curvature_products(hyper, params, dynamics.precondition(left))
         flat = float(following.hessian.norm()) <= FLAT * float(left.norm())
-        error = float(following.mixed.norm()) + last_move_error(
+        error = float(following.mixed.norm()) + last_step_error(
             problem, objective, dynamics, points
         )
         return Hypergradient.of(upper.hyper + by_hyper, error, left, flat, upper.params)

@@ -86,8 +86,8 @@ def test_search_stays_in_the_box(conditioning):
 
 @conditionings
 def test_no_entry_moves_further_than_allowed(conditioning):
-    moves = Quadratic.random(conditioning).path(50).diff(dim=0)
-    assert moves.abs().max() <= OPTIONS["max_move"] + 1e-12  # a sum of two rounded numbers
+    steps = Quadratic.random(conditioning).path(50).diff(dim=0)
+    assert steps.abs().max() <= OPTIONS["max_move"] + 1e-12  # a sum of two rounded numbers
 
 
 def test_the_shape_of_hyper_makes_no_difference():
@@ -110,7 +110,7 @@ def test_the_memory_holds_the_latest_secants():
         x, search = search.propose(
             problem.project, x, problem.value(x), problem.gradient(x), **OPTIONS
         )
-    assert search.moves.shape == search.changes.shape == (4, 6)
+    assert search.differences.shape == search.changes.shape == (4, 6)
 
 
 @conditionings

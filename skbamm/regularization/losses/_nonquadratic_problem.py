@@ -77,11 +77,13 @@ class NonquadraticError(PenalizedError):
         curved = curved.maximum(CURVATURE_FLOOR * ratio)
         return self._alpha(hyper) * curved + self.barrier.curvature(params)
 
-    def next_dual(self, hyper, params, dual, move, step):
+    def next_dual(self, hyper, params, dual, direction, step):
         """The dual variable after its own Newton step, within the gradients that there are."""
         power = self.power(hyper)
         ratio = self.function.majorizer(params, power)
-        change = ratio * (move * (1 - dual * self.function.stretch(params, power)) + params) - dual
+        change = (
+            ratio * (direction * (1 - dual * self.function.stretch(params, power)) + params) - dual
+        )
         bound = self.function.largest_gradient(params, power)
         return (dual + step[..., None, None] * change).clamp(-bound, bound)
 
@@ -185,38 +187,40 @@ class NonquadraticProblem(PenaltyProblem):
                 break
             curvature = lower.dual_curvature(hyper, params, dual)
             curvature = curvature + lower.barrier.holding(params, gradient)
-            move = -lower.loss.metric(curvature).solve(gradient)
-            step, moved_value = _backtrack(lower, hyper, params, move, value, gradient)
+            direction = -lower.loss.metric(curvature).solve(gradient)
+            step, new_value = _backtrack(lower, hyper, params, direction, value, gradient)
             failed = active & (step == 0)
-            dual = lower.next_dual(hyper, params, dual, move, step)
+            dual = lower.next_dual(hyper, params, dual, direction, step)
             if bool(failed.any()):
                 weights = lower.majorizer(hyper, params) + lower.barrier.holding(params, gradient)
                 safe = -lower.loss.metric(weights).solve(gradient)
-                move = safe.where(failed[..., None, None], move)
-                again, again_value = _backtrack(lower, hyper, params, safe, value, gradient)
-                step = step.where(~failed, again)
-                moved_value = moved_value.where(~failed, again_value)
-                moved = lower.barrier.step(params, step[..., None, None] * move)
-                dual = dual.where(~failed[..., None, None], lower.penalty_gradient(hyper, moved))
+                direction = safe.where(failed[..., None, None], direction)
+                fraction, safe_value = _backtrack(lower, hyper, params, safe, value, gradient)
+                step = step.where(~failed, fraction)
+                new_value = new_value.where(~failed, safe_value)
+                arrived = lower.barrier.step(params, step[..., None, None] * direction)
+                dual = dual.where(~failed[..., None, None], lower.penalty_gradient(hyper, arrived))
             step = step * active
             if not bool((step > 0).any()):
                 break
-            params = lower.barrier.step(params, step[..., None, None] * move)
-            value = moved_value.where(step > 0, value)
+            params = lower.barrier.step(params, step[..., None, None] * direction)
+            value = new_value.where(step > 0, value)
         return params
 
 
-def _backtrack(lower, hyper, params, move, value, gradient):
-    """Largest of a few fractions of the move that decreases each fold's value; 0 if none."""
-    decrease = (gradient * move).sum((2, 3))
+def _backtrack(lower, hyper, params, direction, value, gradient):
+    """Largest of a few fractions of the direction that decrease each fold's value; 0 if none."""
+    decrease = (gradient * direction).sum((2, 3))
     step = torch.ones_like(value)
     for _ in range(4):
-        moved = lower.by_fold(hyper, lower.barrier.step(params, step[..., None, None] * move))
-        good = moved <= value + 1e-4 * step * decrease + ROUNDING * value.abs()
+        new_value = lower.by_fold(
+            hyper, lower.barrier.step(params, step[..., None, None] * direction)
+        )
+        good = new_value <= value + 1e-4 * step * decrease + ROUNDING * value.abs()
         if bool(good.all()):
-            return step, moved
+            return step, new_value
         step = step.where(good, step / 4)
-    return step * good, moved
+    return step * good, new_value
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class RowLoss:
 
     @cached_property
     def _latest(self):
-        """The last metric's penalties and factors, for candidates that have not moved."""
+        """The last metric's penalties and factors, for candidates that have not changed."""
         return {}
 
     def gradient(self, params):

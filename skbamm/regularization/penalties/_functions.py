@@ -103,9 +103,9 @@ class Barrier:
         """Curvature that holds a coefficient at zero which its gradient would make negative."""
         return self.stiffness * ((params == 0) & (gradient > 0)).to(params)
 
-    def step(self, params, move):
-        """`params` after a move; what would become negative stops at zero."""
-        moved = params + move
+    def step(self, params, change):
+        """`params` and a change; what would become negative stops at zero."""
+        new = params + change
         if not self.stiffness:
-            return moved
-        return moved.where((params <= 0) | (moved > 0), torch.zeros_like(moved))
+            return new
+        return new.where((params <= 0) | (new > 0), torch.zeros_like(new))
