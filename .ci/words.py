@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
-PATHS = (*TEXTS, "docs", "examples", "benchmarks")
+PATHS = (*TEXTS, "docs", "examples", "benchmarks", "skbamm", "tests")
 SUFFIXES = (".py", ".md", ".rst")
 GENERATED = {"_build", "auto_examples", "generated", "gen_modules", "sg_execution_times.rst"}
 
@@ -26,6 +26,7 @@ WORDS = {
     "evidence": "label quality score; log posterior odds",
     "<sharpness": "inverse temperature",
     "<bend(s|ing)?>": "curvature",
+    "<pull(s|ed|ing)?>(?! request)": "prior; vjp; proximal term; shrink",
     "<survey": "coarse grid",
     "<clean~rows?>": "rows with verified labels",
     "<noise~matri": "noise transition matrix",
@@ -34,14 +35,23 @@ WORDS = {
     "<door~tests?>": "API tests",
     "<cross~?fitted>": "out-of-fold",
     "<own~part>": "out-of-fold",
+    "<trust_|_trust>": "label weight",
+    "<unseen>": "out-of-fold",
+    "<nuisance": "partialled out, partialled-out covariates",
+    "<moments>|[.]moment>": "cross-products, sufficient statistics",
     "<summed~rows>": "sufficient statistics, cross-products",
     "<valleys?>": "basin, local minimum",
+    "<settle[sd]?>|<calm>": "converged",
+    "[^`]<watch(es|ed|ing)?>": "callback; snapshot",
+    "<ceilings?>": "baseline criterion",
     "<beside~([.0-9]|`?(Ridge|Lasso|ElasticNet|LogisticRegression)CV)": "relative to",
     '[|] start[ ,]|"start[",]|<the start\'s>': "without learning (max_iter=0); initialization",
 }
 PATTERNS = {
     re.compile(
-        word.replace("<", "(?<![a-z])").replace(">", "(?![a-z])").replace("~", r"[\s_-]+[#*\s]*"),
+        word.replace("<", "(?<![a-z])")
+        .replace(">", "(?![a-z])")
+        .replace("~", r"(?:[_-]|\s+#?\s*)"),
         re.IGNORECASE,
     ): instead
     for word, instead in WORDS.items()
