@@ -181,7 +181,7 @@ def _one_split(name, X, y, noise, clean, seed):
             "cpu_s": seconds,
             "warned": has_warned,
         }
-    right = fit_clean(X_train, y_train, ~wrong)  # the ceiling: it knows which labels are wrong
+    right = fit_clean(X_train, y_train, ~wrong)  # knows which labels are wrong
     yield row | {
         "method": "(oracle)",
         "accuracy": right.score(X_test, y_test),

@@ -33,8 +33,8 @@ from skbamm.problems import BilevelProblem, CurvatureProducts, Gradients, Object
 from skbamm.solvers import SOLVERS, get_solver, solve
 
 PEERS = ("verified labels", "noisy rows", "both", "filter")
-# Inner steps that fit into the budget. sl-BAMM averages as in the published experiment, and moves
-# weights before params have settled much: rough hypergradients will do, and there is little time.
+# Inner steps that fit into the budget. sl-BAMM averages as in the published experiment, and changes
+# weights long before params have converged: rough hypergradients will do, as time is short.
 SHORT = {
     "sl-bamm": {"averaging": 0.5, "accuracy": 0.5},
     "iaptt-gm": {"n_steps": 5},
@@ -66,11 +66,11 @@ class WeightedSoftmax(Objective):
         scores = self.X @ params
         return scores.logsumexp(1) - (scores * self.given).sum(1), scores.softmax(1)
 
-    def _by_hyper(self, hyper, slope):
+    def _by_hyper(self, hyper, by_weight):
         if not self.weighted:
             return torch.zeros_like(hyper)
         weight = self._weight(hyper)
-        return weight * (1 - hyper.sigmoid()) * slope
+        return weight * (1 - hyper.sigmoid()) * by_weight
 
     def _ridge(self):
         return RIDGE if self.weighted else 0.0
@@ -87,11 +87,11 @@ class WeightedSoftmax(Objective):
 
     def curvature_products(self, hyper, params, vector):
         _, probabilities = self._losses(params)
-        ahead = self.X @ vector
-        bent = probabilities * (ahead - (probabilities * ahead).sum(1, keepdim=True))
-        hessian = self.X.T @ (self._weight(hyper)[:, None] * bent) + self._ridge() * vector
-        slope = ((probabilities - self.given) * ahead).sum(1)
-        return CurvatureProducts(hessian, self._by_hyper(hyper, slope))
+        scores = self.X @ vector  # jvp
+        change = probabilities * (scores - (probabilities * scores).sum(1, keepdim=True))
+        hessian = self.X.T @ (self._weight(hyper)[:, None] * change) + self._ridge() * vector
+        by_weight = ((probabilities - self.given) * scores).sum(1)
+        return CurvatureProducts(hessian, self._by_hyper(hyper, by_weight))
 
 
 def fashion_mnist(folder):

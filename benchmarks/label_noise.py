@@ -1,4 +1,4 @@
-"""HyperCleaningClassifier in every regime of label noise, its peers and the ceiling.
+"""HyperCleaningClassifier in every regime of label noise, its peers and the fit on right labels.
 
     OMP_NUM_THREADS=1 python benchmarks/label_noise.py
     OMP_NUM_THREADS=1 python benchmarks/label_noise.py --data FOLDER --max-clean 60

@@ -152,7 +152,7 @@ def memory(limit_mb, n_features):
         f"{n_samples:,} rows of {n_features} columns, {4 * limit_mb} MB; limit {limit_mb} MB above "
         "what the libraries take.",
         "",
-        "| from | limit | wall us/row | CPU us/row | wall, beside memory | resident MB more |",
+        "| from | limit | wall us/row | CPU us/row | wall, relative to memory | resident MB more |",
         "|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory(dir=OUT) as folder:
@@ -227,12 +227,12 @@ def labelled(n_samples, seed):
 
 
 def mapped(path, n_samples, n_features, make):
-    """A memory-mapped array of single precision, and what comes beside it for each row."""
+    """A memory-mapped array of single precision, and what comes with it for each row."""
     X = np.lib.format.open_memmap(path, "w+", np.float32, (n_samples, n_features))
     others = []
     for start in range(0, n_samples, N_PART):
-        X[start : start + N_PART], *beside = make(min(N_PART, n_samples - start), start)
-        others.append(beside)
+        X[start : start + N_PART], *more = make(min(N_PART, n_samples - start), start)
+        others.append(more)
     X.flush()
     del X
     columns = [np.concatenate(parts) for parts in zip(*others, strict=True)]
@@ -331,12 +331,12 @@ def on_cluster(sizes):
             f"| {n:,} | {wall:.1f} | {1e6 * wall / n:.2f} | {1e6 * cpu / n:.2f} | {most:.0f} |"
         )
         print(lines[-1], flush=True)
-    lines += ["", f"Regressor: {1e3 * cost:.2f} ms for each partition beside its rows."]
+    lines += ["", f"Regressor: {1e3 * cost:.2f} ms for each partition besides its rows."]
     return lines
 
 
 def overhead(client):
-    """Seconds that a partition costs beside its rows, from few and many of hardly any rows."""
+    """Seconds that a partition costs besides its rows, from few and many of hardly any rows."""
     import dask.array as da
 
     from skbamm.dask import DaskBilevelRegularizedRegressor

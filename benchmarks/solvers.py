@@ -125,13 +125,13 @@ def run(case, solver, seconds):
     times, errors = [], []
     begin = time.process_time()
 
-    def watch(state, row):
+    def record(state, row):
         times.append(time.process_time() - begin)
         errors.append(case.error(state))
         return errors[-1] <= LEVELS[-1] or times[-1] > seconds
 
     try:
-        solution = solve(problem, solver, max_iter=case.max_iter, tol=1e-8, callback=watch)
+        solution = solve(problem, solver, max_iter=case.max_iter, tol=1e-8, callback=record)
     except ValueError:
         return None
     costs = {name: count / solution.n_iter for name, count in counts.items()}

@@ -65,11 +65,11 @@ for axis, (title, (problem, error, names)) in zip(axes, panels.items(), strict=T
     for name in names:
         errors = [error(problem.initial_hyper)]
 
-        def watch(state, row, errors=errors, error=error):
+        def record(state, row, errors=errors, error=error):
             errors.append(error(state.hyper))
             return errors[-1] < 1e-4
 
-        solution = solve(problem, name, max_iter=200, tol=1e-8, callback=watch)
+        solution = solve(problem, name, max_iter=200, tol=1e-8, callback=record)
         status = "error below 1e-4" if errors[-1] < 1e-4 else solution.status
         print(f"  {name:20} {len(errors) - 1:4} iterations, error {errors[-1]:.0e}: {status}")
         color = colors.setdefault(name, f"C{len(colors)}")

@@ -73,13 +73,13 @@ figure, (left, middle) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrain
 for name, solver in solvers.items():
     curve, begin = [], time.process_time()
 
-    def watch(state, row, begin=begin, curve=curve):
+    def record(state, row, begin=begin, curve=curve):
         now = time.process_time() - begin
         accuracy = float(((test @ state.params).argmax(1) == test_labels).double().mean())
         curve.append((now, accuracy, f1_score(given != right, state.hyper < 0, zero_division=0)))
         return now > seconds
 
-    solution = solve(problem, solver, max_iter=100_000, tol=1e-7, callback=watch)
+    solution = solve(problem, solver, max_iter=100_000, tol=1e-7, callback=record)
     times, accuracies, scores = np.array(curve).T
     left.plot(times, accuracies, label=name)
     middle.plot(times, scores, label=name)

@@ -45,12 +45,12 @@ def test_every_solver_learns_the_same_strengths(name, regression):
 
 @every_solver
 @short
-def test_every_solver_learns_trust_that_is_no_worse_than_the_start(name, classification):
+def test_every_solver_learns_weights_no_worse_than_the_initialization(name, classification):
     X, y, is_clean = classification
     model = HyperCleaningClassifier(solver=name, cv=2, max_iter=15).fit(X, y, is_clean=is_clean)
     criterion = model.history_["criterion"]
-    start = HyperCleaningClassifier(solver=name, cv=2, max_iter=0).fit(X, y, is_clean=is_clean)
-    assert np.min(criterion) <= start.initial_criterion_
+    initial = HyperCleaningClassifier(solver=name, cv=2, max_iter=0).fit(X, y, is_clean=is_clean)
+    assert np.min(criterion) <= initial.initial_criterion_
     assert model.sample_weight_[is_clean].min() == 1
 
 

@@ -39,7 +39,7 @@ class SampleWeightDisplay(Display):
     noise_rate : ndarray of shape (n_classes,)
         Estimated share of wrong labels among the noisy rows of each given class.
     function : tuple of two floats or None, default=None
-        Threshold a and slope b of the learned function; None for free weights.
+        Intercept a and slope b of the learned function; None for free weights.
 
     Attributes
     ----------

@@ -52,7 +52,7 @@ def cluster(tmp_path, memory_limit):
         distributed.Client(cluster) as client,
     ):
         yield client
-    # No process is left but what was there, and what watches over shared memory.
+    # No process is left but what was there, and the one that tracks shared memory.
     left = set(psutil.Process().children(recursive=True)) - before
     assert not [process for process in left if "resource_tracker" not in str(process.cmdline())]
 

@@ -105,7 +105,7 @@ def test_weights_are_repetitions_where_held_out_rows_are_also_fitted(option):
         model = BilevelRegularizedRegressor(**OPTIONS[option], cv=cv)
         return model.fit(X[every], y[every], sample_weight=weight).predict(X)
 
-    # Beside 0 among the targets, scikit-learn allows 1e-9.
+    # Where a target is 0, scikit-learn allows 1e-9.
     expected = three_folds(own)
     np.testing.assert_allclose(three_folds(np.arange(15), weight), expected, 1e-7, 1e-9)
 

@@ -214,7 +214,7 @@ def test_random_state_seeds_the_folds(data):
     assert len(set(criteria)) == 3
 
 
-def test_sorted_rows_are_no_trap():
+def test_sorted_rows_are_no_pitfall():
     random = np.random.default_rng(0)
     X = np.sort(random.normal(size=(60, 1)), axis=0)
     y = X[:, 0] + 0.1 * random.normal(size=60)

@@ -1,4 +1,4 @@
-"""The user's final estimator as a base model of label quality, beside linear and kernel models.
+"""The user's final estimator as a base model of label quality, with linear and kernel models.
 
 Where classes are not linear in the columns these alone are poor, and trees or a network that are
 fitted with their weights would learn their mistakes.
