@@ -15,22 +15,8 @@ class Progress:
 
     A callback's True at the end of a task stops, as scikit-learn has it, the tasks of that
     level: at the end of an iteration this run, at the end of a stage all further learning.
-    Without callbacks nothing of this costs anything.
-
-    Parameters
-    ----------
-    estimator : estimator
-    X, y, sample_weight
-        As the user gave them, for callbacks that score.
-    n_stages : int
-        So many at most.
-
-    Attributes
-    ----------
-    stopped : bool
-        Whether no further stage shall learn.
-    left_out : list of str
-        What was not done on request.
+    Without callbacks nothing of this costs anything. X, y and weights are as the user gave them,
+    for callbacks that score; there are at most `n_stages`.
     """
 
     def __init__(self, estimator, X, y, sample_weight, n_stages):
@@ -40,8 +26,8 @@ class Progress:
         self.has_callbacks = hasattr(estimator, "_skl_callbacks")
         self.verbose = int(estimator.verbose)
         self.name = type(estimator).__name__
-        self.stopped = False
-        self.left_out: list[str] = []
+        self.stopped = False  # whether no further stage shall learn
+        self.left_out: list[str] = []  # what was not done on request
 
     def __enter__(self):
         self.context.call_on_fit_task_begin(**self.task)
@@ -59,18 +45,7 @@ class Progress:
 
     @contextlib.contextmanager
     def stage(self, name, n_steps=0):
-        """A part of the fit.
-
-        Parameters
-        ----------
-        name : str
-        n_steps : int
-            So many at most.
-
-        Yields
-        ------
-        stage : Stage
-        """
+        """A `Stage` of the fit, of at most `n_steps`."""
         if not self.has_callbacks:
             yield Stage(self, name, None)
             return

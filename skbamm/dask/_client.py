@@ -67,17 +67,8 @@ def _added(several):
 def finished(client, futures):
     """Wait for futures, whose results stay where they are.
 
-    Parameters
-    ----------
-    client : distributed.Client
-    futures : list of Future
-
-    Raises
-    ------
-    RuntimeError
-        When no worker takes work for 15 seconds. Work of a lost one is done anew by others.
-    Exception
-        What a task has raised. The other tasks are cancelled.
+    Raises what a task has raised, and cancels the other tasks; RuntimeError when no worker takes
+    work for 15 seconds. Work of a lost one is done anew by others.
     """
     watchdog = _Watchdog(client)
     try:

@@ -15,18 +15,11 @@ from ._label_rows import label_counts, sampled_rows
 
 @dataclass(frozen=True)
 class Census:
-    """How many rows there are of each kind (noisy, verified) and class.
+    """How many rows there are of each kind (noisy, verified) and class."""
 
-    Attributes
-    ----------
-    classes, mass : ndarray of shape (n_classes,)
-        Labels, and the sums of their rows' weights.
-    counts : ndarray of int of shape (n_partitions, 2, n_classes)
-    """
-
-    classes: np.ndarray
-    mass: np.ndarray
-    counts: np.ndarray
+    classes: np.ndarray  # (n_classes,), the labels
+    mass: np.ndarray  # (n_classes,), sums of their rows' weights
+    counts: np.ndarray  # (n_partitions, 2, n_classes)
 
     @classmethod
     def take(cls, client, columns):
@@ -90,20 +83,11 @@ class Census:
 
 @dataclass(frozen=True)
 class SampledRows:
-    """A sample of all rows.
-
-    Attributes
-    ----------
-    rows : LabelRows
-    places : ndarray of int of shape (n_rows,)
-        Of each row among all rows of its kind and class.
-    positions : list of ndarray
-        Of the sampled rows of each partition among its rows.
-    """
+    """A sample of all rows."""
 
     rows: LabelRows
-    places: np.ndarray
-    positions: list
+    places: np.ndarray  # (n_rows,), of each among all rows of its kind and class
+    positions: list  # of the sampled rows of each partition among its rows
 
     @classmethod
     def gather(cls, client, partitions, census, places, factors):

@@ -21,16 +21,9 @@ TURNED_ROWS = 4096
 
 
 class MappedRows:
-    """Rows of a memory-mapped array.
+    """Rows of a memory-mapped array."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-    names : None
-        Arrays name no columns.
-    """
-
-    names = None
+    names = None  # arrays name no columns
 
     def __init__(self, X, **_):
         self._X = X
@@ -55,13 +48,8 @@ class MappedRows:
 class ArrowRows:
     """Rows of a parquet file, a folder of them, a pyarrow table or a pyarrow dataset.
 
-    Parameters
-    ----------
-    data : str, path, pyarrow.Table or pyarrow.dataset.Dataset
-    features : sequence of str or None
-        Columns to read as features; None for all that are not `others`.
-    others : sequence of str
-        Further columns to read.
+    `features` are the columns to read as such, None for all that are not `others`, which are read
+    as well.
     """
 
     def __init__(self, data, *, features=None, others=()):

@@ -15,19 +15,11 @@ FEW_FOLDS = 10
 
 @dataclass(frozen=True)
 class Folds:
-    """Train and test rows of every fold.
+    """Train and test rows of every fold."""
 
-    Attributes
-    ----------
-    splits : sequence of (ndarray, ndarray)
-        Train and test indices.
-
-    label : ndarray of shape (n_samples,) or None
-        The fold in which a row is held out, where every row is held out exactly once
-        and trains in all other folds; None for any other splitting.
-    """
-
-    splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    splits: Sequence[tuple[np.ndarray, np.ndarray]]  # train and test indices
+    # (n_samples,), the fold in which a row is held out, where every row is held out exactly once
+    # and trains in all other folds; None for any other splitting.
     label: np.ndarray | None = None
 
     def __len__(self):
@@ -41,10 +33,7 @@ class Folds:
     def nested(self):
         """For each fold: the other folds without its held-out rows, and the fold alone.
 
-        Returns
-        -------
-        pairs : list of (Folds, Folds)
-            Only where rows are left for both.
+        Only where rows are left for both.
         """
         pairs = []
         for k, (train, test) in enumerate(self.splits):

@@ -25,11 +25,8 @@ def native_index(X):
 def as_table(columns, kind=""):
     """A dataframe of columns, given as a dict of arrays.
 
-    Parameters
-    ----------
-    columns : dict of str to ndarray
-    kind : str, default=""
-        What `dataframe_kind` told; "" is pandas. The dict is returned where that is not installed.
+    `kind` is what `dataframe_kind` told; "" is pandas. The dict is returned where that is not
+    installed.
     """
     kind = kind or "pandas"
     return nw.to_native(nw.from_dict(columns, backend=kind)) if find_spec(kind) else columns
@@ -67,12 +64,8 @@ def explanation(X, error):
 def in_feature_order(values, feature_names, parameter):
     """A pandas object that is indexed by feature names, in the order of the features.
 
-    Anything else is returned as it is: it has the order of the features already.
-
-    Raises
-    ------
-    ValueError
-        If the index holds names, but not those of the features.
+    Anything else is returned as it is: it has the order of the features already. Raises if the
+    index holds names, but not those of the features.
     """
     if feature_names is None or not hasattr(values, "loc"):
         return values

@@ -26,22 +26,13 @@ class CrossProducts:
     """Weighted cross-products of ``[X - shift, y - shift, 1]`` over sets of rows.
 
     The sufficient statistics of a squared error. The shift is taken off before multiplying, so
-    that columns with a large mean keep their digits.
-
-    Attributes
-    ----------
-    total : ndarray of shape (d, d), d = n_features + n_targets + 1
-        ``M' W M`` over all training rows.
-    test : ndarray of shape (n_folds, d, d)
-        Of the held-out rows.
-    shift : ndarray of shape (d - 1,)
-    formed_train : ndarray of shape (n_folds, d, d) or None
-        Of the training rows; None where they are the total less the held-out ones.
+    that columns with a large mean keep their digits. Below, d is ``n_features + n_targets + 1``.
     """
 
-    total: np.ndarray
-    test: np.ndarray
-    shift: np.ndarray
+    total: np.ndarray  # (d, d), of all training rows
+    test: np.ndarray  # (n_folds, d, d), of the held-out rows
+    shift: np.ndarray  # (d - 1,)
+    # (n_folds, d, d), of the training rows; None where they are the total less the held-out ones.
     formed_train: np.ndarray | None = None
 
     @property

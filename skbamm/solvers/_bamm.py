@@ -19,36 +19,19 @@ METRIC_AGE = 3
 class BammState(State):
     """State of `SlBamm`.
 
-    Attributes
-    ----------
-    multiplier : Tensor
-    averaging : float
-        Used in the step that led here.
-    residual : float
-        Projected hypergradient plus the estimated error that unconverged `params` and
-        `multiplier` leave in it, at the point before the step.
-    params_converged : bool
-        Whether that error was small relative to the hypergradient.
-    hypergradient : Tensor or None
-    displacement : float or None
-        Relative length of the last updates of params and multiplier.
-    moved : bool
-        Whether the last step has moved hyper.
-    metric, metric_age
-        The problem's metric, and how many steps it has served.
-    slow : bool
-        Whether params and multiplier converge slowly under it.
+    `residual` is the projected hypergradient plus the estimated error that unconverged `params`
+    and `multiplier` leave in it, at the point before the step.
     """
 
     multiplier: Any = None
-    averaging: float = 0.0
-    params_converged: bool = False
+    averaging: float = 0.0  # used in the step that led here
+    params_converged: bool = False  # whether that error was small relative to the hypergradient
     hypergradient: Any = None
-    displacement: float | None = None
-    moved: bool = True
-    metric: Any = None
-    metric_age: int = 0
-    slow: bool = False
+    displacement: float | None = None  # relative length of the last updates
+    moved: bool = True  # whether the last step has moved hyper
+    metric: Any = None  # the problem's
+    metric_age: int = 0  # how many steps it has served
+    slow: bool = False  # whether params and multiplier converge slowly under it
 
 
 class Directions(NamedTuple):

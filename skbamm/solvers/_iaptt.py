@@ -26,24 +26,12 @@ COLLAPSED = 1e-10
 
 @dataclass(frozen=True)
 class IapttState(State):
-    """State of `IapttGm`.
+    """State of `IapttGm`; `params` is the point at which the last trajectory was cut."""
 
-    Attributes
-    ----------
-    params : Tensor
-        The point of the last trajectory at which it was cut.
-    initialization : Tensor
-        z, of the next trajectory.
-    n_used : int or None
-        How many steps of the last trajectory counted.
-    gradient : Tensor or None
-        Of the last step, in hyper and initialization joined; `length` is that of its step of hyper.
-    """
-
-    initialization: Any = None
-    n_used: int | None = None
-    gradient: Any = None
-    length: float | None = None
+    initialization: Any = None  # z, of the next trajectory
+    n_used: int | None = None  # how many steps of the last trajectory counted
+    gradient: Any = None  # of the last step, in hyper and initialization joined
+    length: float | None = None  # of the last step of hyper
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -29,36 +29,20 @@ SMALL = 1e-6
 
 @dataclass(frozen=True)
 class MehaState(State):
-    """State of `Meha`.
-
-    Attributes
-    ----------
-    proximal_params : Tensor
-    upper_weight : float
-        Weight of the upper objective relative to the lower one's 1.
-    lower_curvature, upper_curvature : float
-        Largest ones seen, in the problem's metric.
-    n_close : int
-        In how many iterations, up to this one, unsolved params left a small error in the
-        hypergradient. Two of them count as converged.
-    hypergradient : Tensor or None
-        The last one, and in `change` how much it differed from the one before.
-    before : Tensor or None
-        Hypergradient before the weight was changed last, as long as it is needed.
-    bias, stage_norm : float
-        Estimated error that the weight makes; first norm under this weight.
-    """
+    """State of `Meha`; curvatures are the largest ones seen, in the problem's metric."""
 
     proximal_params: Any = None
-    upper_weight: float = 1.0
+    upper_weight: float = 1.0  # of the upper objective, relative to the lower one's 1
     lower_curvature: float = 1.0
     upper_curvature: float = 1.0
+    # In how many iterations, up to this one, unsolved params left a small error in the
+    # hypergradient. Two of them count as converged.
     n_close: int = 0
     hypergradient: Any = None
-    change: float = math.inf
-    before: Any = None
-    bias: float = math.inf
-    stage_norm: float = 0.0
+    change: float = math.inf  # of the hypergradient, in the last iteration
+    before: Any = None  # hypergradient before the weight was changed last, while it is needed
+    bias: float = math.inf  # estimated error that the weight makes
+    stage_norm: float = 0.0  # the first norm under this weight
 
     @property
     def averaging(self):

@@ -23,34 +23,22 @@ class SecantSearch:
     A point is *tried* until the lower level has been solved there, then accepted or shortened
     towards the last accepted one (the anchor). The first step is Polyak's,
     ``value / |gradient|^2``, which is safe for values that are bounded below by zero, at any
-    scale.
-
-    Attributes
-    ----------
-    anchor, gradient, direction : Tensor
-        Of one shape; `gradient` is that at the anchor.
-    value, fraction, scale : float
-        Value at the anchor; `fraction` of `direction` is being tried; `scale` is the step length
-        where nothing is known about the curvature yet.
-    started, fresh, stalled : bool
-        When no fraction of a direction decreases the value, the search forgets its
-        secants and begins afresh at the anchor; failing again, it has stalled: the
-        precision of the values is reached.
-    differences, changes : Tensor of shape (n_kept, n) or None
-        The last steps and the differences of gradients along them.
+    scale. When no fraction of a direction decreases the value, the search forgets its secants and
+    begins afresh at the anchor; failing again, it has stalled: the precision of the values is
+    reached.
     """
 
     anchor: Any
-    gradient: Any = None
+    gradient: Any = None  # at the anchor
     direction: Any = None
-    value: float = 0.0
-    fraction: float = 1.0
-    scale: float = 1.0
+    value: float = 0.0  # at the anchor
+    fraction: float = 1.0  # of the direction, which is being tried
+    scale: float = 1.0  # step length where nothing is known about the curvature yet
     started: bool = False
     fresh: bool = False
     stalled: bool = False
-    differences: Any = None
-    changes: Any = None
+    differences: Any = None  # the last steps, (n_kept, n)
+    changes: Any = None  # of the gradient along them, (n_kept, n)
 
     def propose(self, project, hyper, value, gradient, *, memory, max_move):
         """Where to go from `hyper`, and the search's next state."""

@@ -10,17 +10,9 @@ from .._constants import PREFERENCE, RESOLUTION, SHRINKAGES
 def choose_shrinkage(pairs, make_search, solver, *, max_iter, tol, standard_errors):
     """The largest shrinkage that nested cross-validation cannot tell from the best one.
 
-    Parameters
-    ----------
-    pairs : iterable of (data, data)
-        For each fold, what is learned from (the other folds) and what validates it.
-    make_search : callable
-        ``make_search(data, shrinkage)`` returns a `PenaltySearch`.
-
-    Returns
-    -------
-    shrinkage : float
-        Infinite where there is nothing to choose by.
+    `pairs` holds for each fold what is learned from (the other folds) and what validates it;
+    ``make_search(data, shrinkage)`` returns a `PenaltySearch`. Infinite where there is nothing to
+    choose by.
     """
     rows = []
     for learned_from, validation in pairs:
