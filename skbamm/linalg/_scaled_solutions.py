@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-# Beyond so many solves another factor is the better bargain.
+# Beyond so many solves another factor costs less.
 MOST_SOLVES = 15
 # Largest error of a solution relative to the first one, in the norm of the Hessian.
 ACCURACY = 1e-9

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 # --- Rows, folds and designs -------------------------------------------------------------------
-# On few rows what is learned hangs on which of them are held out together: averaging over three
-# assignments predicts better, more do not (measured).
+# On few rows what is learned depends on which of them are held out together: averaging over three
+# assignments predicts better, over more no better still (measured).
 FEW_ROWS, FEW_ROWS_REPEATS = 1000, 3
 # With more features than that, memory counts on the Gram path, and eigenvectors cost more than a
 # few Cholesky factors (measured),

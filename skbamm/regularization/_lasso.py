@@ -38,7 +38,7 @@ def weighted_lasso(loss, fold, weights, strengths, *, positive, initial=None, **
     for target, weight in enumerate(weights):
         scaled = np.asfortranarray(design * (root / weight))
         with warnings.catch_warnings():
-            # At the weak end of a path, where nobody goes.
+            # At the weak end of a path, which is not used.
             warnings.simplefilter("ignore", ConvergenceWarning)
             _, path, _ = lasso_path(
                 scaled,
@@ -64,10 +64,11 @@ def strength_grid(loss, weights):
 
 
 def lasso_fits(train, weights, error, *, positive, device):
-    """Paths of all folds, down to where the error has turned up: nobody goes on from there.
+    """Paths of all folds, down to where the held-out error rises.
 
-    Weak penalties are what a path spends its time on. ``error(params)`` is the held-out error of
-    candidates. Returns strengths and params, (n_strengths, n_folds, n_targets, n_features).
+    Weaker penalties are not needed, and take most of a path's time. ``error(params)`` is the
+    held-out error of candidates. Returns strengths and params, (n_strengths, n_folds, n_targets,
+    n_features).
     """
     grid = strength_grid(train, weights)
     found: list[np.ndarray] = []

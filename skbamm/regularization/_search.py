@@ -111,7 +111,7 @@ class PenaltySearch:
             hyper, params = solution.hyper, solution.params
             if not float(solution.criterion) < baseline * (1 - PREFERENCE):
                 hyper, params = common, problem.solve_lower(common, params)
-            # Two folds have no standard error to speak of.
+            # The standard error of two folds is too uncertain.
             is_adaptive = self.spec.kind == "adaptive"
             has_folds = self.design.train.n_folds > 2 and not is_exact
             if is_adaptive and run.standard_errors > 0 and has_folds:

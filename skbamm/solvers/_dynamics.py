@@ -53,9 +53,9 @@ def unit_preconditioner(problem, objective, hyper, params):
 class Dynamics:
     """Descent of `n_steps` on the lower level, and on its non-smooth term by its proximal map.
 
-    ``objective(t)`` is what step t goes down; the lower level in most methods. `accelerated` adds
+    ``objective(t)`` is what step t decreases; the lower level in most methods. `accelerated` adds
     Nesterov's momentum. `n_kept` is how many of the last steps a reverse mode will ask for (None:
-    all); points before are let go, but for the last two.
+    all); points before these are not kept, but for the last two.
     """
 
     problem: Any

@@ -239,7 +239,7 @@ class Meha(Solver):
         if state.hypergradient is not None:
             change = float((hypergradient - state.hypergradient).norm())
         error = _remainder(change, state.change, levels.rounding(weight))
-        # Where all entries rest on their bounds the projected norm is zero, and no scale.
+        # The projected norm is zero, and no scale, where all entries are on their bounds.
         enough = max(self.accuracy * norm_, SMALL * float(hypergradient.norm()))
         following = replace(
             state,
@@ -268,7 +268,7 @@ class Meha(Solver):
     def _move_hyper(self, problem, state, following, levels, steps):
         """Next hyper and weight."""
         weight, hypergradient = following.upper_weight, following.hypergradient
-        shrinks = self._is_ripe(problem, state, following)
+        shrinks = self._weight_is_done(problem, state, following)
         fields = {}
         if self.hyper_step != "auto":
             # The published step is along the gradient that the weight has not been taken from.
@@ -298,12 +298,12 @@ class Meha(Solver):
             following = replace(following, n_close=0, change=math.inf, hypergradient=None)
         return following
 
-    def _is_ripe(self, problem, state, following):
+    def _weight_is_done(self, problem, state, following):
         """Whether the weight is to shrink: x has converged as far as it is worth."""
         if self.upper_weight != "auto" or not following.params_converged:
             return False
         norm_, bias = following.hypergradient_norm, following.bias
-        ripe = (
+        is_done = (
             norm_ <= NORM_SHRINK * following.stage_norm
             # Nothing is to be chosen by a large weight: its bias comes first.
             or (problem.strongly_convex if math.isinf(bias) else norm_ <= bias)
@@ -311,7 +311,7 @@ class Meha(Solver):
         )
         # No faster than 1 / k where the basin of the lower level may still be a wrong one.
         least = LEAST_WEIGHT if problem.strongly_convex else FIRST_WEIGHT / following.iteration
-        return ripe and following.upper_weight > least
+        return is_done and following.upper_weight > least
 
 
 def _remainder(change, last_change, rounding):

@@ -104,7 +104,7 @@ class OuterSolver(Solver):
         return 0.0
 
     def _objective(self, problem):
-        """The objective that step t of the descent goes down."""
+        """The objective that step t of the descent decreases."""
         return lambda t: problem.lower
 
     def _differentiate(self, problem, state, dynamics, points, bases) -> Hypergradient:

@@ -20,7 +20,7 @@ class Unrolling(OuterSolver):
               x \leftarrow P(x - \alpha \nabla_x F(x, y_T(x))),
 
     always from the problem's initial params. Needs a strongly convex lower level: elsewhere
-    :math:`y_T` depends on the initial params, and the gradient knows nothing of that.
+    :math:`y_T` depends on the initial params, which the gradient does not account for.
     The derivative of F in these, which reverse mode gives for nothing, tells. Cost of an
     iteration: T gradients and T curvature products; memory: T + 1 copies of params.
 

@@ -83,7 +83,7 @@ class HuberError(Objective):
             ]
         )
         middle = _weighted_median(size, weight)
-        # More than half of the errors are zero but for rounding: no scale to go by.
+        # More than half of the errors may be zero but for rounding: then there is no scale.
         has_scale = middle > float(exact[best])
         threshold = EFFICIENT * DEVIATION * middle if has_scale else float("inf")
         return replace(self, threshold=threshold)

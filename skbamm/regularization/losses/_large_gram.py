@@ -132,7 +132,7 @@ class SharedGramLoss(QuadraticLoss):
 
 @dataclass(frozen=True)
 class StoredMetric:
-    """Inverse of ``G + diag(penalty)``; its factors live in the loss's store."""
+    """Inverse of ``G + diag(penalty)``; the loss's store keeps its factors."""
 
     loss: SharedGramLoss
     penalty: torch.Tensor  # (n_candidates, n_folds, [n_targets,] n_features)
@@ -150,7 +150,7 @@ class StoredMetric:
 class FactorStore:
     """Cholesky factors of the latest penalty asked for, in memory that is used again.
 
-    Large factors of two points must not live together. An older metric stays valid: it is
+    Large factors of two points must not be in memory together. An older metric stays valid: it is
     factorized again when it is used again.
     """
 
