@@ -2,84 +2,103 @@
 
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.estimator_checks import (
-    check_fit_idempotent,
-    check_methods_sample_order_invariance,
-    check_sample_weight_equivalence_on_dense_data,
-    check_sample_weight_equivalence_on_sparse_data,
-    parametrize_with_checks,
-)
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
-from skbamm.solvers import IapttGm, SlBamm
 
-REGRESSORS = [
-    BilevelRegularizedRegressor(),
-    BilevelRegularizedRegressor("l2"),
-    BilevelRegularizedRegressor("l2", groups="feature", standardize=False, tol=1e-2),
-    BilevelRegularizedRegressor(alpha=0.1, fit_intercept=False),
-    BilevelRegularizedRegressor(alpha=0),
-    BilevelRegularizedRegressor(alpha_per_target=True, solver=SlBamm(memory=3), tol=1e-2),
-    BilevelRegularizedRegressor(cv=2, max_iter=0),
-    BilevelRegularizedRegressor("l1", cv=2, max_iter=0),
-    BilevelRegularizedRegressor("bridge", cv=2, max_iter=0),
-    BilevelRegularizedRegressor("l2", positive=True, n_repeats=1, cv=2),
-    BilevelRegularizedRegressor("l2", exact_zeros=True, n_repeats=1, cv=2),
-    BilevelRegularizedRegressor(loss="huber", n_repeats=1, cv=2),
-    BilevelRegularizedRegressor(solver="iaptt-gm"),
+# Each at otherwise default parameters.
+REGRESSOR_OPTIONS = [
+    {"penalty": "l2"},
+    {"penalty": "l1"},
+    {"penalty": "bridge"},
+    {"groups": "feature"},
+    {"alpha": 0.1},
+    {"alpha": 0},
+    {"loss": "huber"},
+    {"cv": 2},
+    {"n_repeats": 1},
+    {"solver": "meha"},
+    {"solver": "iaptt-gm"},
+    {"standard_errors": 0},
+    {"standardize": False},
+    {"fit_intercept": False},
+    {"positive": True},
+    {"exact_zeros": True},
+    {"alpha_per_target": True},
+    {"max_iter": 0},
 ]
-# A single option at otherwise default parameters. It can touch what is learned, so the checks that
-# compare two fits.
-SINGLE_OPTIONS = [
-    BilevelRegularizedRegressor(**option)
-    for option in (
-        {"exact_zeros": True},
-        {"positive": True},
-        {"loss": "huber"},
-        {"solver": "meha"},
-        {"penalty": "l1"},
-        {"penalty": "bridge"},
-        {"groups": "feature"},
-        {"standardize": False},
-        {"fit_intercept": False},
-        {"n_repeats": 1},
-    )
+CLASSIFIER_OPTIONS = [
+    {"weighting": "sample"},
+    {"alpha": 0.1},
+    {"cv": 2},
+    {"solver": "meha"},
+    {"solver": "iaptt-gm"},
+    {"standardize": False},
+    {"relabel": False},
+    {"final_estimator": LogisticRegression()},
+    {"class_weight": "balanced"},
+    {"max_iter": 0},
 ]
-COMPARED = (
-    check_fit_idempotent,
-    check_methods_sample_order_invariance,
-    check_sample_weight_equivalence_on_dense_data,
-    check_sample_weight_equivalence_on_sparse_data,
-)
+# What an option can touch: what is learned, and from how little. The other checks are of
+# validation, parameters and attributes, which no option goes another way through.
+TOUCHED = {
+    "check_fit_idempotent",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+    "check_fit2d_1sample",
+    "check_fit2d_1feature",
+    "check_classifiers_one_label",
+    "check_classifiers_one_label_sample_weights",
+    "check_classifiers_classes",
+    "check_class_weight_classifiers",
+}
+TOUCHED_BY = {
+    "alpha_per_target": {"check_regressor_multioutput"},
+    "final_estimator": {"check_estimators_dtypes", "check_estimator_sparse_array"},
+}
 
 
-CLASSIFIERS = [
-    HyperCleaningClassifier(),
-    HyperCleaningClassifier("sample", cv=2, max_iter=3),
-    HyperCleaningClassifier(max_iter=0),
-    HyperCleaningClassifier(alpha=0.1, cv=2, max_iter=3, solver=SlBamm(memory=3)),
-    HyperCleaningClassifier(standardize=False, class_weight="balanced", cv=2, max_iter=3),
-    HyperCleaningClassifier(cv=2, max_iter=3, solver="meha"),
-    HyperCleaningClassifier(cv=2, max_iter=3, solver=IapttGm(n_steps=5)),
-    HyperCleaningClassifier(final_estimator=LogisticRegression(), cv=2, max_iter=0),
-]
+def checks_of_options(kind, options, **quick):
+    """Every option alone, with each of the checks that it can touch."""
+    return [
+        pytest.param(estimator, check, id=f"{option}-{check.func.__name__}")
+        for option in options
+        for estimator, check in estimator_checks_generator(kind(**{**quick, **option}))
+        if check.func.__name__ in TOUCHED | TOUCHED_BY.get(*option, set())
+    ]
 
 
-@parametrize_with_checks(REGRESSORS)
+# The bridge takes more iterations than it has by default, and the labels of the checks are drawn
+# at random: there is little to converge to.
+short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@parametrize_with_checks([BilevelRegularizedRegressor()])
 def test_scikit_learn_accepts_the_regressor(estimator, check):
     check(estimator)
 
 
-# The bridge takes more iterations than it has by default: both fits stop there.
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("check", COMPARED, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("estimator", SINGLE_OPTIONS, ids=repr)
-def test_a_single_option_leaves_two_ways_to_the_same_fit_the_same(estimator, check):
-    check(type(estimator).__name__, estimator)
+@short
+@pytest.mark.parametrize(
+    ("estimator", "check"), checks_of_options(BilevelRegularizedRegressor, REGRESSOR_OPTIONS)
+)
+def test_scikit_learn_accepts_every_option_of_the_regressor(estimator, check):
+    check(estimator)
 
 
-# The checks' labels are drawn at random: there is little to converge to.
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks(CLASSIFIERS)
+@short
+@parametrize_with_checks([HyperCleaningClassifier()])
 def test_scikit_learn_accepts_the_classifier(estimator, check):
+    check(estimator)
+
+
+# Few iterations, for time: they learn all that there is to learn by another way.
+@short
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    checks_of_options(HyperCleaningClassifier, CLASSIFIER_OPTIONS, max_iter=3),
+)
+def test_scikit_learn_accepts_every_option_of_the_classifier(estimator, check):
     check(estimator)

@@ -38,20 +38,19 @@ def ours(thing):
     return (getattr(inspect.unwrap(thing), "__module__", None) or "").startswith("skbamm")
 
 
-def public_names():
+def public_names(module):
     """Every exported class and function, and the public methods that the package defines."""
-    for module in public_modules():
-        for name in module.__all__:
-            thing = getattr(module, name)
-            if inspect.isclass(thing) or inspect.isfunction(thing):
-                yield f"{module.__name__}.{name}"
-            if inspect.isclass(thing):
-                for member, value in inspect.getmembers(thing, callable):
-                    if not member.startswith("_") and ours(value) and inspect.isroutine(value):
-                        yield f"{module.__name__}.{name}.{member}"
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            yield f"{module.__name__}.{name}"
+        if inspect.isclass(thing):
+            for member, value in inspect.getmembers(thing, callable):
+                if not member.startswith("_") and ours(value) and inspect.isroutine(value):
+                    yield f"{module.__name__}.{name}.{member}"
 
 
-NAMES = list(public_names())
+NAMES = {module.__name__: list(public_names(module)) for module in public_modules()}
 
 
 def resolve(name):
@@ -105,8 +104,9 @@ def complaints(name):
 
 
 def test_the_main_names_are_among_them():
-    for name in ("BilevelRegularizedRegressor.fit", "solvers.solve", "problems.Objective.value"):
-        assert f"skbamm.{name}" in NAMES
+    assert "skbamm.BilevelRegularizedRegressor.fit" in NAMES["skbamm"]
+    assert "skbamm.solvers.solve" in NAMES["skbamm.solvers"]
+    assert "skbamm.problems.Objective.value" in NAMES["skbamm.problems"]
 
 
 def test_a_docstring_that_lacks_something_is_found(monkeypatch):
@@ -114,6 +114,7 @@ def test_a_docstring_that_lacks_something_is_found(monkeypatch):
     assert any(found.startswith("PR01") for found in complaints("skbamm.solvers.solve"))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_numpydoc_has_nothing_to_say(name):
-    assert list(complaints(name)) == []
+@pytest.mark.parametrize("module", NAMES)
+def test_numpydoc_has_nothing_to_say(module):
+    found = {name: list(complaints(name)) for name in NAMES[module]}
+    assert {name: said for name, said in found.items() if said} == {}

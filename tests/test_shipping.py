@@ -103,8 +103,14 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_fitted_attribute_arrives(model, way):
+def test_a_fitted_model_arrives_whole(model, way):
     arrived = WAYS[way](model)
+    assert_same_attributes(arrived, model)
+    assert_same_histories(arrived.history_, model.history_)
+    assert_same_predictions(arrived, model)
+
+
+def assert_same_attributes(arrived, model):
     assert vars(arrived).keys() == vars(model).keys()
     for name, value in vars(model).items():
         if not name.endswith("_") or name == "final_estimator_":
@@ -115,26 +121,24 @@ def test_every_fitted_attribute_arrives(model, way):
             np.testing.assert_array_equal(theirs, ours, err_msg=name)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_history_arrives(model, way):
-    arrived = WAYS[way](model).history_
-    histories = model.history_ if isinstance(model.history_, list) else [model.history_]
-    others = arrived if isinstance(arrived, list) else [arrived]
-    for ours, theirs in zip(histories, others, strict=True):
+def assert_same_histories(arrived, sent):
+    """Of one run, or of one for each target."""
+    sent = sent if isinstance(sent, list) else [sent]
+    arrived = arrived if isinstance(arrived, list) else [arrived]
+    for ours, theirs in zip(sent, arrived, strict=True):
         assert theirs.keys() == ours.keys()
         for name in ours:
-            np.testing.assert_array_equal(theirs[name], ours[name])
+            np.testing.assert_array_equal(theirs[name], ours[name], err_msg=name)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_predictions_are_the_same(model, way):
+def assert_same_predictions(arrived, model):
     X = DATA.X if isinstance(model, BilevelRegularizedRegressor) else LABELS.X
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the table's names
         for method in ("predict", "predict_proba", "decision_function"):
             if hasattr(model, method):
-                found = getattr(WAYS[way](model), method)(X)
-                np.testing.assert_array_equal(found, getattr(model, method)(X))
+                found = getattr(arrived, method)(X)
+                np.testing.assert_array_equal(found, getattr(model, method)(X), err_msg=method)
 
 
 @pytest.mark.parametrize("way", WAYS)

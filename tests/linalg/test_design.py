@@ -44,55 +44,47 @@ class DesignCase:
         design, X = self.pair()
         assert isinstance(design, Design) and tuple(design.shape) == tuple(X.shape)
 
-    @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
-    def test_products_are_those_of_the_matrix(self, leading):
+    def test_products_are_those_of_the_matrix(self):
         design, X = self.pair()
-        params, columns = random(*leading, X.shape[1]), random(*leading, N_ROWS)
-        assert_close(design.matmul(params), params @ X.T)
-        assert_close(design.rmatmul(columns), columns @ X)
+        for leading in [(), (3,), (2, 3)]:
+            params, columns = random(*leading, X.shape[1]), random(*leading, N_ROWS)
+            assert_close(design.matmul(params), params @ X.T)
+            assert_close(design.rmatmul(columns), columns @ X)
 
     def test_no_rows_sum_to_zero(self):
         design, X = self.pair()
         nothing = design.take(torch.zeros(N_ROWS, dtype=torch.bool))
         assert_close(nothing.rmatmul(random(2, 3, 0)), torch.zeros(2, 3, X.shape[1], dtype=X.dtype))
 
-    def test_rmatmul_is_the_transpose_of_matmul(self):
-        design, X = self.pair()
-        params, columns = random(2, X.shape[1]), random(2, N_ROWS)
-        assert_close(
-            (design.matmul(params) * columns).sum(), (params * design.rmatmul(columns)).sum()
-        )
-
     def test_the_gram_matrix_weighs_the_rows(self):
         design, X = self.pair()
         weight = random(N_ROWS).abs()
         assert_close(design.gram(weight), X.T @ (weight[:, None] * X))
 
-    @pytest.mark.parametrize("leading", [(), (2, 3)])
-    def test_column_squares_weigh_the_rows(self, leading):
+    def test_column_squares_weigh_the_rows(self):
         design, X = self.pair()
-        weight = random(*leading, N_ROWS).abs()
-        assert_close(design.column_squares(weight), weight @ X.square())
+        for leading in [(), (2, 3)]:
+            weight = random(*leading, N_ROWS).abs()
+            assert_close(design.column_squares(weight), weight @ X.square())
 
-    @pytest.mark.parametrize(
-        "rows", [torch.arange(N_ROWS) % 3 == 0, torch.tensor([7, 2, 40])], ids=["mask", "positions"]
-    )
-    def test_rows_are_taken_by_mask_and_by_position(self, rows):
+    def test_rows_are_taken_by_mask_and_by_position(self):
         design, X = self.pair()
-        part, params = design.take(rows), random(2, X.shape[1])
-        assert part.shape[0] == len(X[rows])
-        assert_close(part.matmul(params), params @ X[rows].T)
-        weight = random(len(X[rows])).abs()
-        assert_close(part.column_squares(weight), weight @ X[rows].square())
+        for rows in (torch.arange(N_ROWS) % 3 == 0, torch.tensor([7, 2, 40])):
+            part, params = design.take(rows), random(2, X.shape[1])
+            assert part.shape[0] == len(X[rows])
+            assert_close(part.matmul(params), params @ X[rows].T)
+            weight = random(len(X[rows])).abs()
+            assert_close(part.column_squares(weight), weight @ X[rows].square())
 
-    @pytest.mark.parametrize("columns", [[1, 2], [2, 0], [0, 1, 2, 3], []])
-    def test_a_block_is_a_dense_copy(self, columns):
+    def test_a_block_is_a_dense_copy(self):
         design, X = self.pair()
-        rows, columns = torch.tensor([7, 2, 40]), torch.tensor(columns, dtype=torch.int64)
-        block = design.block(rows, columns)
-        assert_close(block, X[rows][:, columns])
-        block *= 2
-        assert_close(design.block(rows, columns), X[rows][:, columns])
+        rows = torch.tensor([7, 2, 40])
+        for columns in ([1, 2], [2, 0], [0, 1, 2, 3], []):
+            columns = torch.tensor(columns, dtype=torch.int64)
+            block = design.block(rows, columns)
+            assert_close(block, X[rows][:, columns])
+            block *= 2
+            assert_close(design.block(rows, columns), X[rows][:, columns])
 
     def test_the_gram_matrix_of_rows_weighs_the_columns(self):
         design, X = self.pair()

@@ -65,9 +65,8 @@ def test_cross_entropy_is_that_of_the_given_class(rows, n_classes):
     torch.testing.assert_close(rows.cross_entropy(rows.scores(params))[0], expected)
 
 
-@pytest.mark.parametrize("size", [1e3, 1e6])
-def test_cross_entropy_of_huge_scores_is_finite(rows, size):
-    loss, probabilities = rows.cross_entropy(rows.scores(size * random_params(rows)))
+def test_cross_entropy_of_huge_scores_is_finite(rows):
+    loss, probabilities = rows.cross_entropy(rows.scores(1e6 * random_params(rows)))
     assert loss.isfinite().all() and probabilities.isfinite().all()
 
 
@@ -133,17 +132,12 @@ def test_block_metric_of_two_classes_inverts_the_hessian(sparse_design):
 
 
 @pytest.mark.parametrize("kind", [BlockMetric, DiagonalMetric])
-def test_metrics_are_symmetric_on_gradients(rows, kind):
+def test_metrics_are_symmetric_and_positive_on_gradients(rows, kind):
     metric = kind.build(rows, *one_fit(rows))
     first, second = like_gradient(rows, 3), like_gradient(rows, 4)
     torch.testing.assert_close(
         (metric.solve(first) * second).sum(), (metric.solve(second) * first).sum()
     )
-
-
-@pytest.mark.parametrize("kind", [BlockMetric, DiagonalMetric])
-def test_metrics_are_positive_on_gradients(rows, kind):
-    metric = kind.build(rows, *one_fit(rows))
     for seed in range(5):
         vector = like_gradient(rows, seed)
         assert float((metric.solve(vector) * vector).sum()) > 0
@@ -255,7 +249,7 @@ def test_soft_targets_are_a_row_for_each_class(n_classes):
     torch.testing.assert_close(found, fit(once_for_each, weights), rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-10])
+@pytest.mark.parametrize("tol", [1e-2, 1e-10])
 def test_fits_are_stationary_to_their_tolerance(rows, tol):
     weights = random_weights(24)
     params = fit(rows, weights, tol=tol)

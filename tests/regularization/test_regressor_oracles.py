@@ -28,9 +28,11 @@ def assert_same_fit(model, coef, intercept):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix, sparse.csc_array])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n_targets", [None, 3])
-@pytest.mark.parametrize("fit_intercept", [True, False])
+# Each pair of two of these occurs.
+@pytest.mark.parametrize(
+    ("weighted", "n_targets", "fit_intercept"),
+    [(False, None, True), (True, 3, True), (True, None, False), (False, 3, False)],
+)
 def test_fixed_alpha_is_ridge(shape, container, weighted, n_targets, fit_intercept):
     data = make_regression(*SHAPES[shape], n_targets)
     weight = data.weight if weighted else None
@@ -75,8 +77,7 @@ def test_fixed_alpha_is_ridge_at_any_unit_of_x(shape, unit):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
-@pytest.mark.parametrize("n_targets", [None, 2])
-@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("n_targets", "fit_intercept"), [(None, True), (2, False)])
 def test_unpenalized_columns_are_least_squares(shape, container, n_targets, fit_intercept):
     data = make_regression(*SHAPES[shape], n_targets)
     free = np.arange(data.X.shape[1]) % 5 == 1

@@ -56,9 +56,8 @@ def test_names_of_groups_do_not_matter(penalty, data):
     assert list(other.group_alpha_) == [7, 5, 6]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_units_of_columns_do_not_matter(options, data, seed):
-    units = 10.0 ** np.random.default_rng(seed).uniform(-6, 6, 6)
+def test_units_of_columns_do_not_matter(options, data):
+    units = 10.0 ** np.random.default_rng(0).uniform(-6, 6, 6)
     model = fit(options, data.X, data.y, cv=data.splits)
     other = fit(options, data.X * units, data.y, cv=data.splits)
     np.testing.assert_allclose(other.coef_ * units, model.coef_, **LEARNED)
@@ -155,16 +154,16 @@ def test_a_row_of_weight_zero_may_hold_anything(options, data):
     np.testing.assert_allclose(other.coef_, model.coef_, **LEARNED)
 
 
-@pytest.mark.parametrize("offset", [1e3, 1e6])
-def test_offsets_of_columns_change_only_the_intercept(options, data, offset):
+def test_offsets_of_columns_change_only_the_intercept(options, data):
+    offset = 1e6
     model = fit(options, data.X, data.y, cv=data.splits)
     other = fit(options, data.X + offset, data.y, cv=data.splits)
     # A column of size 1e6 has lost six digits before the estimator sees it.
     np.testing.assert_allclose(other.coef_, model.coef_, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("offset", [-1e6, 1e6])
-def test_an_offset_of_y_changes_only_the_intercept(options, data, offset):
+def test_an_offset_of_y_changes_only_the_intercept(options, data):
+    offset = -1e6
     model = fit(options, data.X, data.y, cv=data.splits)
     other = fit(options, data.X, data.y + offset, cv=data.splits)
     np.testing.assert_allclose(other.coef_, model.coef_, rtol=1e-4, atol=1e-5)
@@ -195,8 +194,7 @@ def test_collinear_columns_give_a_finite_fit_of_the_same_rows(alpha, data):
     assert model.score(X, data.y) > 0.2
 
 
-@pytest.mark.parametrize("n_samples", [2, 3, 4])
-@pytest.mark.parametrize("n_features", [1, 2, 5])
+@pytest.mark.parametrize(("n_samples", "n_features"), [(2, 1), (2, 5), (3, 2), (4, 2), (4, 5)])
 def test_very_few_rows_give_a_finite_fit(options, n_samples, n_features):
     data = make_regression(n_samples, n_features, n_folds=2)
     if "groups" in options:
@@ -206,7 +204,7 @@ def test_very_few_rows_give_a_finite_fit(options, n_samples, n_features):
 
 
 @pytest.mark.parametrize("shape", [(40, 6), (12, 18)])
-@pytest.mark.parametrize("value", [0.0, -7.0, 1e6])
+@pytest.mark.parametrize("value", [0.0, -1e6])
 def test_constant_y_is_predicted_by_the_intercept(options, shape, value):
     data = make_regression(*shape)
     if "groups" in options:
@@ -223,8 +221,7 @@ def test_a_perfect_fit_is_found(options, data):
     np.testing.assert_allclose(model.predict(data.X), y, rtol=1e-4)
 
 
-@pytest.mark.parametrize("n_targets", [None, 2])
-@pytest.mark.parametrize("shape", [(40, 6), (12, 18)])
+@pytest.mark.parametrize(("shape", "n_targets"), [((40, 6), 2), ((12, 18), None)])
 def test_sparse_equals_dense(options, shape, n_targets):
     data = make_regression(*shape, n_targets, seed=1)
     X = np.where(data.X > 0.5, data.X, 0)

@@ -170,10 +170,10 @@ def test_a_second_fit_equals_the_first(options, data):
     np.testing.assert_array_equal(model.fit(data.X, data.y).coef_, first)
 
 
-@pytest.mark.parametrize("copy", COPIES)
-def test_a_copy_predicts_the_same(options, data, copy):
+def test_a_copy_predicts_the_same(options, data):
     model = fit(options, data.X, data.y, max_iter=1)
-    np.testing.assert_array_equal(COPIES[copy](model).predict(data.X), model.predict(data.X))
+    for copied in (copy(model) for copy in COPIES.values()):
+        np.testing.assert_array_equal(copied.predict(data.X), model.predict(data.X))
 
 
 def stretched(options, n_features):

@@ -1,6 +1,7 @@
 """Promises that every solver of the table keeps."""
 
 import dataclasses
+import functools
 import os
 import pickle
 import random
@@ -11,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
 
 import skbamm
-from skbamm.problems import BilevelProblem, Objective, strongly_convex_problem
-from skbamm.solvers import SOLVERS, Need, Solver, Status, get_solver, solve
+from skbamm.problems import BilevelProblem, Objective
+from skbamm.solvers import SOLVERS, Need, Status, solve
 from tests.conftest import EXAMPLE_PROBLEMS
 
 N_ITER = 8
@@ -39,6 +39,17 @@ CONVERGING = {
 }
 
 every_solver = pytest.mark.parametrize("name", SOLVERS)
+
+
+def on(*examples):
+    """The example problems that can break a promise."""
+    return pytest.mark.parametrize("problem", examples, indirect=True)
+
+
+# A lower level with many solutions (averaging), with one, and with a metric and its own solution.
+of_each_kind = on("boxed", "strongly convex", "group penalty")
+# Derivatives from autograd and Euclidean steps, or written ones and a metric's steps.
+without_and_with_a_metric = on("boxed", "group penalty")
 
 
 def tensors(record, path="state"):
@@ -69,12 +80,26 @@ def run(problem, name, max_iter=N_ITER, **options):
     return solve(problem, make(name), max_iter=max_iter, tol=-1.0, **options)
 
 
+@functools.cache
+def long_run(name, example):
+    """A run that several tests look at, and none changes."""
+    return run(EXAMPLE_PROBLEMS[example](), name, max_iter=20)
+
+
 def covers(name, problem):
     """Whether the theory of a solver, at its default options, is about such a lower level."""
     # The default trajectory of IAPTT-GM is short, for many local minima.
     return problem.strongly_convex or not (
         Need.ONE_LOWER_SOLUTION in SOLVERS[name].needs or name == "iaptt-gm"
     )
+
+
+COVERED = [
+    (name, example)
+    for name in SOLVERS
+    for example, build in EXAMPLE_PROBLEMS.items()
+    if covers(name, build())
+]
 
 
 def make(name):
@@ -86,7 +111,11 @@ def later_state(problem, name):
     return run(problem, name, max_iter=6).state
 
 
+# What one iteration promises
+
+
 @every_solver
+@without_and_with_a_metric
 def test_init_leaves_the_problem_alone(name, problem):
     hyper, params = problem.initial_hyper.clone(), problem.initial_params.clone()
     make(name).init(problem)
@@ -95,6 +124,7 @@ def test_init_leaves_the_problem_alone(name, problem):
 
 
 @every_solver
+@of_each_kind
 def test_step_leaves_its_inputs_alone(name, problem):
     state = later_state(problem, name)
     before = {key: tensor.clone() for key, tensor in tensors(state).items()}
@@ -104,6 +134,7 @@ def test_step_leaves_its_inputs_alone(name, problem):
 
 
 @every_solver
+@of_each_kind
 def test_step_remembers_nothing(name, problem):
     solver = make(name)
     state = later_state(problem, name)
@@ -114,39 +145,44 @@ def test_step_remembers_nothing(name, problem):
 
 
 @every_solver
-def test_step_counts_one_iteration(name, problem):
-    solver = make(name)
+def test_step_counts_one_iteration(name):
+    problem, solver = EXAMPLE_PROBLEMS["strongly convex"](), make(name)
     state = solver.init(problem)
     assert solver.step(problem, state).iteration == state.iteration + 1
 
 
-@every_solver
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("example", EXAMPLE_PROBLEMS)
-def test_a_run_keeps_the_dtype_of_the_initial_point(name, example, dtype):
-    solution = run(EXAMPLE_PROBLEMS[example](dtype), name)
-    floating = {key: t.dtype for key, t in tensors(solution.state).items() if t.is_floating_point()}
-    assert set(floating.values()) == {dtype}
-    assert solution.hyper.dtype == solution.params.dtype == solution.criterion.dtype == dtype
+# What a run promises
+
+
+@pytest.fixture(params=[torch.float32, torch.float64])
+def default_dtype(request):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(before)
 
 
 @every_solver
-def test_a_run_keeps_the_device_of_the_initial_point(name, problem):
-    devices = {tensor.device for tensor in tensors(run(problem, name).state).values()}
-    assert devices == {problem.initial_hyper.device}
-
-
-@every_solver
-def test_a_run_keeps_the_shapes_of_the_initial_point(name, problem):
+@pytest.mark.parametrize("example", ["boxed", "group penalty", "adaptive penalty"])
+def test_a_run_keeps_dtype_device_and_shapes_of_the_initial_point(name, example, default_dtype):
+    # Not the default one, which any tensor has that is made without a thought.
+    dtype = torch.float64 if default_dtype == torch.float32 else torch.float32
+    problem = EXAMPLE_PROBLEMS[example](dtype)
     solution = run(problem, name)
+    state = tensors(solution.state)
+    assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {dtype}
+    assert solution.hyper.dtype == solution.params.dtype == solution.criterion.dtype == dtype
+    assert {tensor.device for tensor in state.values()} == {problem.initial_hyper.device}
     assert solution.hyper.shape == problem.initial_hyper.shape
     assert solution.params.shape == problem.initial_params.shape
+    assert torch.get_default_dtype() == default_dtype
 
 
 @every_solver
-def test_every_iterate_is_feasible(name, problem):
-    hyper = torch.from_numpy(run(problem, name, max_iter=20).history["hyper"])
-    assert torch.equal(problem.project_hyper(hyper), hyper)
+@pytest.mark.parametrize("example", ["boxed", "group penalty", "adaptive penalty"])
+def test_every_iterate_is_feasible(name, example):
+    hyper = torch.from_numpy(long_run(name, example).history["hyper"])
+    assert torch.equal(EXAMPLE_PROBLEMS[example]().project_hyper(hyper), hyper)
 
 
 @every_solver
@@ -158,42 +194,39 @@ def test_an_infeasible_start_is_projected(name):
 
 
 @every_solver
-def test_a_long_run_stays_finite(name, problem):
-    solution = run(problem, name, max_iter=20)
+@pytest.mark.parametrize("example", EXAMPLE_PROBLEMS)
+def test_a_long_run_stays_finite(name, example):
+    solution = long_run(name, example)
     assert solution.hyper.isfinite().all() and solution.params.isfinite().all()
+    # Also where the method's theory ends, and a criterion at such params has no other meaning.
+    assert solution.criterion.isfinite()
     assert np.isfinite(solution.history["hyper"]).all()
 
 
-@every_solver
-def test_a_run_does_not_end_above_its_initial_criterion(name, problem):
-    solution = run(problem, name, max_iter=20)
-    if not covers(name, problem):
-        # Nothing to compare: the upper objective was taken at params of no meaning.
-        assert solution.criterion.isfinite()
-        return
+@pytest.mark.parametrize(("name", "example"), COVERED)
+def test_a_run_does_not_end_above_its_initial_criterion(name, example):
+    solution = long_run(name, example)
     assert solution.criterion <= solution.initial_criterion
 
 
 @every_solver
-def test_a_run_can_be_repeated(name, problem):
-    assert_same_state(run(problem, name).state, run(problem, name).state)
-
-
-@every_solver
-def test_a_resumed_run_equals_a_straight_one(name, problem):
+@of_each_kind
+def test_a_resumed_run_equals_a_straight_one_and_its_repetition(name, problem):
     straight = run(problem, name).state
+    assert_same_state(run(problem, name).state, straight)
     first = run(problem, name, max_iter=3)
     resumed = run(problem, name, max_iter=N_ITER - 3, state=first.state).state
     assert_same_state(resumed, straight)
 
 
 @every_solver
-def test_a_run_stops_at_max_iter(name, problem):
-    solution = run(problem, name, max_iter=3)
+def test_a_run_stops_at_max_iter(name):
+    solution = run(EXAMPLE_PROBLEMS["boxed"](), name, max_iter=3)
     assert (solution.n_iter, solution.status) == (3, Status.MAX_ITER)
 
 
 @every_solver
+@without_and_with_a_metric
 def test_no_iterations_evaluate_the_initial_point(name, problem):
     solution = run(problem, name, max_iter=0)
     assert (solution.n_iter, solution.status, len(solution.history)) == (0, Status.FROZEN, 0)
@@ -203,22 +236,24 @@ def test_no_iterations_evaluate_the_initial_point(name, problem):
     torch.testing.assert_close(solution.initial_criterion, initial.sum())
 
 
-@every_solver
-def test_a_run_converges_below_its_tolerance(name, problem):
-    if not covers(name, problem):
-        pytest.skip("outside the method's theory; test_coverage.py has what happens there")
-    solution = solve(problem, SOLVERS[name](**CONVERGING.get(name, {})), max_iter=2000, tol=1e-3)
+# Elsewhere, outside the method's theory, test_coverage.py has what happens.
+@pytest.mark.parametrize(("name", "example"), COVERED)
+def test_a_run_converges_below_its_tolerance(name, example):
+    solver = SOLVERS[name](**CONVERGING.get(name, {}))
+    solution = solve(EXAMPLE_PROBLEMS[example](), solver, max_iter=2000, tol=1e-3)
     assert solution.status is Status.CONVERGED
     assert solution.residual <= 1e-3
 
 
 @every_solver
-def test_a_callback_stops_the_run(name, problem):
+def test_a_callback_stops_the_run(name):
+    problem = EXAMPLE_PROBLEMS["boxed"]()
     solution = run(problem, name, callback=lambda state, row: state.iteration == 3)
     assert (solution.n_iter, solution.status) == (3, Status.STOPPED)
 
 
 @every_solver
+@without_and_with_a_metric
 def test_a_callback_sees_what_the_history_records(name, problem):
     rows = []
     solution = run(problem, name, callback=lambda state, row: rows.append(row))
@@ -228,6 +263,7 @@ def test_a_callback_sees_what_the_history_records(name, problem):
 
 
 @every_solver
+@without_and_with_a_metric
 def test_a_callback_sees_the_criterion_of_the_point_that_hyper_left_last(name, problem):
     rows = []
     solution = run(problem, name, callback=lambda state, row: rows.append(row))
@@ -260,43 +296,26 @@ class FailsAfter(Objective):
 
 @every_solver
 @pytest.mark.parametrize("level", ["upper", "lower"])
-def test_a_run_on_a_failing_objective_ends_as_diverged(name, level):
-    problem = EXAMPLE_PROBLEMS["strongly convex"]()
-    failing = dataclasses.replace(problem, **{level: FailsAfter(getattr(problem, level), 25)})
-    solution = run(failing, name, max_iter=100)
-    assert solution.status is Status.DIVERGED
-    assert len(solution.history) == solution.n_iter < 100
-
-
-@every_solver
-@pytest.mark.parametrize("level", ["upper", "lower"])
 @pytest.mark.parametrize("n_calls", [3, 25])
-def test_a_diverged_run_returns_a_finite_iterate(name, level, n_calls):
+def test_a_run_on_a_failing_objective_ends_as_diverged_at_a_finite_iterate(name, level, n_calls):
     problem = EXAMPLE_PROBLEMS["strongly convex"]()
     failing = dataclasses.replace(problem, **{level: FailsAfter(getattr(problem, level), n_calls)})
     solution = run(failing, name, max_iter=100)
+    assert solution.status is Status.DIVERGED
+    assert len(solution.history) == solution.n_iter < 100
     assert solution.hyper.isfinite().all() and solution.params.isfinite().all()
 
 
 @every_solver
-def test_history_has_one_row_for_each_iteration(name, problem):
-    solution = run(problem, name)
-    assert len(solution.history) == solution.n_iter
-    assert {len(values) for values in solution.history.records.values()} == {solution.n_iter}
-
-
-@every_solver
-def test_history_is_numpy_only(name, problem):
-    records = run(problem, name).history.records
+@pytest.mark.parametrize("example", ["boxed", "group penalty"])
+def test_history_has_a_row_of_numpy_for_each_iteration(name, example):
+    solution = long_run(name, example)
+    records = solution.history.records
+    names = {"criterion", "lower", "residual", "hypergradient_norm", "averaging", "hyper"}
+    assert names <= set(records)  # what displays read
+    assert {len(solution.history), *map(len, records.values())} == {solution.n_iter}
     assert all(type(values) is np.ndarray for values in records.values())
     assert all(values.dtype != object for values in records.values())
-
-
-@every_solver
-def test_history_has_what_displays_read(name, problem):
-    records = run(problem, name).history.records
-    names = {"criterion", "lower", "residual", "hypergradient_norm", "averaging", "hyper"}
-    assert names <= set(records)
 
 
 WITHOUT_TORCH = """
@@ -330,7 +349,8 @@ def test_history_and_solvers_unpickle_without_torch(tmp_path):
 
 
 @every_solver
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+@without_and_with_a_metric
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_grad_mode_makes_no_difference(name, mode, problem):
     expected = run(problem, name).state
     with mode():
@@ -338,29 +358,16 @@ def test_grad_mode_makes_no_difference(name, mode, problem):
     assert_same_state(found, expected)
 
 
-@pytest.fixture(params=[torch.float32, torch.float64])
-def default_dtype(request):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(request.param)
-    yield request.param
-    torch.set_default_dtype(before)
-
-
 @every_solver
-def test_default_dtype_makes_no_difference(name, problem, default_dtype):
-    found = tensors(run(problem, name).state).values()
-    assert {tensor.dtype for tensor in found if tensor.is_floating_point()} == {torch.float64}
-
-
-@every_solver
-def test_global_state_is_untouched(name, problem, default_dtype):
+@without_and_with_a_metric
+def test_global_state_is_untouched(name, problem):
     torch_before, numpy_before, python_before = (
         torch.get_rng_state(),
         np.random.get_state()[1].copy(),
         random.getstate(),
     )
     run(problem, name)
-    assert torch.get_default_dtype() == default_dtype
+    assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert (np.random.get_state()[1] == numpy_before).all()
@@ -368,56 +375,13 @@ def test_global_state_is_untouched(name, problem, default_dtype):
 
 
 @every_solver
+@without_and_with_a_metric
 def test_tensors_of_a_solution_carry_no_graph(name, problem):
     initial = dataclasses.replace(
         problem, initial_hyper=problem.initial_hyper.clone().requires_grad_()
     )
     solution = run(initial, name)
     assert not solution.hyper.requires_grad and not solution.params.requires_grad
-
-
-@every_solver
-def test_clone_keeps_the_options(name):
-    solver = make(name)
-    assert clone(solver).get_params() == solver.get_params()
-
-
-@every_solver
-def test_options_are_stored_untouched(name):
-    for option in SOLVERS[name]().get_params():
-        marker = object()
-        assert getattr(SOLVERS[name](**{option: marker}), option) is marker
-
-
-@every_solver
-def test_set_params_sets_every_option(name):
-    for option in SOLVERS[name]().get_params():
-        assert SOLVERS[name]().set_params(**{option: 0.125}).get_params()[option] == 0.125
-
-
-@every_solver
-def test_repr_shows_changed_options(name):
-    option = sorted(SOLVERS[name]().get_params())[0]
-    assert f"{option}=0.125" in repr(SOLVERS[name](**{option: 0.125}))
-
-
-@every_solver
-def test_a_solver_is_found_by_its_name(name):
-    assert type(get_solver(name)) is SOLVERS[name]
-
-
-def test_every_solver_of_the_table_is_a_solver():
-    assert all(issubclass(kind, Solver) for kind in SOLVERS.values())
-
-
-def test_an_unknown_name_is_an_error():
-    with pytest.raises(ValueError, match="solver must be one of"):
-        get_solver("no such solver")
-
-
-def test_something_else_than_a_solver_is_an_error():
-    with pytest.raises(TypeError, match="solver must be a name or a Solver"):
-        solve(strongly_convex_problem(2)[0], object())
 
 
 @pytest.mark.parametrize("step", [1e200, 1e308])
