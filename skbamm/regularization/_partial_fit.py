@@ -288,7 +288,10 @@ def _rows_of_other(other, seen):
     """What another estimator remembers, if it can be merged."""
     more = getattr(other, "fold_statistics_", None)
     if more is None:
-        raise ValueError(f"{type(other).__name__} has no sums of rows to merge: use partial_fit.")
+        raise ValueError(
+            f"{type(other).__name__} has no sums of rows to merge: pass estimators one by one, as "
+            "merge(*others), each after partial_fit."
+        )
     if not (more.given and (seen.given or not seen.n_samples)):
         raise ValueError(
             "Only rows whose folds are given can be merged: pass fold to partial_fit, for example "

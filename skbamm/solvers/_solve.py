@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -46,7 +46,7 @@ class Solution:
     """
 
     hyper: Any
-    params: Any
+    params: Any = field(repr=False)
     criterion: Any
     initial_criterion: Any
     status: Status
@@ -54,7 +54,7 @@ class Solution:
     residual: Any
     hypergradient_norm: Any
     history: History
-    state: Any
+    state: Any = field(repr=False)
 
 
 def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, state=None):
