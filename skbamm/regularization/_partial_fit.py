@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 
 from .._base import fit_atomically
 from ..data._folds import Folds, position_folds
+from ..data._tables import dataframe_kind
 from ..data._validation import _fit_context, level_of_caller
 from ..linalg._cross_products import FoldSums, column_shift
 from ._input import FoldedRows, is_few, make_repeats, n_repeats, regression_rows
@@ -184,8 +185,10 @@ class PartialFitMixin:
         """
         seen = _seen_rows(self)
         single_target = seen.single_target if seen.n_samples else None
-        more = seen.n_samples > 0
-        block = regression_rows(self, X, y, sample_weight, more=more, enough=learn and not more)
+        # A model that stays keeps its features.
+        known = seen.n_samples > 0 or (not learn and hasattr(self, "coef_"))
+        block = regression_rows(self, X, y, sample_weight, more=known, enough=learn and not known)
+        self.dataframe_ = dataframe_kind(X)
         if single_target is not None and _shape_of_target(seen) != (
             block.single_target,
             block.y.shape[1],
@@ -241,10 +244,12 @@ class PartialFitMixin:
         seen = _seen_rows(self)
         for other in others:
             more = _rows_of_other(other, seen)
-            if seen.n_samples:
-                _check_same_columns(self, seen, other, more)
+            if seen.n_samples or (not learn and hasattr(self, "coef_")):
+                _check_same_features(self, other)
             else:
                 _adopt_features(self, other)
+            if seen.n_samples and _shape_of_target(seen) != _shape_of_target(more):
+                raise ValueError("y must have the same targets in all shards.")
             seen = replace(seen, given=True).merged(self, more)
         if not seen.n_samples:
             raise ValueError("There are no rows to learn from: neither here nor in others.")
@@ -308,15 +313,13 @@ def _rows_of_other(other, seen):
 FEATURES = ("n_features_in_", "feature_names_in_")
 
 
-def _check_same_columns(estimator, seen, other, more):
+def _check_same_features(estimator, other):
     here, there = (
         [np.asarray(getattr(one, name, None)).tolist() for name in FEATURES]
         for one in (estimator, other)
     )
     if here != there:
         raise ValueError(f"Features must be the same in all shards: got {there} after {here}.")
-    if _shape_of_target(seen) != _shape_of_target(more):
-        raise ValueError("y must have the same targets in all shards.")
 
 
 def _adopt_features(estimator, other):
@@ -324,6 +327,7 @@ def _adopt_features(estimator, other):
         vars(estimator).pop(name, None)
         if hasattr(other, name):
             setattr(estimator, name, getattr(other, name))
+    estimator.dataframe_ = other.dataframe_
 
 
 def _shape_of_target(seen):

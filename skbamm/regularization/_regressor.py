@@ -440,7 +440,8 @@ class BilevelRegularizedRegressor(
         from ._fit import learn_penalty
         from ._options import RunOptions, penalty_options
 
-        self.dataframe_ = dataframe_kind(given[0])
+        if given[0] is not None:  # else its rows came before, as those of `merge`
+            self.dataframe_ = dataframe_kind(given[0])
         first = repeats[0]
         options = penalty_options(self, first.shape[1])
         run = RunOptions(

@@ -125,7 +125,7 @@ class PenaltySearch:
                     rounding=lambda params: PREFERENCE * self._exact_below(params),
                     n_at_once=self.design.n_at_once,
                 )
-            criterion = float(problem.upper.value(hyper, params)[0])
+            criterion = _not_negative(problem.upper.value(hyper, params))
             return SearchResult(hyper, params, problem, criterion, baseline, solution)
 
         if callback is not None:
@@ -145,7 +145,7 @@ class PenaltySearch:
         """Criterion of the best global fit, and whether that fit is exact to rounding."""
         # Right after the path, which has the factors for it.
         params = problem.solve_lower(common, problem.lower.loss.zeros()[None])
-        baseline = float(problem.upper.value(common, params)[0])
+        baseline = _not_negative(problem.upper.value(common, params))
         return baseline, baseline <= float(self._exact_below(params)[0])
 
     def _exact_below(self, params):
@@ -309,6 +309,11 @@ def _without_negative(final, hyper, solved):
     metric = final.lower.loss.metric(weights.where(free, excluded))
     coef = metric.minimizer(final.lower.loss, solved)
     return coef.clamp_min(0) * free
+
+
+def _not_negative(error):
+    """A mean squared error, which is a difference of sums: rounding may leave less than nothing."""
+    return max(float(error), 0.0)
 
 
 def exact_below(params, variance):

@@ -170,3 +170,12 @@ def test_kernels_of_other_processors_give_the_same(tmp_path):
         )
         found.append(np.load(path))
     assert_same(*found)
+
+
+@pytest.mark.parametrize("groups", [None, "feature"])
+@pytest.mark.parametrize("shape", [(60, 8), (40, 6), (15, 30)])
+def test_errors_are_never_negative(shape, groups):
+    X, y, _ = make_data(shape, 0.0)
+    model = BilevelRegularizedRegressor(groups=groups).fit(X, y)
+    assert model.initial_criterion_ >= 0
+    assert 0 <= model.criterion_ <= model.initial_criterion_

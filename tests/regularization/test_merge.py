@@ -210,3 +210,29 @@ def test_rows_of_fit_do_not_count_and_it_says_so():
 
 def test_merge_is_not_there_for_a_loss_that_needs_rows():
     assert not hasattr(BilevelRegularizedRegressor(loss="huber"), "merge")
+
+
+@pytest.mark.parametrize("add", ["partial_fit", "merge"])
+def test_adding_up_other_features_beside_a_model_is_an_error(add):
+    model = BilevelRegularizedRegressor(max_iter=0).fit(X[:100, :3], DATA.y[:100, 0])
+    before = model.predict(X[:5, :3])
+    with (
+        pytest.warns(UserWarning, match="begins anew"),
+        pytest.raises(ValueError, match=r"features|Features"),
+    ):
+        shard(slice(100), model=model) if add == "partial_fit" else model.merge(
+            shard(slice(100)), learn=False
+        )
+    assert model.n_features_in_ == 3
+    np.testing.assert_array_equal(model.predict(X[:5, :3]), before)
+
+
+@pytest.mark.parametrize("n_rows", [80, 1200])
+def test_the_kind_of_dataframe_is_kept(n_rows):
+    pandas = pytest.importorskip("pandas")
+    several = [
+        shard(rows, convert=lambda rows: pandas.DataFrame(rows, columns=list("abcdef")))
+        for rows in (slice(0, n_rows), slice(n_rows, 2 * n_rows))
+    ]
+    assert merged(several).dataframe_ == "pandas"
+    assert several[0].merge().dataframe_ == "pandas"
