@@ -21,7 +21,7 @@ from .data._validation import Interval, StrOptions, check_is_fitted, level_of_ca
 from .solvers import SOLVERS, Solver, Status
 
 _SENTENCES = {
-    Status.CONVERGED: ("converged after {n_iter} iterations ({residual} <= tol={tol:.1e})"),
+    Status.CONVERGED: "converged after {n_iter} iterations ({residual} <= tol={tol:.1e})",
     Status.MAX_ITER: "stopped at max_iter={n_iter} with {residual} > tol={tol:.1e}",
     Status.STALLED: (
         "stopped after {n_iter} iterations: no further decrease at working precision "

@@ -53,14 +53,7 @@ class EarlyStopping(BilevelCallback):
         self.min_improvement = float(min_improvement)
 
     def on_fit_task_end(self, estimator, context):
-        """Decide after an iteration.
-
-        Parameters
-        ----------
-        estimator : estimator
-            In the middle of its fit; its `history_` is that of the run that goes on.
-        context : sklearn.callback.CallbackContext
-            The task, in the tree of tasks.
+        """Decide after an iteration, by the `history_` of the run that goes on.
 
         Returns
         -------

@@ -44,13 +44,6 @@ class TimeLimit(BilevelCallback):
     def on_fit_task_end(self, estimator, context):
         """Look at the clock.
 
-        Parameters
-        ----------
-        estimator : estimator
-            The one that is fitted.
-        context : sklearn.callback.CallbackContext
-            The task, in the tree of tasks.
-
         Returns
         -------
         stop : bool

@@ -63,23 +63,28 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         y = np.concatenate([y, _checked_against(y, _validated_labels(y_val, "y_val"))])
         weight = np.concatenate([weight, weight_val])
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
-    if clean.sum() == 1:
-        raise ValueError(
-            "A single row with a verified label cannot be split into folds: mark two or more, or "
-            "none."
-        )
     classes, labels = np.unique(y, return_inverse=True)
-    if np.count_nonzero(np.bincount(labels, weight)) < 2:
-        raise ValueError(
-            "The number of classes has to be greater than one; all rows with positive weight "
-            "are of one class."
-        )
+    check_learnable(np.bincount(labels, weight), clean.sum())
     if estimator.class_weight is not None:
         by_class = compute_class_weight(
             estimator.class_weight, classes=classes, y=y, sample_weight=weight
         )
         weight = weight * by_class[labels]
     return LabelRows(X, labels, weight, clean, n_given, classes)
+
+
+def check_learnable(mass, n_verified):
+    """Raise where the weights of the classes, or a number of verified rows, teach nothing."""
+    if n_verified == 1:
+        raise ValueError(
+            "A single row with a verified label cannot be split into folds: mark two or more, or "
+            "none."
+        )
+    if np.count_nonzero(mass) < 2:
+        raise ValueError(
+            "The number of classes has to be greater than one; all rows with positive weight "
+            "are of one class."
+        )
 
 
 def label_positions(y, X, classes):

@@ -14,10 +14,9 @@ from ..cleaning import HyperCleaningClassifier
 from ..cleaning._classifier import _weighs_others
 from ..cleaning._report import LabelRecord, RowIndex
 from ..data._validation import _fit_context, check_is_fitted, validate_data
-from ._client import finished
+from ._client import kept
 from ._estimator import DaskEstimator, with_client
-from ._partition_input import checked_labels
-from ._partitions import by_partition, is_collection, naming, partitions_of
+from ._partitions import checked_labels, partitions_of
 
 
 @with_client(HyperCleaningClassifier)
@@ -69,13 +68,10 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         ----------
         X : dask array or dataframe of shape (n_samples, n_features)
             Partitions may be uneven or empty, and their sizes unknown.
-
         y : dask array or series of shape (n_samples,)
             Given labels; cut like X, or of known chunk sizes.
-
         sample_weight : dask array or series of shape (n_samples,), default=None
             On top of what is learned.
-
         is_clean : dask array or series of bool of shape (n_samples,), default=None
             Which rows have labels that are known to be right.
 
@@ -89,8 +85,7 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         ValueError
             As `HyperCleaningClassifier.fit`, with the number of the partition.
         RuntimeError
-            When the cluster loses all workers, or when they are all paused, for 15 seconds. Work of
-            a single lost worker is done anew by others.
+            When all workers are lost or paused for 15 seconds; a single one's work is done anew.
         """
         from ._cleaning_fit import fit_sampled
         from ._sample import Census
@@ -98,12 +93,8 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         client = self.client_
         partitions = partitions_of(X, y=y, weight=sample_weight, is_clean=is_clean)
         validate_data(self, partitions.head, reset=True, skip_check_array=True)
-        columns = client.compute(
-            [dask.delayed(_checked)(number, **columns) for number, columns in partitions.rows()]
-        )
-        finished(client, columns)
+        columns = kept(client, partitions.each(checked_labels))
         census = Census.take(client, columns)
-        census.check()
         fit = fit_sampled(self, client, columns, census)
         if fit is None:
             rows = partitions.gathered(client)
@@ -137,31 +128,24 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
                 state[name] = getattr(local, name)
         return state
 
-    def _lazily(self, method, X, dtype=np.float64, n_columns=None):
-        local = self._without_rows()
-        if not is_collection(X):
-            return getattr(local, method)(X)
-        return by_partition(getattr(local, method), X, dtype=dtype, n_columns=n_columns)
-
-    def _without_rows(self):
-        """A local twin that predicts."""
-        check_is_fitted(self)
+    def _predictor(self):
+        # What is known of each training row stays where it is.
         local = super().to_local()
         del local.sample_weight_, local.label_record_
         return local
 
     def predict(self, X):
         check_is_fitted(self)
-        return self._lazily("predict", X, self.classes_.dtype)
+        return self._lazily("predict", X, empty=self.classes_[:0])
 
     def predict_proba(self, X):
         check_is_fitted(self)
-        return self._lazily("predict_proba", X, n_columns=len(self.classes_))
+        return self._lazily("predict_proba", X, empty=np.empty((0, len(self.classes_))))
 
     def decision_function(self, X):
         check_is_fitted(self)
-        n_columns = len(self.classes_) if len(self.classes_) > 2 else None
-        return self._lazily("decision_function", X, n_columns=n_columns)
+        shape = (0, len(self.classes_)) if len(self.classes_) > 2 else 0
+        return self._lazily("decision_function", X, empty=np.empty(shape))
 
     @available_if(_weighs_others)
     def weigh(self, X, y):
@@ -180,10 +164,8 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         sample_weight : dask array of shape (n_samples,)
             Lazy; an ndarray where X is no Dask collection. In [0, 1], as `sample_weight_`.
         """
-        local = self._without_rows()
-        if not is_collection(X):
-            return local.weigh(X, y)
-        return by_partition(local.weigh, X, y, dtype=np.float64)
+        check_is_fitted(self)
+        return self._lazily("weigh", X, y, empty=np.empty(0))
 
     def label_report(self):
         return self.to_local().label_report()
@@ -195,22 +177,12 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
 RECORD = [field.name for field in fields(LabelRecord) if field.name != "index"]
 
 
-def _checked(number, X, y, weight=None, is_clean=None):
-    """A validated partition."""
-    with naming(number):
-        return checked_labels(X, y, weight, is_clean)
-
-
 def _columns(records, lengths):
     """A dask array of each thing there is one of for each row, from futures of partitions."""
-    delayed = [dask.delayed(record) for record in records]
-    kinds = (float, np.intp, np.intp, bool, bool)
+    delayed = list(zip(map(dask.delayed, records), lengths, strict=True))
     return [
         da.concatenate(
-            [
-                da.from_delayed(record[index], (length,), kind)
-                for record, length in zip(delayed, lengths, strict=True)
-            ]
+            [da.from_delayed(record[index], (length,), kind) for record, length in delayed]
         )
-        for index, kind in enumerate(kinds)
+        for index, kind in enumerate((float, np.intp, np.intp, bool, bool))
     ]

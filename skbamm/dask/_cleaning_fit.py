@@ -22,7 +22,7 @@ from ..cleaning.label_quality._scores import off_diagonal_shares
 from ..linalg._softmax import sum_params
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 from . import _label_rows
-from ._client import finished, on_each, shared, summed
+from ._client import kept, on_each, shared, summed
 from ._sample import SampledRows
 
 # Steps that the last fit remembers, and most of them that it makes.
@@ -31,16 +31,13 @@ MEMORY, MAX_ITER = 20, 300
 
 @dataclass(frozen=True)
 class ClusterFit:
-    """What was found: that of all rows, and futures of each partition's `label_record`.
-
-    `layer` are coefficients and intercepts.
-    """
+    """What was found of all rows."""
 
     learned: Any
-    layer: tuple
+    layer: tuple  # coefficients and intercepts
     noise_rate: float
     class_noise_rate: np.ndarray
-    records: list
+    records: list  # futures of each partition's `label_record`
 
 
 def fit_sampled(estimator, client, columns, census):
@@ -54,34 +51,23 @@ def fit_sampled(estimator, client, columns, census):
         return None
     _require_adaptive(estimator)
     weights = census.class_weights(estimator.class_weight)
-    rows = on_each(_label_rows.label_rows, columns, classes=census.classes, class_weight=weights)
-    rows = _kept(client, rows)
+    known = {"classes": census.classes, "class_weight": weights}
+    rows = kept(client, on_each(_label_rows.label_rows, columns, **known))
     sample = SampledRows.gather(client, rows, census, *chosen)
     standardizer = _standardizer(client, rows, sample.rows.X, estimator.standardize)
-    design = FoldedDesign(
-        sample.rows,
-        sample.folds(estimator.cv, seed),
-        standardizer,
-        resolve_device(estimator.device),
-    )
+    folds, device = sample.folds(estimator.cv, seed), resolve_device(estimator.device)
+    design = FoldedDesign(sample.rows, folds, standardizer, device)
     with torch_session():
         learned = learn(design, estimator.weighting, RunOptions.of(estimator))
         weighed, model = _weigh(client, rows, sample, standardizer, learned, estimator.device)
         rates, rate = _noise_rates(client, rows, weighed, census.has_verified)
         known = {"has_verified": census.has_verified, "noise_rate": rate}
-        records = _kept(client, on_each(_label_rows.label_record, rows, weighed, **known))
+        records = kept(client, on_each(_label_rows.label_record, rows, weighed, **known))
         if estimator.alpha == "learn":  # it shrinks as rows grow in number
             ridge = learned.ridge * (len(sample.places) / census.total.sum())
             learned = replace(learned, ridge=ridge)
         params = _last_fit(client, rows, weighed, model, design, learned)
     return ClusterFit(learned, standardizer.raw(params), rate, rates, records)
-
-
-def _kept(client, work):
-    """Futures of delayed values, which stay on the workers."""
-    futures = client.compute(work)
-    finished(client, futures)
-    return futures
 
 
 def _require_adaptive(estimator):
@@ -91,11 +77,12 @@ def _require_adaptive(estimator):
         "cv": isinstance(estimator.cv, Integral),
         "final_estimator": estimator.final_estimator is None,
     }
-    for name in (name for name, fit in fits.items() if not fit):
-        raise ValueError(
-            f"{name}={getattr(estimator, name)!r} needs all rows at once: use "
-            "HyperCleaningClassifier on rows in memory."
-        )
+    for name, does_fit in fits.items():
+        if not does_fit:
+            raise ValueError(
+                f"{name}={getattr(estimator, name)!r} needs all rows at once: use "
+                "HyperCleaningClassifier on rows in memory."
+            )
 
 
 def _standardizer(client, rows, sampled, standardize):
@@ -125,7 +112,7 @@ def _weigh(client, rows, sample, standardizer, learned, device):
     )
     model = shared(_label_rows.FittedModel(standardizer, replace(learned, **nothing), device))
     of_sample = sample.by_partition(learned, targets)
-    return _kept(client, on_each(_label_rows.weighed_rows, rows, *of_sample, model=model)), model
+    return kept(client, on_each(_label_rows.weighed_rows, rows, *of_sample, model=model)), model
 
 
 def _noise_rates(client, rows, weighed, has_verified):

@@ -35,13 +35,19 @@ def current_client(client):
     return client
 
 
-def results(client, futures):
-    """What futures give, in their order; see `finished`."""
+def kept(client, work):
+    """Futures of delayed values, which stay on the workers; see `finished`."""
+    futures = client.compute(work)
     finished(client, futures)
-    return client.gather(futures)
+    return futures
 
 
-def on_each(function, *columns, **same):
+def results(client, work):
+    """Delayed values, in their order."""
+    return client.gather(kept(client, work))
+
+
+def on_each(function, /, *columns, **same):
     """Delayed values of ``function(*values, **same)``, for one partition after the other."""
     work = dask.delayed(function, pure=False)
     return [work(*values, **same) for values in zip(*columns, strict=True)]
@@ -57,7 +63,7 @@ def summed(client, pieces):
     together = dask.delayed(_added, pure=False)
     while len(pieces) > 1:
         pieces = [together(pieces[first : first + TREE]) for first in range(0, len(pieces), TREE)]
-    return results(client, client.compute(pieces))[0]
+    return results(client, pieces)[0]
 
 
 def _added(several):
@@ -65,39 +71,27 @@ def _added(several):
 
 
 def finished(client, futures):
-    """Wait for futures, whose results stay where they are.
+    """Wait for futures; raises what a task has raised, and cancels the others then.
 
-    Raises what a task has raised, and cancels the other tasks; RuntimeError when no worker takes
-    work for 15 seconds. Work of a lost one is done anew by others.
+    RuntimeError when no worker takes work for long; that of a lost one is done anew by others.
     """
-    watchdog = _Watchdog(client)
+    watchdog, waiting = _Watchdog(client), futures
     try:
-        while True:
-            waiting = _waiting(futures)
-            failed = [future for future in futures if future.status in ("error", "cancelled")]
-            if failed:
-                _raise_first(failed)
-            if not waiting:
-                return
-            watchdog.look(len(waiting))
+        while waiting:
+            # What went wrong, each future tells itself.
+            with contextlib.suppress(TimeoutError, CancelledError):
+                wait(waiting, timeout=POLL)
+            waiting = [future for future in waiting if not future.done()]
+            first = {future.status: future for future in reversed(futures)}
+            if "error" in first:
+                raise first["error"].exception()
+            if "cancelled" in first:
+                raise RuntimeError("The work was cancelled on the cluster.")
+            if waiting:
+                watchdog.look(len(waiting))
     except BaseException:
         client.cancel(futures, force=True)
         raise
-
-
-def _raise_first(failed):
-    errors = [future.exception() for future in failed if future.status == "error"]
-    raise errors[0] if errors else RuntimeError("The work was cancelled on the cluster.")
-
-
-def _waiting(futures):
-    """Those that are not done when all are, or a little later."""
-    waiting = [future for future in futures if not future.done()]
-    if waiting:
-        # What went wrong, each future tells itself.
-        with contextlib.suppress(TimeoutError, CancelledError):
-            wait(waiting, timeout=POLL)
-    return [future for future in waiting if not future.done()]
 
 
 class _Watchdog:

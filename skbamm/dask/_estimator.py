@@ -9,25 +9,21 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 
 from ._client import current_client
+from ._partitions import by_partition, is_collection
 
 
 def with_client(parent):
     """Class decorator: the parent's parameters, and ``client=None`` last."""
 
     def decorate(cls):
-        parameters = inspect.signature(parent.__init__).parameters
-        client = inspect.Parameter("client", inspect.Parameter.KEYWORD_ONLY, default=None)
-        signature = inspect.Signature([*parameters.values(), client])
+        def __init__(self, *args, client=None, **kwargs):  # noqa: N807
+            parent.__init__(self, *args, **kwargs)
+            self.client = client
 
-        def __init__(self, *args, **kwargs):  # noqa: N807
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            for name, value in list(bound.arguments.items())[1:]:
-                setattr(self, name, value)
-
-        __init__.__signature__ = signature  # type: ignore[attr-defined]
-        cls.__init__ = __init__
-        cls._parent = parent
+        parameters = inspect.signature(parent.__init__).parameters.values()
+        more = inspect.Parameter("client", inspect.Parameter.KEYWORD_ONLY, default=None)
+        __init__.__signature__ = inspect.Signature([*parameters, more])  # type: ignore[attr-defined]
+        cls.__init__, cls._parent = __init__, parent
         return cls
 
     return decorate
@@ -55,10 +51,19 @@ class DaskEstimator(BaseEstimator):
         params = self.get_params(deep=False)
         del params["client"]
         local = self._parent(**{name: clone(value, safe=False) for name, value in params.items()})
-        vars(local).update(
-            {name: value for name, value in vars(self).items() if name.endswith("_")}
-        )
+        fitted = {name: value for name, value in vars(self).items() if name.endswith("_")}
+        vars(local).update(fitted)
         return local
+
+    def _predictor(self):
+        return self.to_local()
+
+    def _lazily(self, method, *given, empty):
+        """What a method of the local twin gives; see `by_partition` where X is a collection."""
+        function = getattr(self._predictor(), method)
+        if not is_collection(given[0]):
+            return function(*given)
+        return by_partition(function, *given, empty=empty)
 
     def __getstate__(self) -> Any:
         state: Any = super().__getstate__()

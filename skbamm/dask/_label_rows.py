@@ -34,16 +34,20 @@ def label_rows(columns, classes, class_weight):
     return LabelRows(X, labels, weight * class_weight[labels], is_clean, len(labels), classes)
 
 
-def sampled_rows(rows, wanted):
-    """Positions of the wanted rows, and these rows.
+def sampled_rows(rows, before, wanted):
+    """Positions of the wanted rows, their places, and these rows.
 
-    `wanted` are positions among the noisy and verified rows of each class, as `sample_sizes` counts
-    these.
+    A place is a position among all rows of a kind and class, as `sample_sizes` counts these;
+    `before` are the numbers of such rows in earlier partitions.
     """
     kind = rows.n_classes * rows.is_clean + rows.labels
-    found = [np.flatnonzero(kind == number)[own] for number, own in enumerate(wanted)]
-    positions = np.sort(np.concatenate(found))
-    columns = (rows.X, rows.labels, rows.weight, rows.is_clean)
+    place, is_wanted = np.empty(len(kind), dtype=int), np.empty(len(kind), dtype=bool)
+    for number, first in enumerate(before):
+        own = np.flatnonzero(kind == number)
+        place[own] = first + np.arange(len(own))
+        is_wanted[own] = np.isin(place[own], wanted[number])
+    positions = np.flatnonzero(is_wanted)
+    columns = (place, rows.X, rows.labels, rows.weight, rows.is_clean)
     return positions, *(column[positions] for column in columns)
 
 

@@ -1,44 +1,40 @@
-"""Dask collections as a list of partitions, each of which fits one worker."""
+"""Dask collections as a list of partitions, each of which fits one worker, and their checks."""
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import FLOAT_DTYPES
 
-from ._client import results
+from ._client import on_each, results
 
 
 def is_collection(X):
     """Whether X is a Dask array or dataframe."""
-    return isinstance(X, da.Array) or _is_frame(X)
+    return dask.is_dask_collection(X) and hasattr(X, "_meta")
 
 
 @dataclass(frozen=True)
 class Partitions:
-    """Training rows by partition, in their order; none is computed yet.
+    """Training rows by partition, in their order; none is computed yet."""
 
-    `columns` has delayed partitions of "X", "y" and whatever else there is for each row.
-    """
-
-    columns: dict[str, list]
-    head: Any  # what X is like: array or dataframe of shape (0, n_features)
-    lengths: Any  # (n_partitions,), numbers of rows; None where not known
-
-    def __len__(self):
-        return len(self.columns["X"])
+    columns: dict[str, list]  # delayed partitions of "X", "y" and what else there is for each row
+    head: Any  # an ndarray or dataframe like X, without rows
+    lengths: Any  # numbers of rows, ndarray of shape (n_partitions,); None if not known
 
     def counted(self, client):
         """With the numbers of rows: a pass over y, where they are not known."""
         if self.lengths is not None:
             return self
-        counts = [dask.delayed(len)(partition) for partition in self.columns["y"]]
-        lengths = np.array(results(client, client.compute(counts)), dtype=np.int64)
-        return Partitions(self.columns, self.head, lengths)
+        counts = results(client, on_each(len, self.columns["y"]))
+        return replace(self, lengths=np.array(counts, dtype=np.int64))
 
     @property
     def n_samples(self):
@@ -49,19 +45,21 @@ class Partitions:
         """Position of the first row of each partition."""
         return np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
 
-    def rows(self):
-        """Arguments of each partition's work: its number and its columns."""
-        names = list(self.columns)
-        for number, values in enumerate(zip(*self.columns.values(), strict=True)):
-            yield number, dict(zip(names, values, strict=True))
+    def each(self, function, *more, **same):
+        """Delayed values of ``function(*more, **columns, **same)``, by partition."""
+        rows = [
+            dict(zip(self.columns, values, strict=True))
+            for values in zip(*self.columns.values(), strict=True)
+        ]
+        return on_each(_naming, range(len(rows)), rows, *more, function=function, **same)
 
     def gathered(self, client):
         """All rows in memory: X, y and the other columns."""
-        names, futures = list(self.columns), []
-        for name in names:
-            futures += client.compute(self.columns[name])
-        arrays = iter(results(client, futures))
-        return {name: _concatenated([next(arrays) for _ in range(len(self))]) for name in names}
+        arrays = iter(results(client, list(chain(*self.columns.values()))))
+        return {
+            name: _concatenated([next(arrays) for _ in column])
+            for name, column in self.columns.items()
+        }
 
 
 def partitions_of(X, **others):
@@ -74,7 +72,6 @@ def partitions_of(X, **others):
             f"X must be a Dask array or dataframe: got {type(X).__name__}. For rows in memory use "
             "the estimator without Dask."
         )
-    given = {name: value for name, value in others.items() if name == "y" or value is not None}
     lengths = None
     if isinstance(X, da.Array):
         if X.ndim != 2:
@@ -86,7 +83,9 @@ def partitions_of(X, **others):
     else:
         head = X._meta
     columns = {"X": _delayed(X)}
-    for name, value in given.items():
+    for name, value in others.items():
+        if value is None and name != "y":
+            continue
         columns[name] = _delayed(_aligned(value, lengths, name))
         if len(columns[name]) != len(columns["X"]):
             raise ValueError(
@@ -96,35 +95,69 @@ def partitions_of(X, **others):
     return Partitions(columns, head, lengths)
 
 
-@contextlib.contextmanager
-def naming(number):
+def _naming(number, columns, *more, function, **same):
     """Say in which partition a value is wrong."""
     try:
-        yield
+        return function(*more, **columns, **same)
     except ValueError as error:
         raise ValueError(f"Partition {number}: {error}") from None
 
 
-def by_partition(function, X, *labels, dtype, n_columns=None):
+def checked_rows(X, y, weight=None):
+    """Finite floats, y in two dimensions, weights not negative (or None); of no rows, too."""
+    X, y = _floats(X, "X", FLOAT_DTYPES, accept_sparse="csr"), _floats(np.asarray(y), "y")
+    weight = None if weight is None else _not_negative(weight)
+    _check_lengths(X, y=y, sample_weight=weight)
+    return X, y if y.ndim > 1 else y[:, None], weight
+
+
+def checked_labels(X, y, weight=None, is_clean=None):
+    """Finite floats, labels, weights and a mask of rows with verified labels; of no rows, too."""
+    X, y = _floats(X, "X", FLOAT_DTYPES), column_or_1d(y)
+    weight = np.ones(len(y)) if weight is None else _not_negative(weight)
+    clean = np.zeros(len(y), dtype=bool) if is_clean is None else np.asarray(is_clean)
+    _check_lengths(X, y=y, sample_weight=weight, is_clean=clean)
+    if len(y):
+        check_classification_targets(y)
+    if not np.isin(clean, (0, 1)).all():
+        raise ValueError("is_clean must be a boolean mask.")
+    return X, y, weight, clean.astype(bool)
+
+
+def _floats(values, name, dtype=np.float64, **options):
+    options |= {"dtype": dtype, "ensure_2d": name == "X", "ensure_min_samples": 0}
+    return check_array(values, input_name=name, **options)
+
+
+def _not_negative(weight):
+    weight = _floats(np.asarray(weight), "sample_weight")
+    if (weight < 0).any():
+        raise ValueError("Negative values in sample_weight.")
+    return weight
+
+
+def _check_lengths(X, **columns):
+    for name, column in columns.items():
+        if column is not None and len(column) != X.shape[0]:
+            raise ValueError(f"{name} has {len(column)} rows where X has {X.shape[0]}.")
+
+
+def by_partition(function, X, *labels, empty):
     """A lazy array of what ``function(partition, *labels)`` gives for each partition of X.
 
-    One-dimensional where `n_columns` is None. Partitions without rows give none.
+    Partitions without rows give `empty`, whose dtype and further axis are those of all.
     """
-    shape = () if n_columns is None else (n_columns,)
-    empty = np.empty((0, *shape), dtype)
     options = {"function": function, "empty": empty}
     if all(isinstance(column, da.Array) for column in (X, *labels)):
         lengths = None if np.isnan(X.chunks[0]).any() else np.array(X.chunks[0])
         given = [partition for y in labels for partition in (_aligned(y, lengths, "y"), "i")]
-        axes, new = ("i", {}) if n_columns is None else ("ik", {"k": n_columns})
-        options |= {"new_axes": new, "dtype": dtype, "meta": empty, "concatenate": True}
-        return da.blockwise(_unless_empty, axes, X, "ij", *given, **options)
-    work = dask.delayed(_unless_empty, pure=False)
+        axes = "ik"[: empty.ndim]
+        options |= {"new_axes": dict(zip(axes[1:], empty.shape[1:], strict=True)), "meta": empty}
+        return da.blockwise(_unless_empty, axes, X, "ij", *given, concatenate=True, **options)
     partitions = partitions_of(X, **dict(zip(["y"], labels, strict=False)))
-    arrays = [
-        da.from_delayed(work(*columns.values(), **options), (np.nan, *shape), dtype)
-        for _, columns in partitions.rows()
-    ]
+    shape = (np.nan, *empty.shape[1:])
+    values = on_each(_unless_empty, *partitions.columns.values(), **options)
+    arrays = [da.from_delayed(value, shape, empty.dtype) for value in values]
     return da.concatenate(arrays, allow_unknown_chunksizes=True)
 
 
@@ -132,24 +165,14 @@ def _unless_empty(partition, *others, function, empty):
     return function(partition, *others) if partition.shape[0] else empty
 
 
-def _is_frame(X):
-    """A dataframe or a series, without importing these where X is an array."""
-    return (
-        hasattr(X, "dask")
-        and hasattr(X, "npartitions")
-        and hasattr(X, "_meta")
-        and (not isinstance(X, da.Array))
-    )
-
-
 def _aligned(column, lengths, name):
     """Cut where X is cut, if it is known where that is."""
-    if _is_frame(column):
-        return column
-    if not isinstance(column, da.Array):
+    if not is_collection(column):
         raise TypeError(
             f"{name} must be a Dask array or series like X: got {type(column).__name__}."
         )
+    if not isinstance(column, da.Array):
+        return column
     if column.ndim > 1 and column.numblocks[1] > 1:
         column = column.rechunk({1: -1})
     if lengths is None or np.isnan(column.chunks[0]).any():

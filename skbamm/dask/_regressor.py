@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dask
 import numpy as np
 
 from .._base import fit_atomically
@@ -14,8 +13,7 @@ from ..regularization._statistics import fold_statistics
 from ..regularization._stream import needs_rows, position_labels
 from ._client import results, summed
 from ._estimator import DaskEstimator, with_client
-from ._partition_input import checked_rows
-from ._partitions import by_partition, is_collection, naming, partitions_of
+from ._partitions import checked_rows, partitions_of
 
 
 @with_client(BilevelRegularizedRegressor)
@@ -68,10 +66,8 @@ tol, warm_start, random_state, device, verbose : see there
         ----------
         X : dask array or dataframe of shape (n_samples, n_features)
             Partitions may be uneven or empty, and their sizes unknown.
-
         y : dask array, series or dataframe of shape (n_samples,) or (n_samples, n_targets)
             Cut like X, or of known chunk sizes.
-
         sample_weight : dask array or series of shape (n_samples,), default=None
             A weight of 2 equals the row twice.
 
@@ -86,8 +82,7 @@ tol, warm_start, random_state, device, verbose : see there
             As `BilevelRegularizedRegressor.fit`, with the number of the partition; also for
             ``loss="huber"`` and a `cv` that is not an int.
         RuntimeError
-            When the cluster loses all workers, or when they are all paused, for 15 seconds. Work of
-            a single lost worker is done anew by others.
+            When all workers are lost or paused for 15 seconds; a single one's work is done anew.
         """
         why = needs_rows(self)
         if why:
@@ -102,55 +97,36 @@ tol, warm_start, random_state, device, verbose : see there
         validate_data(self, partitions.head, reset=True, skip_check_array=True)
         shift = _shift(client, partitions, self.fit_intercept)
         labels = position_labels(int(self.cv), self._seed(), n_repeats(self, partitions.n_samples))
-        sums = summed(client, _pieces(partitions, shift, labels, int(self.cv)))
+        pieces = partitions.each(
+            _sums, partitions.starts.tolist(), labels=labels, shift=shift, n_folds=int(self.cv)
+        )
+        has_rows = partitions.lengths > 0
+        sums = summed(client, [piece for piece, has in zip(pieces, has_rows, strict=True) if has])
         repeats = fold_statistics(sums, partitions.n_samples, y.ndim == 1, overwrite=True)
         self._fit(repeats, (X, y, sample_weight))
         return self
 
     def predict(self, X):
         check_is_fitted(self)
-        local = self.to_local()
-        if not is_collection(X):
-            return local.predict(X)
-        n_targets = len(self.coef_) if self.coef_.ndim > 1 else None
-        return by_partition(local.predict, X, dtype=np.float64, n_columns=n_targets)
+        return self._lazily("predict", X, empty=np.empty((0, *self.coef_.shape[:-1])))
 
 
 def _shift(client, partitions, fit_intercept):
     """What the local estimator takes off the columns: the means of the first rows."""
     n_first = int(np.searchsorted(np.cumsum(partitions.lengths), SHIFT_ROWS)) + 1
-    first = [
-        dask.delayed(_first_rows)(number, **columns)
-        for number, columns in list(partitions.rows())[:n_first]
-    ]
-    heads = results(client, client.compute(first))
+    heads = results(client, partitions.each(_first_rows)[:n_first])
     X, y = (np.concatenate(arrays) for arrays in zip(*heads, strict=True))
     return column_shift(X, y, fit_intercept)
 
 
-def _first_rows(number, X, y, weight=None):
-    X, y = (column[:SHIFT_ROWS] for column in (X, y))
-    with naming(number):
-        X, y, _ = checked_rows(X, y)
+def _first_rows(X, y, weight=None):
+    X, y, _ = checked_rows(X[:SHIFT_ROWS], y[:SHIFT_ROWS])
     return X.toarray() if hasattr(X, "toarray") else X, y
 
 
-def _pieces(partitions, shift, labels, n_folds):
-    """Delayed sums of each partition that has rows."""
-    work = dask.delayed(_sums)
-    return [
-        work(number, start, labels=labels, shift=shift, n_folds=n_folds, **columns)
-        for (number, columns), start, length in zip(
-            partitions.rows(), partitions.starts.tolist(), partitions.lengths, strict=True
-        )
-        if length
-    ]
-
-
-def _sums(number, start, X, y, weight=None, *, labels, shift, n_folds):
+def _sums(start, X, y, weight=None, *, labels, shift, n_folds):
     """Sums of one partition for each repeat."""
-    with naming(number):
-        X, y, weight = checked_rows(X, y, weight)
+    X, y, weight = checked_rows(X, y, weight)
     return [
         FoldSums(shift, y.shape[1], n_folds).add(X, y, weight, fold_of(start, start + len(y)))
         for fold_of in labels

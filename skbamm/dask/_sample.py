@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import compute_class_weight
 
+from ..cleaning._input import check_learnable
 from ..cleaning._rows import LabelFolds, LabelRows, sample_sizes, taken
 from ..data._folds import position_folds
-from ._client import on_each, results
+from ._client import on_each, results, shared
 from ._label_rows import label_counts, sampled_rows
 
 
@@ -17,20 +18,27 @@ from ._label_rows import label_counts, sampled_rows
 class Census:
     """How many rows there are of each kind (noisy, verified) and class."""
 
-    classes: np.ndarray  # (n_classes,), the labels
-    mass: np.ndarray  # (n_classes,), sums of their rows' weights
+    classes: np.ndarray  # labels
+    mass: np.ndarray  # the sums of their rows' weights
     counts: np.ndarray  # (n_partitions, 2, n_classes)
 
     @classmethod
     def take(cls, client, columns):
-        found = results(client, client.compute(on_each(label_counts, columns)))
+        """Of what `checked_labels` gives; raises for rows that cannot be learned from."""
+        found = results(client, on_each(label_counts, columns))
         classes = np.unique(np.concatenate([seen for seen, _, _ in found]))
         counts, mass = np.zeros((len(found), 2, len(classes)), dtype=int), np.zeros(len(classes))
         for counted, (seen, own, weight) in zip(counts, found, strict=True):
             index = np.searchsorted(classes, seen)
             counted[:, index] = own
             mass[index] += weight
-        return cls(classes, mass, counts)
+        census = cls(classes, mass, counts)
+        if sum(census.lengths) < 2:
+            raise ValueError(f"Found {sum(census.lengths)} rows, but a minimum of 2 is required.")
+        if not mass.any():
+            raise ValueError("sample_weight must not be all zero.")
+        check_learnable(mass, census.total[1].sum())
+        return census
 
     @property
     def total(self):
@@ -45,26 +53,7 @@ class Census:
         """Numbers of rows of the partitions."""
         return tuple(self.counts.sum(axis=(1, 2)).tolist())
 
-    def check(self):
-        """Raise for rows that cannot be learned from, as the local estimator does."""
-        if sum(self.lengths) < 2:
-            raise ValueError(f"Found {sum(self.lengths)} rows, but a minimum of 2 is required.")
-        if not self.mass.any():
-            raise ValueError("sample_weight must not be all zero.")
-        if np.count_nonzero(self.mass) < 2:
-            raise ValueError(
-                "The number of classes has to be greater than one; all rows with positive weight "
-                "are of one class."
-            )
-        if self.total[1].sum() == 1:
-            raise ValueError(
-                "A single row with a verified label cannot be split into folds: mark two or more, "
-                "or none."
-            )
-
     def class_weights(self, class_weight):
-        if class_weight is None:
-            return np.ones(len(self.classes))
         return compute_class_weight(
             class_weight, classes=self.classes, y=self.classes, sample_weight=self.mass
         )
@@ -86,7 +75,7 @@ class SampledRows:
     """A sample of all rows."""
 
     rows: LabelRows
-    places: np.ndarray  # (n_rows,), of each among all rows of its kind and class
+    places: np.ndarray  # of each row among all rows of its kind and class
     positions: list  # of the sampled rows of each partition among its rows
 
     @classmethod
@@ -94,20 +83,11 @@ class SampledRows:
         """From the `LabelRows` of all partitions."""
         counts = census.counts.reshape(len(partitions), -1)
         before = np.cumsum(counts, axis=0) - counts
-        cuts = [np.searchsorted(own, before[1:, kind]) for kind, own in enumerate(places)]
-        pieces = [np.split(own, cut) for own, cut in zip(places, cuts, strict=True)]
-        wanted = [
-            [own - first for own, first in zip(kinds, starts, strict=True)]
-            for kinds, starts in zip(zip(*pieces, strict=True), before, strict=True)
-        ]
-        found = results(client, client.compute(on_each(sampled_rows, partitions, wanted)))
+        found = results(client, on_each(sampled_rows, partitions, before, wanted=shared(places)))
         positions, *columns = zip(*found, strict=True)
-        X, labels, weight, is_clean = (np.concatenate(column) for column in columns)
-        kind = is_clean * len(census.classes) + labels
-        place = np.empty(len(kind), dtype=int)
-        for number, own in enumerate(places):
-            place[kind == number] = own
-        rows = LabelRows(X, labels, weight * factors[kind], is_clean, len(kind), census.classes)
+        place, X, labels, weight, is_clean = (np.concatenate(column) for column in columns)
+        weight = weight * factors[is_clean * len(census.classes) + labels]
+        rows = LabelRows(X, labels, weight, is_clean, len(labels), census.classes)
         return cls(rows, place, list(positions))
 
     def folds(self, cv, seed):
@@ -116,10 +96,10 @@ class SampledRows:
         validates = rows.is_clean if rows.is_clean.any() else np.ones(n_rows, dtype=bool)
         n_folds = min(int(cv), np.count_nonzero(validates))
         own = np.empty(n_rows, dtype=int)
-        own[validates] = np.unique(self._stratified(validates, n_folds, seed), return_inverse=True)[
-            1
-        ]
-        n_folds = own[validates].max() + 1
+        found, own[validates] = np.unique(
+            self._stratified(validates, n_folds, seed), return_inverse=True
+        )
+        n_folds = len(found)
         own[~validates] = self._stratified(~validates, n_folds, seed + 1)
         held_out = validates & (own == np.arange(n_folds)[:, None])
         folds = LabelFolds.of_use(1.0 - held_out, held_out * rows.weight, own, rows.weight)
@@ -143,10 +123,9 @@ class SampledRows:
         """Positions, label weights, predictions and targets (or None), a list of each."""
         ends = np.cumsum([len(own) for own in self.positions])[:-1]
         noisy = np.concatenate([[0], np.cumsum(~self.rows.is_clean)])[ends]
-        columns = [
+        return [
             self.positions,
             np.split(learned.label_weight, noisy),
             np.split(learned.predictions, ends),
             [None] * len(self.positions) if targets is None else np.split(targets, ends, axis=1),
         ]
-        return columns

@@ -23,8 +23,6 @@ TURNED_ROWS = 4096
 class MappedRows:
     """Rows of a memory-mapped array."""
 
-    names = None  # arrays name no columns
-
     def __init__(self, X, **_):
         self._X = X
         self.shape = X.shape

@@ -25,11 +25,6 @@ class Folds:
     def __len__(self):
         return len(self.splits)
 
-    @property
-    def is_partition(self):
-        """Whether every row is held out exactly once and trains in all other folds."""
-        return self.label is not None
-
     def nested(self):
         """For each fold: the other folds without its held-out rows, and the fold alone.
 

@@ -24,7 +24,6 @@ def load_ames_housing(*, return_X_y=False, as_frame=True):
     ----------
     return_X_y : bool, default=False
         Return ``(data, target)`` instead of a Bunch.
-
     as_frame : bool, default=True
         Return a pandas DataFrame and Series, which a table of categories needs to be of much
         use. If False, `data` is an array of objects.
@@ -38,12 +37,8 @@ def load_ames_housing(*, return_X_y=False, as_frame=True):
             Lengths are in feet, areas in square feet.
         target : Series or ndarray of shape (2930,)
             Decimal logarithm of the price.
-        feature_names : list of str
-            Names of the columns of `data`.
-        frame : DataFrame of shape (2930, 74) or None
-            Data and target, where `as_frame` is true.
-        DESCR : str
-            Origin and licence of all tables.
+        feature_names, frame, DESCR : list of str, DataFrame or None, str
+            Names of the columns, all of them where `as_frame` is true, origin and licence.
 
     Notes
     -----
@@ -73,10 +68,8 @@ def load_meat_spectra(*, target="fat", return_X_y=False, as_frame=False):
     ----------
     target : {"fat", "water", "protein", "all"}, default="fat"
         What to predict; "all" gives the three of them, in this order.
-
     return_X_y : bool, default=False
         Return ``(data, target)`` instead of a Bunch.
-
     as_frame : bool, default=False
         Return a pandas DataFrame, and a Series (or a DataFrame of three targets).
 
@@ -89,12 +82,8 @@ def load_meat_spectra(*, target="fat", return_X_y=False, as_frame=False):
             Absorbance, the logarithm of one over the transmittance.
         target : ndarray or Series of shape (215,), or of shape (215, 3)
             In per cent.
-        feature_names : list of str
-            "nm_850" and so on.
-        frame : DataFrame or None
-            Data and targets, where `as_frame` is true.
-        DESCR : str
-            Origin and licence of all tables.
+        feature_names, frame, DESCR : list of str, DataFrame or None, str
+            "nm_850" and so on, all columns where `as_frame` is true, origin and licence.
 
     Raises
     ------
@@ -137,7 +126,6 @@ def load_mammography(*, return_X_y=False, as_frame=False):
     ----------
     return_X_y : bool, default=False
         Return ``(data, target)`` instead of a Bunch.
-
     as_frame : bool, default=False
         Return a pandas DataFrame and Series.
 
@@ -156,14 +144,10 @@ def load_mammography(*, return_X_y=False, as_frame=False):
             The radiologist's label.
         bi_rads : ndarray of int of shape (815,)
             The assessment behind it.
-        feature_names : list of str
-            Names of the columns of `data`.
-        target_names : list of str
-            "benign" and "malignant".
-        frame : DataFrame of shape (815, 6) or None
-            All columns, where `as_frame` is true.
-        DESCR : str
-            Origin and licence of all tables.
+        feature_names, target_names : list of str
+            Names of the columns of `data`; "benign" and "malignant".
+        frame, DESCR : DataFrame of shape (815, 6) or None, str
+            All columns where `as_frame` is true, origin and licence.
 
     Notes
     -----
@@ -202,9 +186,8 @@ def _bunch(name, targets, return_X_y, as_frame, transform=None, unused=()):
         if transform is not None:
             columns[target] = transform(columns[target])
     features = [name for name in names if name not in {*targets, *unused}]
-    frame = None
-    if as_frame:
-        frame = _data_frame(columns)
+    frame = _data_frame(columns) if as_frame else None
+    if frame is not None:
         data, target = frame[features], frame[targets[0] if len(targets) == 1 else targets]
     else:
         data = np.column_stack([_objects_if_text(columns[name]) for name in features])

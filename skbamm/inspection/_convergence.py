@@ -35,10 +35,14 @@ class ConvergenceDisplay(Display):
     axis; the other numbers on an axis of their own. Where there are more than twelve of a kind,
     lines show their quantiles.
 
+    `from_estimator` takes a fitted `estimator` of skbamm, or a Pipeline or a search that ends in
+    one; `kind`; `target`, the number of the target whose run it is, where each has its own; and
+    `ax`, as `plot` does.
+
     Parameters
     ----------
     history : History
-        Losses and norms of the run, without an axis of candidates.
+        Losses and norms of a run, that of `skbamm.solvers.solve` too.
     tol : float or None, default=None
         Below which the residual ends the run.
     status : str, default=""
@@ -52,11 +56,10 @@ class ConvergenceDisplay(Display):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        The first of `axes_`.
     axes_ : ndarray of matplotlib Axes
         Three panels of losses and norms, one or two of learned numbers.
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        The first of `axes_`, and where it is.
 
     Examples
     --------
@@ -90,18 +93,6 @@ class ConvergenceDisplay(Display):
     def from_estimator(cls, estimator, *, kind="loss", target=None, ax=None):
         """Draw the run of a fitted estimator.
 
-        Parameters
-        ----------
-        estimator : estimator
-            A fitted `BilevelRegularizedRegressor` or `HyperCleaningClassifier`, or a Pipeline
-            or a search that ends in one.
-        kind : {"loss", "hyper"}, default="loss"
-            Losses and norms, or the learned numbers.
-        target : int or None, default=None
-            Which target's run, where each has its own.
-        ax : matplotlib Axes, sequence of Axes or None, default=None
-            As in `plot`.
-
         Returns
         -------
         display : ConvergenceDisplay
@@ -116,38 +107,9 @@ class ConvergenceDisplay(Display):
         history, final = estimator.history_, estimator.hyper_
         if isinstance(history, list):
             history, final = of_target(target, "The history", history, final)
-        display = cls(
-            history,
-            tol=estimator.tol,
-            status=estimator.status_,
-            names=estimator.hyper_names_,
-            final=final,
-            kind=kind,
-            dataframe=dataframe_of(estimator),
-        )
-        return display.plot(ax)
-
-    @classmethod
-    def from_history(cls, history, *, tol=None, status="", dataframe=""):
-        """Read losses and norms of a run, without drawing; for `skbamm.solvers.solve` too.
-
-        Parameters
-        ----------
-        history : History
-            Of a single candidate.
-        tol : float or None, default=None
-            Below which the residual ends the run.
-        status : str, default=""
-            Why the run ended.
-        dataframe : str, default=""
-            Kind of dataframe of `frame`.
-
-        Returns
-        -------
-        display : ConvergenceDisplay
-            With the numbers behind the picture.
-        """
-        return cls(history, tol=tol, status=status, dataframe=dataframe)
+        run = {"tol": estimator.tol, "status": estimator.status_, "final": final}
+        options = {"names": estimator.hyper_names_, "dataframe": dataframe_of(estimator)}
+        return cls(history, kind=kind, **run, **options).plot(ax)
 
     def _values(self, name):
         """A record that begins with the initialization; NaN where nothing is known."""
@@ -190,8 +152,8 @@ class ConvergenceDisplay(Display):
         kinds = [kind for kind in (True, False) if (is_log == kind).any()]
         axes = self._begin(ax, size=(7.0, 2.6 * len(kinds) + 0.6), n_rows=len(kinds), sharex=True)
         for panel, kind in zip(axes, kinds, strict=True):
-            columns = np.flatnonzero(is_log == kind)
-            drawn = (names[columns], path[:, columns], final[columns])
+            of_kind = is_log == kind
+            drawn = names[of_kind], path[:, of_kind], final[of_kind]
             draw_path(panel, *drawn, is_log=kind, marked=marked)
 
     def _draw_losses(self, ax, marked):
@@ -205,14 +167,10 @@ class ConvergenceDisplay(Display):
             values = columns[name]
             known = np.isfinite(values) & (values > 0)
             if known.any():
-                norms.plot(
-                    columns["iteration"][known],
-                    values[known],
-                    color=color,
-                    label=name.replace("_", " "),
-                    markerfacecolor="white" if size > 4 else color,
-                    **{**style, "marker": mark if marked else "", "markersize": size},
-                )
+                look = {**style, "marker": mark if marked else "", "markersize": size}
+                look |= {"color": color, "markerfacecolor": "white" if size > 4 else color}
+                label = name.replace("_", " ")
+                norms.plot(columns["iteration"][known], values[known], label=label, **look)
         norms.set_yscale("log")
         if self.tol:
             norms.axhline(self.tol, color=RED, linestyle=":", linewidth=1, label="tol")

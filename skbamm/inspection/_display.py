@@ -87,14 +87,11 @@ class Display:
 
 def _split(ax, n_rows, n_cols, layout):
     """New axes in the place of one."""
-    figure, place = ax.figure, ax.get_subplotspec()
+    place = ax.get_subplotspec()
     if place is None:
-        from matplotlib.gridspec import GridSpec
-
         box = ax.get_position()
-        grid = GridSpec(
-            n_rows, n_cols, figure=figure, left=box.x0, right=box.x1, bottom=box.y0, top=box.y1
-        )
+        place = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
+        grid = ax.figure.add_gridspec(n_rows, n_cols, **place)
     else:
         grid = place.subgridspec(n_rows, n_cols)
     ax.set_axis_off()
@@ -102,11 +99,10 @@ def _split(ax, n_rows, n_cols, layout):
 
 
 def checked(name, value, allowed):
-    """The value of an option that is one of a few strings."""
+    """Raise for an option that is none of a few strings."""
     if value not in allowed:
         *first, last = map(repr, allowed)
         raise ValueError(f"{name} must be {', '.join(first)} or {last}: got {value!r}.")
-    return value
 
 
 def legend_beside(ax, **options):
@@ -117,6 +113,5 @@ def legend_beside(ax, **options):
 
 
 def shortened(name, length=32):
-    """A name that fits beside an axis."""
     name = str(name)
     return name if len(name) <= length else name[: length - 1] + "…"

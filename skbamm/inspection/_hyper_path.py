@@ -12,34 +12,18 @@ QUANTILES = {"smallest": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "largest"
 
 
 def draw_path(ax, names, path, final, *, is_log, marked):
-    """A line for each number, through its values after each iteration; diamonds are final values.
-
-    Logarithms are drawn as what they are logarithms of, on a logarithmic axis.
-    """
+    """A line for each number, through its values after each iteration; diamonds end it."""
     iteration = np.arange(len(path))
     for number, (name, values, end) in enumerate(_lines(names, path, final)):
         if is_log:
             name, values, end = name.replace("log ", "", 1), np.exp(values), np.exp(end)
         color = COLORS[number % len(COLORS)]
-        ax.plot(
-            iteration,
-            values,
-            color=color,
-            linewidth=1.4,
-            linestyle="-" if number < len(COLORS) else "--",
-            marker=MARKERS[number % len(MARKERS)] if marked else "",
-            markersize=4,
-            label=shortened(name),
-        )
-        ax.plot(
-            [iteration[-1] + 0.04 * max(len(iteration), 2)],
-            [end],
-            "D",
-            color=color,
-            markeredgecolor="black",
-            markersize=7,
-            clip_on=False,
-        )
+        line = {"linestyle": "-" if number < len(COLORS) else "--", "linewidth": 1.4}
+        mark = {"marker": MARKERS[number % len(MARKERS)] if marked else "", "markersize": 4}
+        ax.plot(iteration, values, color=color, label=shortened(name), **line, **mark)
+        diamond = {"markeredgecolor": "black", "markersize": 7, "clip_on": False}
+        after = iteration[-1] + 0.04 * max(len(iteration), 2)
+        ax.plot([after], [end], "D", color=color, **diamond)
     ax.plot([], [], "D", color="white", markeredgecolor=GRAY, label="used in the end")
     if is_log:
         ax.set_yscale("log")

@@ -34,6 +34,12 @@ class PenaltyDisplay(Display):
     features. ``kind="weight"`` draws these weights on logarithmic axes: level for ridge, falling
     where small coefficients are penalized more.
 
+    `from_estimator` takes a fitted `estimator`, a `BilevelRegularizedRegressor` or a Pipeline or a
+    search that ends in one, and names features by the dataframe in `fit` or the steps before it.
+    `by` is "feature" or "group", what a row of ``kind="strength"`` is; `target` the number of the
+    target whose penalty it is, where each has its own; `kind` and `max_items` are those of the
+    class, `ax` that of `plot`.
+
     Parameters
     ----------
     names : ndarray of shape (n_items,)
@@ -61,9 +67,8 @@ class PenaltyDisplay(Display):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    axes_ : ndarray of matplotlib Axes of shape (1,)
-    figure_ : matplotlib Figure
+    ax_, axes_, figure_ : matplotlib Axes, ndarray of shape (1,), matplotlib Figure
+        Where it is drawn.
 
     Examples
     --------
@@ -102,22 +107,6 @@ class PenaltyDisplay(Display):
     ):
         """Draw the penalty of a fitted estimator.
 
-        Parameters
-        ----------
-        estimator : estimator
-            A fitted `BilevelRegularizedRegressor`, or a Pipeline or a search that ends in one.
-            Names come from the dataframe in `fit`, or from the steps before it.
-        kind : {"strength", "function", "weight"}, default="strength"
-            Strengths of features or groups, the penalty function, or its weights.
-        by : {"feature", "group"}, default="feature"
-            What a row of ``kind="strength"`` is.
-        target : int or None, default=None
-            Which target's penalty, where each has its own.
-        ax : matplotlib Axes or None, default=None
-            As in `plot`.
-        max_items : int, default=30
-            So many rows have a name.
-
         Returns
         -------
         display : PenaltyDisplay
@@ -130,17 +119,10 @@ class PenaltyDisplay(Display):
         if alpha.ndim == 2:
             alpha, group_alpha, coef = of_target(target, "The penalty", alpha, group_alpha, coef)
             coef = coef[None]
-        status = np.where(
-            alpha == 0,
-            UNPENALIZED,
-            np.where(np.isinf(alpha) | ~(coef != 0).any(axis=0), DROPPED, PENALIZED),
-        )
-        options = {
-            "powers": learned_powers(estimator, target),
-            "kind": kind,
-            "max_items": max_items,
-            "dataframe": dataframe_of(estimator),
-        }
+        is_dropped = np.isinf(alpha) | ~(coef != 0).any(axis=0)
+        status = np.where(alpha == 0, UNPENALIZED, np.where(is_dropped, DROPPED, PENALIZED))
+        options = {"kind": kind, "max_items": max_items, "dataframe": dataframe_of(estimator)}
+        options["powers"] = learned_powers(estimator, target)
         if by == "group":
             names, alpha = _objects(groups), np.array(list(group_alpha.values()))
             status = np.array([_common(status[columns]) for columns in groups.values()])
@@ -192,23 +174,15 @@ class PenaltyDisplay(Display):
             chosen = np.isin(order, members)
             shared = rows[chosen] == n_named
             for part, opacity in ((~shared, 1.0), (shared, 0.35)):
-                ax.plot(
-                    place[chosen][part],
-                    rows[chosen][part],
-                    linestyle="",
-                    alpha=opacity,
-                    label=label if opacity == 1.0 else None,
-                    markersize=6,
-                    **style,
-                )
+                look = {"linestyle": "", "markersize": 6, "alpha": opacity, **style}
+                look["label"] = label if opacity == 1.0 else None
+                ax.plot(place[chosen][part], rows[chosen][part], **look)
         names = [shortened(self.names[j]) for j in order[:n_named]]
         if n_named < len(order):
             names.append(f"{len(order) - n_named} others")
         ax.set_yticks(range(n_rows), names)
-        ax.set_ylim(n_rows - 0.4, -0.6)
-        ax.set_xlim(*limits)
         ax.set_xticks(*ticks)
-        ax.set_xlabel("learned strength alpha (log scale)")
+        ax.set(ylim=(n_rows - 0.4, -0.6), xlim=limits, xlabel="learned strength alpha (log scale)")
         ax.grid(axis="x", alpha=0.25)
         ax.hlines(range(n_rows), *limits, color=GRAY, alpha=0.15, linewidth=0.8, zorder=0)
         if len(ax.get_legend_handles_labels()[0]) > 1 or (self.status != PENALIZED).any():

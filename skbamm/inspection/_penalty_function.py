@@ -66,13 +66,10 @@ def draw_functions(ax, powers, points, kind):
     what = "penalty" if kind == "function" else "weight"
     ax.set_ylabel(f"{what} relative to that of\na usual coefficient")
     if kind == "function":
-        ax.set_ylim(0, 4.1)
-        ax.set_xlim(points[0], points[-1])
-        ax.set_xlabel("coefficient (1 = usual size)")
+        ax.set(xlim=points[[0, -1]], ylim=(0, 4.1), xlabel="coefficient (1 = usual size)")
     else:
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_xlabel("size of coefficient (1 = usual size, log scale)")
+        label = "size of coefficient (1 = usual size, log scale)"
+        ax.set(xscale="log", yscale="log", xlabel=label)
     ax.grid(alpha=0.25)
     legend_beside(ax)
 

@@ -24,6 +24,9 @@ class SampleWeightDisplay(Display):
     :math:`\sigma(a + b e)` over a histogram of the label quality score :math:`e` (log posterior
     odds that the given label is right).
 
+    `from_estimator` takes a fitted `estimator`, a `HyperCleaningClassifier` or a Pipeline or a
+    search that ends in one, and `ax`, as `plot` does.
+
     Parameters
     ----------
     weight : ndarray of shape (n_noisy,)
@@ -43,10 +46,10 @@ class SampleWeightDisplay(Display):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        The panel of the classes.
     axes_ : ndarray of matplotlib Axes of shape (1,) or (2,)
-    figure_ : matplotlib Figure
+        The panel of the classes, and that of the function.
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        The first of `axes_`, and where it is.
 
     Examples
     --------
@@ -76,13 +79,6 @@ class SampleWeightDisplay(Display):
     def from_estimator(cls, estimator, *, ax=None):
         """Draw the weights of a fitted estimator.
 
-        Parameters
-        ----------
-        estimator : estimator
-            A fitted `HyperCleaningClassifier`, or a Pipeline or a search that ends in one.
-        ax : matplotlib Axes, sequence of Axes or None, default=None
-            As in `plot`.
-
         Returns
         -------
         display : SampleWeightDisplay
@@ -95,20 +91,17 @@ class SampleWeightDisplay(Display):
         """
         estimator, _ = unwrapped(estimator, "sample_weight_", "label_record_")
         record, weight = estimator.label_record_, estimator.sample_weight_
-        noisy = record.is_noisy
+        noisy, named = record.is_noisy, record.index.labels
         if not noisy.any():
             raise ValueError("The labels of all rows are verified: no weight was learned.")
-        named = record.index.labels
-        is_issue = record.is_issue(weight, estimator.noise_rate_)
-        function = None
-        if "slope" in estimator.hyper_names_:
-            function = float(estimator.hyper_[0]), float(estimator.hyper_[1])
+        is_function = "slope" in estimator.hyper_names_
+        function = tuple(estimator.hyper_[:2].tolist()) if is_function else None
         display = cls(
             weight[noisy],
             record.labels[noisy],
             estimator.classes_,
             index=(np.arange(len(weight)) if named is None else named)[noisy],
-            is_issue=is_issue[noisy],
+            is_issue=record.is_issue(weight, estimator.noise_rate_)[noisy],
             noise_rate=estimator.class_noise_rate_,
             function=function,
             dataframe=dataframe_of(estimator),
@@ -124,16 +117,14 @@ class SampleWeightDisplay(Display):
         return (logit(np.clip(self.weight, LEAST, 1 - LEAST)) - intercept) / slope
 
     def _columns(self):
-        columns = {
+        known = {} if self.function is None else {"label_quality": self.label_quality}
+        return {
             "index": self.index,
             "given_label": self.classes[self.label],
             "weight": self.weight,
-            "label_quality": self.label_quality,
+            **known,
             "is_issue": self.is_issue,
         }
-        if self.function is None:
-            del columns["label_quality"]
-        return columns
 
     def plot(self, ax=None):
         n_panels = 1 if self.function is None else 2
@@ -152,13 +143,8 @@ class SampleWeightDisplay(Display):
         shown = [c for c in range(len(self.classes)) if (self.label == c).any()]
         counts = np.array([np.histogram(self.weight[self.label == c], edges)[0] for c in shown])
         rows = np.arange(len(shown) + 1) - 0.5
-        image = ax.pcolormesh(
-            edges,
-            rows,
-            np.ma.masked_equal(counts, 0),
-            cmap="Blues",
-            norm=LogNorm(0.3, max(counts.max(), 2)),  # a single row is to be seen
-        )
+        norm = LogNorm(0.3, max(counts.max(), 2))  # a single row is to be seen
+        image = ax.pcolormesh(edges, rows, np.ma.masked_equal(counts, 0), cmap="Blues", norm=norm)
         bar = self.figure_.colorbar(image, ax=ax, label="rows (log scale)", pad=0.02)
         bar.ax.set_ylim(1, None)
         for row, c in enumerate(shown):
@@ -167,11 +153,9 @@ class SampleWeightDisplay(Display):
             ax.text(1.02, row, text, va="center", transform=beside, fontsize="small")
         ax.text(1.02, 1.01, "wrong (est.)", va="bottom", transform=ax.transAxes, fontsize="small")
         ax.set_yticks(range(len(shown)), [shortened(self.classes[c], 24) for c in shown])
-        ax.set_ylim(len(shown) - 0.5, -0.5)
         ax.hlines(rows[1:-1], 0, 1, color="white", linewidth=2)
-        ax.set_xlim(0, 1)
-        ax.set_xlabel("label weight")
-        ax.set_ylabel("given label")
+        ax.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5))
+        ax.set(xlabel="label weight", ylabel="given label")
 
     def _draw_function(self, ax, intercept, slope):
         quality = self.label_quality
@@ -192,7 +176,6 @@ class SampleWeightDisplay(Display):
         ax.axhline(0.5, color=GRAY, linewidth=0.8, linestyle=":")
         ax.set_zorder(rows.get_zorder() + 1)
         ax.patch.set_visible(False)
-        ax.set_ylim(-0.02, 1.02)
-        ax.set_xlabel("label quality score (log posterior odds)")
-        ax.set_ylabel("label weight")
+        label = "label quality score (log posterior odds)"
+        ax.set(ylim=(-0.02, 1.02), xlabel=label, ylabel="label weight")
         rows.legend(loc="upper left", frameon=False, fontsize="small")

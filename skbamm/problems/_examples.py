@@ -97,10 +97,8 @@ def merely_convex_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     ----------
     n_hyper : int, default=100
         Length of `hyper`.
-    dtype : torch.dtype, default=torch.float64
-        Of the tensors of the problem.
-    device : torch.device, str or None, default=None
-        Where they are; None for the CPU.
+    dtype, device : torch.dtype, torch.device or str
+        Of the tensors of the problem; float64 on the CPU by default.
 
     Returns
     -------
@@ -142,10 +140,8 @@ def strongly_convex_problem(
         like ``n_hyper / 2``, and no textbook step size is safe.
     seed : int, default=0
         Of the general case.
-    dtype : torch.dtype, default=torch.float64
-        Of the tensors of the problem.
-    device : torch.device, str or None, default=None
-        Where they are; None for the CPU.
+    dtype, device : torch.dtype, torch.device or str
+        Of the tensors of the problem; float64 on the CPU by default.
 
     Returns
     -------

@@ -39,10 +39,8 @@ def sine_product_problem(n_hyper=1, *, initial=(8.0, 0.0), dtype=torch.float64, 
         Length of `hyper`.
     initial : tuple of two floats, default=(8, 0)
         Every entry of hyper and of params.
-    dtype : torch.dtype, default=torch.float64
-        Of the tensors of the problem.
-    device : torch.device, str or None, default=None
-        Where they are; None for the CPU.
+    dtype, device : torch.dtype, torch.device or str
+        Of the tensors of the problem; float64 on the CPU by default.
 
     Returns
     -------
@@ -93,10 +91,8 @@ def sine_sum_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     ----------
     n_hyper : int, default=100
         Length of `hyper`.
-    dtype : torch.dtype, default=torch.float64
-        Of the tensors of the problem.
-    device : torch.device, str or None, default=None
-        Where they are; None for the CPU.
+    dtype, device : torch.dtype, torch.device or str
+        Of the tensors of the problem; float64 on the CPU by default.
 
     Returns
     -------
@@ -142,10 +138,8 @@ def weighted_lasso_problem(n_hyper=100, *, dtype=torch.float64, device=None):
     ----------
     n_hyper : int, default=100
         Even.
-    dtype : torch.dtype, default=torch.float64
-        Of the tensors of the problem.
-    device : torch.device, str or None, default=None
-        Where they are; None for the CPU.
+    dtype, device : torch.dtype, torch.device or str
+        Of the tensors of the problem; float64 on the CPU by default.
 
     Returns
     -------

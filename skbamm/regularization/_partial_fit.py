@@ -166,9 +166,8 @@ class PartialFitMixin:
         Raises
         ------
         ValueError
-            For NaN or infinite entries, wrong lengths, other features than in former blocks, and
-            a `cv` that is not an int. Also where `cv`, `n_repeats` or
-            `fit_intercept` have changed since the first block. The estimator then stays as it was.
+            For NaN or infinite entries, wrong lengths, a `cv` that is not an int, and where
+            features, `cv`, `n_repeats` or `fit_intercept` have changed since the first block.
         AttributeError
             With ``loss="huber"``, which needs the rows themselves.
 
@@ -184,18 +183,16 @@ class PartialFitMixin:
         Up to 1000 rows, or as many as there are features, are kept as they are.
         """
         seen = _seen_rows(self)
-        single_target = seen.single_target if seen.n_samples else None
+        more = seen.n_samples > 0
         # A model that stays keeps its features.
-        known = seen.n_samples > 0 or (not learn and hasattr(self, "coef_"))
+        known = more or (not learn and hasattr(self, "coef_"))
         block = regression_rows(self, X, y, sample_weight, more=known, enough=learn and not known)
         self.dataframe_ = dataframe_kind(X)
-        if single_target is not None and _shape_of_target(seen) != (
-            block.single_target,
-            block.y.shape[1],
-        ):
+        shape = block.single_target, block.y.shape[1]
+        if more and _shape_of_target(seen) != shape:
             raise ValueError("y must have the same targets in all blocks.")
         labels = _given_folds(fold, len(block), int(self.cv))
-        if seen.n_samples and seen.given != (labels is not None):
+        if more and seen.given != (labels is not None):
             raise ValueError("fold must be given for all blocks of rows, or for none.")
         seen = replace(seen, given=labels is not None).extended(self, block, labels)
         return self._remember(seen, learn, (X, y, sample_weight))

@@ -106,14 +106,14 @@ def test_its_baseline_is_the_best_fit_with_one_strength():
 
 def test_the_history_of_a_problem_of_ones_own_is_drawn_too():
     history = solve(EXAMPLE_PROBLEMS["merely convex"](), max_iter=9, tol=0).history
-    display = ConvergenceDisplay.from_history(history).plot()
+    display = ConvergenceDisplay(history).plot()
     assert_array_equal(column(display.frame(), "lower")[1:], history["lower"])
     assert "one strength for all" not in labels_of(display.ax_)
 
 
 def test_solvers_without_a_multiplier_have_no_such_line():
     history = solve(EXAMPLE_PROBLEMS["merely convex"](), "meha", max_iter=5, tol=0).history
-    display = ConvergenceDisplay.from_history(history).plot()
+    display = ConvergenceDisplay(history).plot()
     assert np.isnan(column(display.frame(), "multiplier_norm")).all()
     labels = labels_of(display.axes_[2])
     assert "multiplier norm" not in labels and "hypergradient norm" in labels
