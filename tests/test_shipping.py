@@ -56,7 +56,6 @@ MODELS = {
     "adaptive": regressor,
     "l2": lambda: regressor("l2", groups=[0, 0, 0, 1, 1, 1], alpha_per_target=True),
     "l1": lambda: regressor("l1", solver=Meha()),
-    "bridge": lambda: regressor("bridge", cv=DATA.splits),
     "zeros": lambda: regressor(exact_zeros=True, groups={"u": [0, 1], "v": slice(2, 6)}),
     "cleaner": lambda: cleaner(solver=SlBamm()),
     "sample": lambda: cleaner("sample"),

@@ -28,7 +28,7 @@ class PenaltyDisplay(Display):
 
     .. math:: \phi_q(w) = ((w^2 + \epsilon^2)^{q/2} - \epsilon^q) / q
 
-    Of "bridge" the power q is learned itself. The weights of "adaptive" fall with a pilot
+    The power q is 2 for "l2" and 1 for "l1". The weights of "adaptive" fall with a pilot
     coefficient like :math:`m^{-e}`, which is the weight :math:`\phi_q'(w) / w` of the power
     :math:`q = 2 - e`: exponent 0 is ridge, 1 the lasso, 2 and more come close to counting
     features. ``kind="weight"`` draws these weights on logarithmic axes: level for ridge, falling
@@ -56,8 +56,8 @@ class PenaltyDisplay(Display):
     item : {"feature", "group"}, default="feature"
         What a row is.
     powers : dict of name to float, default={}
-        Learned power of each group; a single "learned" where all share one. With "adaptive"
-        the name tells the exponent.
+        Power of the learned function by its name, which tells the exponent with "adaptive" and
+        is "learned" else.
     points : ndarray of shape (n_points,) or None, default=None
         Coefficients at which functions are evaluated; None for -2 to 2.
     kind : {"strength", "function", "weight"}, default="strength"
@@ -113,7 +113,7 @@ class PenaltyDisplay(Display):
             With the numbers behind the picture.
         """
         checked("by", by, ("feature", "group"))
-        estimator, before = unwrapped(estimator, "groups_", "power_", "exponents_")
+        estimator, before = unwrapped(estimator, "groups_", "exponents_")
         alpha, coef = estimator.alpha_, np.atleast_2d(estimator.coef_)
         groups, group_alpha = estimator.groups_, estimator.group_alpha_
         if alpha.ndim == 2:

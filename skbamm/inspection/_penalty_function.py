@@ -11,23 +11,18 @@ from ._fitted import of_target
 # the functions of large exponents finite.
 ROUNDING = 1e-3
 REACH = 2.0
-MAX_LEARNED = 6
 REFERENCES = {"ridge": 2.0, "lasso": 1.0}
 
 
 def learned_powers(estimator, target):
-    """Power of each group by its name; of one name where all groups share it."""
-    power, exponents = estimator.power_, estimator.exponents_
-    if power.ndim == 2:
-        power, exponents = of_target(target, "The penalty", power, exponents)
+    """Power of the learned function by its name."""
+    exponents = estimator.exponents_
+    if exponents.ndim == 2:
+        [exponents] = of_target(target, "The penalty", exponents)
     if len(exponents):
         # Rounded, so that a name is a name.
         return {f"exponent {float(exponents[0]):.2g}": 2.0 - float(exponents[0])}
-    groups = estimator.groups_.items()
-    powers = {name: float(power[columns[0]]) for name, columns in groups if len(columns)}
-    if len(set(powers.values())) == 1:
-        return {"learned": next(iter(powers.values()))}
-    return powers
+    return {"learned": REFERENCES["lasso" if estimator.penalty == "l1" else "ridge"]}
 
 
 def default_points():
@@ -37,7 +32,7 @@ def default_points():
 
 
 def function_columns(powers, points):
-    """Values of the learned functions and of the references, one below the other."""
+    """Values of the learned function and of the references, one below the other."""
     functions = [*powers.items(), *REFERENCES.items()]
     return {
         "coefficient": np.tile(points, len(functions)),
@@ -49,11 +44,7 @@ def function_columns(powers, points):
 
 
 def draw_functions(ax, powers, points, kind):
-    """The learned functions (of many groups the extremes and the median), ridge and lasso."""
-    if len(powers) > MAX_LEARNED:
-        ordered = sorted(powers, key=powers.__getitem__)
-        kept = [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
-        powers = {name: powers[name] for name in kept}
+    """The learned function, ridge and lasso."""
     looks = [{"color": color, "linewidth": 2.5} for color in COLORS[: len(powers)]]
     looks.append({"color": GRAY, "linestyle": "--", "linewidth": 1.3})
     looks.append({"color": BLACK, "linestyle": ":", "linewidth": 1.3})

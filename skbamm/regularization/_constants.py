@@ -21,9 +21,8 @@ FEW_TARGETS = 8
 FEW_FEATURES, AT_ONCE = 50, 6
 
 # --- What is learned: bounds and initial points ------------------------------------------------
-# Of the exponent of adaptive weights (2 is adaptive ridge), of the groups' share in magnitudes,
-# and of the bridge's power.
-EXPONENT_BOUNDS, SHARE_BOUNDS, POWER_BOUNDS = (0.0, 6.0), (0.0, 1.0), (0.1, 2.0)
+# Of the exponent of adaptive weights (2 is adaptive ridge), and of the groups' share in magnitudes.
+EXPONENT_BOUNDS, SHARE_BOUNDS = (0.0, 6.0), (0.0, 1.0)
 # Of a term of the log strengths: a description one deviation from its mean, or a group.
 TERM_BOUNDS = (-10.0, 10.0)
 # Of adaptive log weights: further ones overflow.
@@ -37,8 +36,6 @@ ADAPTIVE_INITIAL = ((1 / 30, 1.0), (30.0, 2.0))
 MORE_INITIAL = ((1.0, 4.0), (1.0, 2.0), (30.0, 4.0), (1 / 30, 2.0))
 # The groups' share in the magnitudes to begin with.
 INITIAL_SHARE = 0.3
-# Powers that the bridge begins with: the lasso, and the side where it is sparser.
-BRIDGE_POWERS = (1.0, 0.5)
 
 # --- Searches ----------------------------------------------------------------------------------
 # Strengths of the coarse ridge grid, in units of the mean eigenvalue of the Gram matrix; the
@@ -56,9 +53,9 @@ SHRINKAGES = (np.inf, 0.1, 0.01, 0.001, 0.0)
 LARGEST_SHRINKAGE = 100.0
 
 # --- Penalties that are no squares -------------------------------------------------------------
-# Smoothing of the penalty at zero, in units of the ridge coefficients' root mean square. Less
-# for the bridge only makes more basins, and for the lasso kinks that a gradient does not see.
-SMOOTHING = {"l1": 3e-2, "bridge": 1e-1}
+# Smoothing of the lasso at zero, in units of the ridge coefficients' root mean square. Less makes
+# kinks that a gradient does not see.
+SMOOTHING = 3e-2
 # On the way from ridge: smoothing relative to the final one, and the accuracy there.
 SOFTENING, ROUGH = (100.0, 10.0), 1e-3
 # Of the lower level's solution: its gradient relative to the one at zero, and Newton steps at most.

@@ -25,8 +25,7 @@ class LearnedPenalty:
 
     coef: np.ndarray  # (n_targets, n_features)
     intercept: np.ndarray  # (n_targets,)
-    alpha: np.ndarray  # (n_features,), as `power`
-    power: np.ndarray
+    alpha: np.ndarray  # (n_features,)
     hyper: np.ndarray  # (n_hyper,)
     hyper_names: list[str]
     history: History  # its `hyper` in the form of this one

@@ -40,7 +40,7 @@ class BilevelRegularizedRegressor(
 
     Parameters
     ----------
-    penalty : {"adaptive", "l2", "l1", "bridge"}, default="adaptive"
+    penalty : {"adaptive", "l2", "l1"}, default="adaptive"
         How few learned numbers generate the penalties of all features.
 
         - "adaptive": :math:`\alpha_j = e^a (m_j / m)^{-e}`, where :math:`m_j` is the size of the
@@ -50,8 +50,6 @@ class BilevelRegularizedRegressor(
           strength. Exponent 0 gives ridge, larger ones come close to selecting features.
         - "l2": ridge with one strength for each group, and no pilot.
         - "l1": the lasso with one strength for each group: coefficients that are exactly zero.
-        - "bridge": the penalty :math:`\alpha_j |w_j|^q / q`, strength and power q learned for
-          each group; q = 2 is ridge, 1 the lasso, less is sparser. Far slower than the others.
 
     groups : None, "feature", "prefix", array-like, mapping or callable, default=None
         Which features belong together: None (all of them), "feature" (each on its own),
@@ -166,9 +164,6 @@ class BilevelRegularizedRegressor(
         Geometric mean of `alpha_` over each group; one dict for each target with
         ``alpha_per_target=True``.
 
-    power_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Power of each feature's penalty: 2 for ridge and "adaptive", 1 for "l1".
-
     groups_ : dict of name to ndarray of int
         Columns of each group; all of them in "all" where none were given.
 
@@ -188,7 +183,7 @@ class BilevelRegularizedRegressor(
     hyper_ : ndarray of shape (n_hyper,) or (n_targets, n_hyper)
         The learned numbers themselves, mean over the repeats: with "adaptive" the pilot's log
         strength, log strength, exponent and (with groups) share; else the groups' log
-        strengths; then slopes of descriptions and deviations of groups, or powers.
+        strengths; then slopes of descriptions and deviations of groups.
 
     hyper_names_ : list of str
         What each entry of `hyper_` is.
@@ -198,7 +193,7 @@ class BilevelRegularizedRegressor(
 
     initial_criterion_ : float or ndarray of shape (n_targets,)
         The same of the best fit with one strength for all features (ridge, or the lasso with
-        "l1" and "bridge"), above which the search never ends.
+        "l1"), above which the search never ends.
 
     hypergradient_norm_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
@@ -263,7 +258,7 @@ class BilevelRegularizedRegressor(
 
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
-        "penalty": [StrOptions({"adaptive", "l2", "l1", "bridge"})],
+        "penalty": [StrOptions({"adaptive", "l2", "l1"})],
         "groups": ["array-like", dict, Mapping, callable, str, None],
         "alpha": [Real, Mapping, dict, StrOptions({"learn"})],
         "alpha_bounds": [tuple, list],
@@ -490,7 +485,6 @@ class BilevelRegularizedRegressor(
         self.intercept_ = float(intercept[0]) if single_target else intercept
         self.support_ = (coef != 0).any(axis=0)
         self.alpha_ = stacked("alpha")
-        self.power_ = stacked("power")
         self.exponents_ = stacked("exponents")
         self.group_share_ = stacked("group_share")
         self.hyper_ = stacked("hyper")

@@ -25,8 +25,8 @@ from ._constants import (
 from ._lasso import lasso_fits, sparse_coefficients, weighted_lasso
 from .losses._nonquadratic_problem import NonquadraticError, NonquadraticProblem
 from .losses._quadratic import PenalizedError, PenaltyProblem
-from .penalties._functions import Barrier, Bridge, Square
-from .penalties._specs import GlobalFit, LinearPenalty
+from .penalties._functions import Absolute, Barrier, Square
+from .penalties._specs import LinearPenalty
 
 
 @dataclass(frozen=True)
@@ -188,12 +188,12 @@ class PenaltySearch:
         """The problem's two levels, the best global fit and the initial points of a run."""
         train, spec = self.design.train, self.spec
         if spec.is_square and spec.n_hyper == 0:
-            upper, path, fit, smoothing = self.upper, None, GlobalFit(0.0), 0.0
+            upper, path, strength, smoothing = self.upper, None, 0.0, 0.0
         else:
             path = self.design.path()
-            upper, fit, smoothing = self._global_fit(path)
+            upper, strength, smoothing = self._global_fit(path)
         penalty = spec.penalty(path, train.n_folds, self.design.device)
-        points = spec.initial(fit, self.design.n_more_initial)
+        points = spec.initial(strength, self.design.n_more_initial)
         common, initial = to_tensors(self.design.device, *points)
         problem = self._problem(train, penalty, upper, smoothing)
         if path is None:
@@ -205,14 +205,14 @@ class PenaltySearch:
         is_positive = self.spec.features.positive
         if self.spec.is_square and not is_positive:
             return PenaltyProblem(PenalizedError(loss, penalty), upper)
-        function = Square() if self.spec.is_square else Bridge(smoothing)
+        function = Square() if self.spec.is_square else Absolute(smoothing)
         barrier = Barrier(STIFFNESS * self.design.units.strength if is_positive else 0.0)
         return NonquadraticProblem(NonquadraticError(loss, penalty, function, barrier), upper)
 
     def _global_fit(self, path):
-        """The calibrated upper level, the best global fit, and the smoothing at its scale.
+        """The calibrated upper level, the best global log strength, and the smoothing at its scale.
 
-        The fit is the best of the ridge path and, where coefficients may be zero, of the lasso's.
+        The strength is the best of the ridge path, or of the lasso's.
         """
         spec, train = self.spec, self.design.train
         low, high = spec.features.log_bounds
@@ -222,13 +222,12 @@ class PenaltySearch:
         upper = self.upper.calibrated(coarse, exact)
         errors = upper.value(grid[:, None], coarse)
         best = best_strength(*(to_numpy(one) for one in (errors, exact, path.rounding(grid))))
-        ridge = float(grid[best])
         if spec.is_square:
-            return upper, GlobalFit(ridge), 0.0
+            return upper, float(grid[best]), 0.0
         # The scale of coefficients: what is far below it counts as zero while learning.
         coefficients, _ = path.coefficients(grid[best, None])
         size = float(coefficients.square().mean().sqrt())
-        smoothing = SMOOTHING[spec.kind] * max(size, LEAST_SIZE)
+        smoothing = SMOOTHING * max(size, LEAST_SIZE)
         strengths, params = lasso_fits(
             train,
             np.ones(train.zeros().shape),
@@ -237,10 +236,7 @@ class PenaltySearch:
             device=self.design.device,
         )
         best = first_best(to_numpy(upper.value(self.tensor(strengths)[:, None], params)))
-        size = params[best][params[best] != 0]
-        typical = float(size.square().mean().sqrt()) if len(size) else np.nan
-        lasso = float(np.clip(np.log(strengths[best]), low, high))
-        return upper, GlobalFit(ridge, lasso, typical), smoothing
+        return upper, float(np.clip(np.log(strengths[best]), low, high)), smoothing
 
     def _bilevel(self, problem, initial, shrinkage, baseline):
         """The problem to solve from an initial point, with the prior of a shrinkage."""
@@ -253,31 +249,25 @@ class PenaltySearch:
     def refit(self, found, log_weights, *, exact_zeros):
         """Coefficients and weights on all rows, in the units of the data.
 
-        A dict of ``coef`` (n_targets, n_features), ``intercept`` (n_targets,), ``alpha`` and
-        ``power`` (n_features,).
+        A dict of ``coef`` (n_targets, n_features), ``intercept`` (n_targets,) and ``alpha``
+        (n_features,).
         """
-        power = self.spec.power(to_numpy(found.hyper[0]))
-        nothing = log_weights.new_zeros(0, len(log_weights))
-        penalty = LinearPenalty(nothing, log_weights, 1)
-        if not self.spec.is_square:
-            penalty = replace(penalty, power_basis=nothing, fixed_power=self.tensor(power))
+        penalty = LinearPenalty(log_weights.new_zeros(0, len(log_weights)), log_weights, 1)
         loss, raw = self.design.all_rows()
         lower = replace(found.problem.lower, loss=loss, penalty=penalty)
         final = replace(found.problem, lower=lower)
         coef, intercept = raw(self._all_rows_params(final, found, exact_zeros))
-        unit = (2 - power) * self.spec.features.log_target_scale
-        return {
-            "coef": coef,
-            "intercept": intercept,
-            "alpha": self._of_all(np.exp(to_numpy(log_weights) + unit), 0.0),
-            "power": self._of_all(power, 2.0),
-        }
+        unit = 0.0 if self.spec.is_square else self.spec.features.log_target_scale
+        penalized = self.design.units.penalized
+        alpha = np.zeros(len(penalized))
+        alpha[penalized] = np.exp(to_numpy(log_weights) + unit)
+        return {"coef": coef, "intercept": intercept, "alpha": alpha}
 
     def _all_rows_params(self, final, found, exact_zeros):
         """Params of the `final` problem, shape (n_targets, n_penalized); its `hyper` is empty."""
         loss, nothing = final.lower.loss, found.hyper[:, :0]
         is_positive = self.spec.features.positive
-        if self.spec.kind == "l1":
+        if not self.spec.is_square:
             weights = to_numpy(final.lower.weights(nothing).alpha[0])
             weights = np.repeat(weights, loss.zeros().shape[1], axis=0)
             coef = weighted_lasso(loss, 0, weights, np.ones(1), positive=is_positive, **LASSO_FINAL)
@@ -290,13 +280,6 @@ class PenaltySearch:
             )
             return self.tensor(coef)
         return (_without_negative(final, nothing, solved) if is_positive else solved)[0, 0]
-
-    def _of_all(self, values, otherwise):
-        """A number for every feature, from those of the penalized."""
-        penalized = self.design.units.penalized
-        found = np.full(len(penalized), otherwise)
-        found[penalized] = values
-        return found
 
 
 def _without_negative(final, hyper, solved):

@@ -257,20 +257,6 @@ def test_fixed_functions_are_what_they_are(penalty, power):
     assert learned_powers(model) == {"learned": power}
 
 
-def test_each_group_shows_its_power_where_these_differ():
-    model = BilevelRegularizedRegressor("bridge", groups=GROUPS, cv=2, max_iter=0).fit(X, Y)
-    assert learned_powers(model) == {"learned": model.power_[0]}
-    model.power_ = np.where(np.arange(10) < 4, 0.5, 1.5)
-    assert learned_powers(model) == {"person": 0.5, "blood": 1.5}
-
-
-def test_of_many_groups_the_extremes_and_the_median_are_drawn():
-    display = functions_of({f"group {j}": 0.2 + 0.1 * j for j in range(12)}).plot()
-    labels = [text.get_text().split(":")[0] for text in display.ax_.get_legend().get_texts()]
-    assert labels == ["group 0", "group 6", "group 11", "ridge", "lasso"]
-    assert len(set(display.frame()["function"])) == 14
-
-
 def test_weights_are_drawn_on_logarithmic_axes(model):
     ax = PenaltyDisplay.from_estimator(model, kind="weight").ax_
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")

@@ -144,7 +144,6 @@ NAMES = {
     ("l2", None): ["log alpha"],
     ("l2", "groups"): ["log alpha[a]", "log alpha[b]"],
     ("l1", "groups"): ["log alpha[a]", "log alpha[b]"],
-    ("bridge", "groups"): ["log alpha[a]", "log alpha[b]", "power[a]", "power[b]"],
 }
 
 

@@ -74,13 +74,6 @@ def test_few_rows_and_a_quadratic_penalty_are_repeated(penalty, n_samples, expec
     assert (other.coef_ != given.coef_).any()
 
 
-def test_a_bridge_is_not_repeated(data):
-    auto, once = (
-        regressor("bridge", max_iter=1, n_repeats=n).fit(data.X, data.y) for n in ("auto", 1)
-    )
-    assert_array_equal(auto.coef_, once.coef_)
-
-
 @pytest.mark.parametrize("cv", ["list", "splitter"])
 def test_a_splitter_is_never_repeated(data, cv):
     cv = data.splits if cv == "list" else KFold(4)

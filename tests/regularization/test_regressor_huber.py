@@ -80,7 +80,7 @@ def test_fixed_alpha_is_fitted_as_without_it():
     assert_array_equal(model.coef_, plain.coef_)
 
 
-@pytest.mark.parametrize("penalty", ["l2", "adaptive", "l1", "bridge"])
+@pytest.mark.parametrize("penalty", ["l2", "adaptive", "l1"])
 def test_learning_never_ends_above_its_start(penalty):
     data = make_regression(seed=1)
     model = fit(data, penalty, max_iter=3, standard_errors=0)

@@ -1,14 +1,12 @@
-"""The weighted lasso, the bridge penalty and positive coefficients against other solvers."""
+"""The weighted lasso and positive coefficients against other solvers."""
 
 import numpy as np
 import pytest
 from scipy import sparse
-from scipy.optimize import minimize, nnls
+from scipy.optimize import nnls
 from sklearn.linear_model import Lasso, Ridge
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.regularization import _constants
-from skbamm.regularization.penalties import _specs
 from tests.reference import adaptive_ridge as reference
 from tests.regularization.regression_data import make_regression
 
@@ -110,108 +108,18 @@ def test_features_without_effect_get_zeros_of_l1():
     np.testing.assert_array_equal(model.support_, [True, True] + [False] * 6)
 
 
-def test_power_of_l1_is_one():
-    data = make_regression()
-    np.testing.assert_array_equal(fit("l1", data, max_iter=1).power_, np.ones(6))
-
-
-@pytest.mark.parametrize("penalty", ["l2", "adaptive"])
-def test_power_of_a_quadratic_penalty_is_two(penalty):
-    data = make_regression()
-    np.testing.assert_array_equal(fit(penalty, data, max_iter=1).power_, np.full(6, 2.0))
-
-
-@pytest.mark.parametrize("penalty", ["l1", "bridge"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_criterion_never_ends_above_that_of_the_best_lasso(penalty, shape):
+def test_criterion_never_ends_above_that_of_the_best_lasso(shape):
     data = make_regression(*shape, seed=1)
-    model = fit(penalty, data, max_iter=4, groups=thirds(shape[1]), shrinkage=0)
+    model = fit("l1", data, max_iter=4, groups=thirds(shape[1]), shrinkage=0)
     assert model.criterion_ <= model.initial_criterion_
 
 
-@pytest.mark.parametrize("penalty", ["l1", "bridge"])
-def test_learning_a_shape_beats_its_start(penalty):
+def test_learning_strengths_of_groups_beats_their_initialization():
     data = make_regression(seed=1)
     options = {"groups": thirds(6), "shrinkage": 0}
-    frozen = fit(penalty, data, max_iter=0, **options)
-    assert fit(penalty, data, max_iter=20, **options).criterion_ < frozen.criterion_
-
-
-# The bridge penalty
-
-
-def test_bridge_of_power_one_is_the_lasso_but_for_its_smoothing(monkeypatch):
-    monkeypatch.setattr(_specs, "POWER_BOUNDS", (1.0, 1.0))
-    monkeypatch.setitem(_constants.SMOOTHING, "bridge", 1e-4)
-    data = make_regression()
-    model = fit("bridge", data, alpha=ALPHA, standardize=False)
-    # Smoothing moves coefficients by about its own size.
-    np.testing.assert_allclose(
-        model.coef_, lasso(data.X, data.y, np.full(6, ALPHA)), rtol=1e-3, atol=1e-3
-    )
-
-
-def ridge_size(data):
-    """Root mean square of the standardized coefficients of the best ridge over the folds."""
-    X, y = data.X / reference.scales(data.X), data.y / data.y.std()
-    strengths = np.logspace(4, -9, 53)
-    errors = [reference.held_out_error(X, y, data.splits, lambda *_, s=s: s) for s in strengths]
-    best = strengths[int(np.argmin(errors))]
-    coefs = [reference.ridge(X[train], y[train], best)[0] for train, _ in data.splits]
-    return np.sqrt(np.mean(np.square(coefs)))
-
-
-def bridge_objective(data, smoothing, alpha, power):
-    """Half the mean squared error plus the penalty, in standardized units, and its gradient."""
-    X = (data.X - data.X.mean(axis=0)) / reference.scales(data.X)
-    y = (data.y - data.y.mean()) / data.y.std()
-    alpha = alpha * data.y.std() ** (power - 2)
-
-    def value_and_gradient(coef):
-        residual = X @ coef - y
-        rounded = coef**2 + smoothing**2
-        penalty = alpha * (rounded ** (power / 2) - smoothing**power) / power
-        gradient = X.T @ residual / len(y) + alpha * coef * rounded ** (power / 2 - 1)
-        return residual @ residual / (2 * len(y)) + penalty.sum(), gradient
-
-    return value_and_gradient
-
-
-@pytest.mark.parametrize("alpha", [ALPHA, "learn"], ids=["fixed alpha", "learned alpha"])
-@pytest.mark.parametrize("groups", [None, thirds], ids=["one power", "by group"])
-def test_bridge_minimises_its_formula_at_the_alpha_and_power_that_are_reported(groups, alpha):
-    data = make_regression(seed=3)
-    groups = None if groups is None else groups(6)
-    model = fit("bridge", data, max_iter=5, groups=groups, alpha=alpha, shrinkage=0.01)
-    smoothing = 0.1 * ridge_size(data)
-    objective = bridge_objective(data, smoothing, model.alpha_, model.power_)
-    scale = reference.scales(data.X) / data.y.std()
-    run = minimize(objective, model.coef_ * scale, jac=True, options={"gtol": 1e-9})
-    # The lower level is solved to 1e-5 relative to the cross-products.
-    np.testing.assert_allclose(model.coef_ * scale, run.x, atol=1e-4)
-
-
-def test_bridge_finds_a_minimum_no_higher_than_a_general_optimizer_from_ridge():
-    data = make_regression(seed=3)
-    model = fit("bridge", data, max_iter=5, alpha=ALPHA)
-    objective = bridge_objective(data, 0.1 * ridge_size(data), model.alpha_, model.power_)
-    scale = reference.scales(data.X) / data.y.std()
-    start = reference.ridge(data.X, data.y, ALPHA * scale**0)[0] * scale
-    run = minimize(objective, start, jac=True, options={"gtol": 1e-9})
-    assert objective(model.coef_ * scale)[0] <= run.fun * (1 + 1e-6)
-
-
-def test_learned_powers_stay_in_their_bounds():
-    data = make_regression(seed=1)
-    model = fit("bridge", data, max_iter=10, groups=thirds(6), shrinkage=0)
-    assert ((model.power_ >= 0.1) & (model.power_ <= 2)).all()
-
-
-def test_bridge_learns_one_power_for_each_group():
-    data = make_regression(seed=1)
-    model = fit("bridge", data, max_iter=10, groups=thirds(6), shrinkage=0)
-    np.testing.assert_array_equal(model.power_[:3], model.power_[3:])
-    assert len(np.unique(model.power_)) == 3
+    frozen = fit("l1", data, max_iter=0, **options)
+    assert fit("l1", data, max_iter=20, **options).criterion_ < frozen.criterion_
 
 
 # Positive coefficients
@@ -257,7 +165,7 @@ def test_positive_l1_is_the_positive_lasso(shape):
 
 @pytest.mark.parametrize("exact_zeros", [False, True])
 @pytest.mark.parametrize("n_targets", [None, 2])
-@pytest.mark.parametrize("penalty", ["adaptive", "l2", "l1", "bridge"])
+@pytest.mark.parametrize("penalty", ["adaptive", "l2", "l1"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_positive_leaves_no_negative_coefficient(shape, penalty, n_targets, exact_zeros):
     data = make_regression(*shape, n_targets, seed=1)
@@ -298,7 +206,7 @@ def test_criterion_of_positive_ridge_is_its_held_out_error():
     np.testing.assert_allclose(model.criterion_, error / 40 / data.y.var(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("penalty", ["adaptive", "l2", "l1", "bridge"])
+@pytest.mark.parametrize("penalty", ["adaptive", "l2", "l1"])
 def test_positive_leaves_unpenalized_columns_free(penalty):
     data = make_regression(seed=1)
     model = fit(penalty, data, positive=True, alpha=0)

@@ -12,7 +12,7 @@ from tests.regularization.regression_data import make_regression
 
 SHAPES = [(40, 7), (12, 18)]
 SQUARES = ("adaptive", "l2")
-PENALTIES = (*SQUARES, "l1", "bridge")
+PENALTIES = (*SQUARES, "l1")
 
 pytestmark = pytest.mark.filterwarnings(
     # What is reported must be right wherever the run ends.

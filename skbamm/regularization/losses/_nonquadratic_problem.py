@@ -1,8 +1,8 @@
-"""Learning a penalty that is not a square: of a learned power, or on positive coefficients."""
+"""Learning a penalty that is not a square: the lasso, or one of positive coefficients."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from .._constants import (
     ROUNDING,
     SOFTENING,
 )
-from ..penalties._functions import Barrier, Bridge, Square
+from ..penalties._functions import Absolute, Barrier, Square
 from ._quadratic import PenalizedError, PenaltyProblem
 
 
@@ -26,13 +26,8 @@ from ._quadratic import PenalizedError, PenaltyProblem
 class NonquadraticError(PenalizedError):
     """Half the mean squared error plus ``sum_j alpha_j phi(w_j)``, and a barrier at zero."""
 
-    function: Any = field(default_factory=Square)  # phi, a `Bridge` or `Square`
+    function: Any = field(default_factory=Square)  # phi, `Absolute` or `Square`
     barrier: Barrier = field(default_factory=Barrier)
-
-    def power(self, hyper):
-        if self.penalty.power_basis is None:
-            return hyper.new_full((len(hyper), 1, 1, 1), 2.0)
-        return self.penalty.powers(hyper)
 
     def _alpha(self, hyper):
         return self.weights(hyper).alpha[:, :, None]
@@ -45,76 +40,52 @@ class NonquadraticError(PenalizedError):
         return self.loss.by_fold(params) + self._penalty(hyper, params)
 
     def _penalty(self, hyper, params):
-        penalty = self._alpha(hyper) * self.function.value(params, self.power(hyper))
+        penalty = self._alpha(hyper) * self.function.value(params)
         return (penalty + self.barrier.value(params)).sum((2, 3))
 
     def gradients(self, hyper, params, *, differentiable=False):
-        power = self.power(hyper)
-        by_weight = self.function.value(params, power)
-        by_hyper = self._hyper_vjp(
-            hyper, by_weight, lambda: self.function.value_by_power(params, power)
-        )
+        by_hyper = self.weights(hyper).vjp(self.function.value(params).sum(2))
         return Gradients(by_hyper, self.params_gradient(hyper, params))
 
     def params_gradient(self, hyper, params):
-        penalty = self._alpha(hyper) * self.function.gradient(params, self.power(hyper))
+        penalty = self._alpha(hyper) * self.function.gradient(params)
         return self.loss.gradient(params) + penalty + self.barrier.gradient(params)
 
     def curvature(self, hyper, params):
         """Second derivative of the penalty, elementwise."""
-        penalty = self._alpha(hyper) * self.function.curvature(params, self.power(hyper))
+        penalty = self._alpha(hyper) * self.function.curvature(params)
         return penalty + self.barrier.curvature(params)
-
-    def penalty_gradient(self, hyper, params):
-        """Of the penalty function alone, before its weight: the dual variable."""
-        return self.function.gradient(params, self.power(hyper))
 
     def dual_curvature(self, hyper, params, dual):
         """Curvature of the penalty where its gradient is taken to be `dual`."""
-        power = self.power(hyper)
-        ratio = self.function.majorizer(params, power)
-        curved = ratio * (1 - dual * self.function.stretch(params, power))
+        ratio = self.function.majorizer(params)
+        curved = ratio * (1 - dual * self.function.stretch(params))
         curved = curved.maximum(CURVATURE_FLOOR * ratio)
         return self._alpha(hyper) * curved + self.barrier.curvature(params)
 
-    def next_dual(self, hyper, params, dual, direction, step):
+    def next_dual(self, params, dual, direction, step):
         """The dual variable after its own Newton step, within the gradients that there are."""
-        power = self.power(hyper)
-        ratio = self.function.majorizer(params, power)
-        change = (
-            ratio * (direction * (1 - dual * self.function.stretch(params, power)) + params) - dual
-        )
-        bound = self.function.largest_gradient(params, power)
+        ratio = self.function.majorizer(params)
+        change = ratio * (direction * (1 - dual * self.function.stretch(params)) + params) - dual
+        bound = self.function.largest_gradient
         return (dual + step[..., None, None] * change).clamp(-bound, bound)
 
     def majorizer(self, hyper, params):
         """Weights of the quadratic penalty that touches this one from above at `params`."""
-        weight = self._alpha(hyper) * self.function.majorizer(params, self.power(hyper))
+        weight = self._alpha(hyper) * self.function.majorizer(params)
         return weight + self.barrier.curvature(params)
 
     def hessian_product(self, hyper, params, vector):
         return self.loss.product(vector) + self.curvature(hyper, params) * vector
 
     def mixed_product(self, hyper, params, vector):
-        power = self.power(hyper)
-        by_weight = self.function.gradient(params, power) * vector
-        return self._hyper_vjp(
-            hyper, by_weight, lambda: self.function.gradient_by_power(params, power) * vector
-        )
+        return self.weights(hyper).vjp((self.function.gradient(params) * vector).sum(2))
 
     def curvature_products(self, hyper, params, vector):
         return CurvatureProducts(
             self.hessian_product(hyper, params, vector),
             self.mixed_product(hyper, params, vector),
         )
-
-    def _hyper_vjp(self, hyper, by_weight, by_power):
-        """Gradient in `hyper` from those in weights and, where these are learned, powers."""
-        gradient = self.weights(hyper).vjp(by_weight.sum(2))
-        basis = self.penalty.power_basis
-        if basis is None:
-            return gradient
-        return gradient + (self._alpha(hyper) * by_power()).sum((1, 2)) @ basis.mT
 
 
 @dataclass(frozen=True)
@@ -129,46 +100,34 @@ class NonquadraticProblem(PenaltyProblem):
         return BARRIER_ACCURACY if isinstance(self.lower.function, Square) else ACCURACY
 
     def metric(self, hyper, params, averaging):
-        return InexactMetric(self._metric(self.lower, hyper, params, averaging))
-
-    def _metric(self, lower, hyper, params, averaging=0.0):
-        loss = lower.loss
+        lower, loss = self.lower, self.lower.loss
         if averaging:
             loss = loss.combine(1 - averaging, self.upper.loss, 2 * averaging)
         floor = CURVATURE_FLOOR * lower.majorizer(hyper, params)
-        return loss.metric((1 - averaging) * lower.curvature(hyper, params).maximum(floor))
+        curvature = lower.curvature(hyper, params).maximum(floor)
+        return InexactMetric(loss.metric((1 - averaging) * curvature))
 
     def solve_lower(self, hyper, params):
-        """The minimiser of the lower level that is reached from `params`.
-
-        From far away it begins with ridge and takes smoother penalties first: where
-        a power is below 1 there are several minimisers, and a smooth problem has one.
-        """
+        """The minimiser of the lower level, from `params` unless these are far from it."""
         size = self.lower.loss.gradient(torch.zeros_like(params)).square().sum((1, 2, 3))
         gradient = self.lower.params_gradient(hyper, params).square().sum((1, 2, 3))
         far = (gradient > NEAR**2 * size) | ~params.flatten(1).any(1)
         if bool(far.any()):
-            continued = self._continued(hyper, self._ridge(hyper, params))
-            params = continued.where(far[:, None, None, None], params)
+            params = self._from_ridge(hyper, params).where(far[:, None, None, None], params)
         return self._descend(self.lower, hyper, params, self.accuracy)
 
-    def _continued(self, hyper, params):
-        lower, function = self.lower, self.lower.function
-        if isinstance(function, Bridge):
-            for factor in SOFTENING:
-                rounder = Bridge(function.smoothing * factor)
-                softer = NonquadraticError(lower.loss, lower.penalty, rounder, lower.barrier)
-                params = self._descend(softer, hyper, params, ROUGH)
+    def _from_ridge(self, hyper, params):
+        """Ridge with the weights of coefficients of usual size, then smoother penalties."""
+        loss, function = self.lower.loss, self.lower.function
+        factors = () if isinstance(function, Square) else SOFTENING
+        smoothings = [function.smoothing * factor for factor in factors]
+        usual = torch.full_like(params[..., :1, :], max(smoothings, default=1.0))
+        weights = self.lower.majorizer(hyper, usual)[:, :, 0]
+        params = loss.metric(weights).minimizer(loss, params)
+        for smoothing in smoothings:
+            softer = replace(self.lower, function=Absolute(smoothing))
+            params = self._descend(softer, hyper, params, ROUGH)
         return params
-
-    def _ridge(self, hyper, params):
-        """Ridge whose weights are the penalty's where coefficients are as large as usual."""
-        function = self.lower.function
-        typical = torch.ones_like(params[..., :1, :])
-        if isinstance(function, Bridge):
-            typical = typical * (function.smoothing * SOFTENING[0])
-        weights = self.lower.majorizer(hyper, typical)[:, :, 0]
-        return self.lower.loss.metric(weights).minimizer(self.lower.loss, params)
 
     def _descend(self, lower, hyper, params, accuracy):
         """Primal-dual Newton steps where they descend, else the majorizer's, which always do.
@@ -179,7 +138,7 @@ class NonquadraticProblem(PenaltyProblem):
         """
         size = lower.loss.gradient(torch.zeros_like(params)).square().sum((2, 3)).sqrt()
         value = lower.by_fold(hyper, params)
-        dual = lower.penalty_gradient(hyper, params)
+        dual = lower.function.gradient(params)
         for _ in range(MAX_SOLVE_ITER):
             gradient = lower.params_gradient(hyper, params)
             active = gradient.square().sum((2, 3)).sqrt() > accuracy * size
@@ -190,7 +149,7 @@ class NonquadraticProblem(PenaltyProblem):
             direction = -lower.loss.metric(curvature).solve(gradient)
             step, new_value = _backtrack(lower, hyper, params, direction, value, gradient)
             failed = active & (step == 0)
-            dual = lower.next_dual(hyper, params, dual, direction, step)
+            dual = lower.next_dual(params, dual, direction, step)
             if bool(failed.any()):
                 weights = lower.majorizer(hyper, params) + lower.barrier.holding(params, gradient)
                 safe = -lower.loss.metric(weights).solve(gradient)
@@ -199,7 +158,7 @@ class NonquadraticProblem(PenaltyProblem):
                 step = step.where(~failed, fraction)
                 new_value = new_value.where(~failed, safe_value)
                 arrived = lower.barrier.step(params, step[..., None, None] * direction)
-                dual = dual.where(~failed[..., None, None], lower.penalty_gradient(hyper, arrived))
+                dual = dual.where(~failed[..., None, None], lower.function.gradient(arrived))
             step = step * active
             if not bool((step > 0).any()):
                 break

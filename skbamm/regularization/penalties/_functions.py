@@ -1,87 +1,63 @@
-"""Penalties of one coefficient that are not squares: a learned power, and a sign.
+"""Penalties of one coefficient: the absolute value, smoothed, the square, and a sign.
 
-All work elementwise on coefficients of shape (n_candidates, n_folds, n_targets, n_features) and
-powers that broadcast against them.
+All work elementwise on coefficients of shape (n_candidates, n_folds, n_targets, n_features).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 
 @dataclass(frozen=True)
-class Bridge:
-    r"""The smoothed bridge penalty.
-
-    .. math:: \phi_q(w) = ((w^2 + \epsilon^2)^{q/2} - \epsilon^q) / q
-
-    Power 2 is ridge, 1 the lasso, less is sparser and not convex.
-    """
+class Absolute:
+    r"""The smoothed absolute value: :math:`\phi(w) = (w^2 + \epsilon^2)^{1/2} - \epsilon`."""
 
     smoothing: float  # epsilon, small relative to the coefficients
+    largest_gradient: ClassVar = 1.0
 
-    def value(self, params, power):
-        floor = params.new_tensor(self.smoothing).pow(power)
-        return (self._square(params).pow(power / 2) - floor) / power
+    def value(self, params):
+        return self._size(params) - self.smoothing
 
-    def gradient(self, params, power):
-        return params * self.majorizer(params, power)
+    def gradient(self, params):
+        return params / self._size(params)
 
-    def curvature(self, params, power):
-        square = self._square(params)
-        curved = self.smoothing**2 + (power - 1) * params.square()
-        return square.pow(power / 2 - 2) * curved
+    def curvature(self, params):
+        return self.smoothing**2 / self._size(params).pow(3)
 
-    def majorizer(self, params, power):
+    def majorizer(self, params):
         """Curvature of the parabola around zero that touches the penalty from above."""
-        return self._square(params).pow(power / 2 - 1)
+        return 1 / self._size(params)
 
-    def stretch(self, params, power):
+    def stretch(self, params):
         """Derivative of ``1 / majorizer``."""
-        return (2 - power) * params * self._square(params).pow(-power / 2)
+        return params / self._size(params)
 
-    def largest_gradient(self, params, power):
-        """Least upper bound of the gradient; infinite for powers above 1."""
-        concave = (1 - power).clamp_min(1e-12)
-        top = self.smoothing / concave.sqrt()
-        return self.gradient(top, power).where(power <= 1, torch.full_like(power, torch.inf))
-
-    def value_by_power(self, params, power):
-        """Derivative of the value in the power."""
-        square = self._square(params)
-        log_floor = params.new_tensor(self.smoothing).log()
-        grown = square.log() / 2 * square.pow(power / 2) - log_floor * (log_floor * power).exp()
-        return (grown - self.value(params, power)) / power
-
-    def gradient_by_power(self, params, power):
-        return self.gradient(params, power) * self._square(params).log() / 2
-
-    def _square(self, params):
-        return params.square() + self.smoothing**2
+    def _size(self, params):
+        return (params.square() + self.smoothing**2).sqrt()
 
 
 @dataclass(frozen=True)
 class Square:
-    """Half the square: the power is always 2."""
+    """Half the square."""
 
-    def value(self, params, power):
+    largest_gradient: ClassVar = torch.inf
+
+    def value(self, params):
         return params.square() / 2
 
-    def gradient(self, params, power):
+    def gradient(self, params):
         return params
 
-    def curvature(self, params, power):
+    def curvature(self, params):
         return torch.ones_like(params)
 
     majorizer = curvature
 
-    def stretch(self, params, power):
+    def stretch(self, params):
         return torch.zeros_like(params)
-
-    def largest_gradient(self, params, power):
-        return torch.full_like(power, torch.inf)
 
 
 @dataclass(frozen=True)

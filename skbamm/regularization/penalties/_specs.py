@@ -9,7 +9,7 @@ logarithms and the Jacobian of these, of shape (n_candidates, n_hyper, n_folds, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +18,11 @@ from scipy.linalg import block_diag
 from ...linalg._tensors import to_tensors
 from .._constants import (
     ADAPTIVE_INITIAL,
-    BRIDGE_POWERS,
     EXPONENT_BOUNDS,
     INITIAL_SHARE,
     LOG_WEIGHT_LIMIT,
     MAGNITUDE_FLOOR,
     MORE_INITIAL,
-    POWER_BOUNDS,
     SHARE_BOUNDS,
     TERM_BOUNDS,
 )
@@ -32,18 +30,14 @@ from .._constants import (
 
 @dataclass(frozen=True)
 class LinearPenalty:
-    """Log weights and powers that are linear in `hyper`: of groups, or of descriptions.
+    """Log weights that are linear in `hyper`: of groups, or of descriptions.
 
     A row of `basis` belongs to a learned number; of a group's log strength it is 1 on the group.
-    `power_basis` and `fixed_power` are the same for the power of the penalty; None where that is
-    2, a square.
     """
 
     basis: torch.Tensor  # (n_hyper, n_features)
     fixed: torch.Tensor  # (n_features,), added to the log weights
     n_folds: int
-    power_basis: torch.Tensor | None = None
-    fixed_power: torch.Tensor | None = None
 
     @property
     def n_hyper(self):
@@ -54,10 +48,6 @@ class LinearPenalty:
         shape = (len(hyper), self.n_hyper, self.n_folds, len(self.fixed))
         jacobian = self.basis[None, :, None].expand(shape)
         return log_weights.expand(len(hyper), self.n_folds, -1), jacobian
-
-    def powers(self, hyper):
-        """Power of each feature's penalty, shape (n_candidates, 1, 1, n_features)."""
-        return (hyper @ self.power_basis + self.fixed_power)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,6 @@ class AdaptivePenalty:
     # (n_terms, n_features): further terms of the log weights, one learned number each.
     basis: torch.Tensor | None = None
     positive: bool = False  # whether only positive coefficients of the pilot count
-    power_basis: ClassVar = None  # a square
 
     @property
     def n_hyper(self):
@@ -157,7 +146,7 @@ class PenalizedFeatures:
     # (n_descriptions, n_penalized): standardized over the learned features, 0 for others.
     descriptions: np.ndarray
     log_bounds: tuple[float, float]  # of learned strengths
-    # A fixed strength of power q is divided by the targets' scale to the power 2 - q.
+    # A fixed strength of the lasso is divided by the targets' scale, one of ridge is not.
     log_target_scale: float
     positive: bool = False  # whether coefficients must not be negative
 
@@ -175,32 +164,22 @@ class PenalizedFeatures:
             return [what]
         return [f"{what}[{groups[self.group[row.argmax()]]}]" for row in indicators]
 
-    def indicators(self, among, separate):
-        """1 where a feature is in a group, for groups with features `among` these.
+    def indicators(self, separate):
+        """1 where a learned feature is in a group, for groups that have any.
 
         One row for all groups together unless they are `separate`.
         """
+        learned = self.learned
         if not (separate and self.grouped):
-            return among[None].astype(float)[: int(among.any())]
-        return ((self.group == np.unique(self.group[among])[:, None]) & among).astype(float)
-
-
-@dataclass(frozen=True)
-class GlobalFit:
-    """The best fits with one strength for all features."""
-
-    ridge: float  # log strength
-    lasso: float = np.nan  # log strength; NaN where it was not asked for
-    typical: float = 1.0  # size of the lasso's coefficients that are not zero
+            return learned[None].astype(float)[: int(learned.any())]
+        return ((self.group == np.unique(self.group[learned])[:, None]) & learned).astype(float)
 
 
 class LinearSpec:
-    """ "l2", "l1" and "bridge": log strengths and powers are linear in what is learned.
+    """ "l2" and "l1": log strengths are linear in what is learned.
 
-    `hyper` is the log strengths of the learned groups (or one for all of them), a slope for
-    each description, and with "bridge" the powers of the groups (or one).
-
-    Groups and descriptions make a difference only where they are `separate`.
+    `hyper` is the log strengths of the learned groups (or one for all of them) and a slope for
+    each description. Groups and descriptions make a difference only where they are `separate`.
     """
 
     exponents = shares = slice(0, 0)
@@ -208,13 +187,10 @@ class LinearSpec:
     def __init__(self, kind, features, separate=True):
         self.kind = kind
         self.features = features
-        self._strengths = features.indicators(features.learned, separate)
+        self._strengths = features.indicators(separate)
         self._terms = features.descriptions if separate else features.descriptions[:0]
-        everyone = np.ones(len(features.group), dtype=bool)
-        learns_power = kind == "bridge"
-        self._powers = features.indicators(everyone, separate)[: None if learns_power else 0]
-        self.n_hyper = len(self._strengths) + len(self._terms) + len(self._powers)
-        self.n_deviations = self.n_hyper - int(learns_power) - min(len(self._strengths), 1)
+        self.n_hyper = len(self._strengths) + len(self._terms)
+        self.n_deviations = self.n_hyper - min(len(self._strengths), 1)
 
     @property
     def is_square(self):
@@ -227,67 +203,36 @@ class LinearSpec:
 
     def names(self, groups):
         """What each learned number is, given the names of all groups."""
-        named = self.features.named
-        return [
-            *named("log alpha", groups, self._strengths),
-            *(f"slope[{number}]" for number in range(len(self._terms))),
-            *named("power", groups, self._powers),
-        ]
+        slopes = [f"slope[{number}]" for number in range(len(self._terms))]
+        return self.features.named("log alpha", groups, self._strengths) + slopes
 
     def bounds(self):
-        rows = [self.features.log_bounds] * len(self._strengths)
-        rows += [TERM_BOUNDS] * len(self._terms) + [POWER_BOUNDS] * len(self._powers)
+        rows = [self.features.log_bounds] * len(self._strengths) + [TERM_BOUNDS] * len(self._terms)
         return np.reshape(rows, (-1, 2)).astype(float)
 
     def prior(self):
         """Its quadratic form is the sum of squared deviations from what is common to all."""
-        return block_diag(
-            _spread(len(self._strengths)), np.eye(len(self._terms)), _spread(len(self._powers))
-        )
+        n = len(self._strengths)
+        return block_diag(np.eye(n) - np.ones((n, n)) / max(n, 1), np.eye(len(self._terms)))
 
     def from_common(self):
         """Matrix from what is learned without deviations to what is learned with them."""
-        strengths, powers = (
-            np.ones((len(rows), min(len(rows), 1))) for rows in (self._strengths, self._powers)
-        )
-        return block_diag(strengths, np.zeros((len(self._terms), 0)), powers)
+        n = len(self._strengths)
+        return block_diag(np.ones((n, min(n, 1))), np.zeros((len(self._terms), 0)))
 
-    def initial(self, fit, n_more=0):
-        """The best global fit, and the initial points of a run."""
-        if self.kind == "l2":
-            common = self._point(fit.ridge, 2.0)[None]
-            return common, common
-        common = self._point(fit.lasso, 1.0)[None]
-        if self.kind == "l1" or not np.isfinite(fit.typical):
-            return common, common
-        # Another power, as strong as the lasso where coefficients have their usual size.
-        powers = [(fit.lasso + (1 - q) * np.log(fit.typical), q) for q in BRIDGE_POWERS]
-        return common, np.array([self._point(*pair) for pair in powers])
-
-    def _point(self, strength, power):
-        lengths = len(self._strengths), len(self._terms), len(self._powers)
-        return np.repeat([strength, 0.0, power], lengths)
+    def initial(self, log_strength, n_more=0):
+        """The best global fit, given its log strength, and the initial points of a run."""
+        common = np.zeros((1, self.n_hyper))
+        common[:, self.strengths] = log_strength
+        return common, common
 
     def penalty(self, path, n_folds, device):
-        fixed = self.features.log_fixed
-        basis = np.vstack([self._strengths, self._terms, 0 * self._powers])
-        if self.is_square:
-            basis, fixed = to_tensors(device, basis, fixed)
-            return LinearPenalty(basis, fixed, n_folds)
-        n_before = self.n_hyper - len(self._powers)
-        powers = np.vstack([np.zeros((n_before, len(fixed))), self._powers])
-        fixed_power = np.full(len(fixed), 0.0 if len(self._powers) else 1.0)
-        # Fixed strengths are the user's, in units of the target.
-        unit = self.features.log_target_scale * ~self.features.learned
-        basis, fixed = basis + powers * unit, fixed + (fixed_power - 2) * unit
-        basis, fixed, *of_power = to_tensors(device, basis, fixed, powers, fixed_power)
-        return LinearPenalty(basis, fixed, n_folds, *of_power)
-
-    def power(self, hyper):
-        """Power of each feature's penalty."""
-        if len(self._powers):
-            return hyper[self.n_hyper - len(self._powers) :] @ self._powers
-        return np.full(len(self.features.group), 2.0 if self.is_square else 1.0)
+        features, fixed = self.features, self.features.log_fixed
+        if not self.is_square:
+            # Fixed strengths are the user's, in units of the target.
+            fixed = fixed - features.log_target_scale * ~features.learned
+        basis, fixed = to_tensors(device, np.vstack([self._strengths, self._terms]), fixed)
+        return LinearPenalty(basis, fixed, n_folds)
 
 
 class AdaptiveSpec:
@@ -306,7 +251,7 @@ class AdaptiveSpec:
 
     def __init__(self, features, *, pooled=True, described=True, deviating=False):
         self.features = features
-        groups = features.indicators(features.learned, separate=True)
+        groups = features.indicators(separate=True)
         # One group, or as many as features, have nothing to share.
         shared = features.grouped and 1 < len(groups) < features.learned.sum()
         self._groups = groups if pooled and shared else None
@@ -344,9 +289,9 @@ class AdaptiveSpec:
     def from_common(self):
         return np.eye(self.n_hyper)[:, : self.n_hyper - len(self._terms)]
 
-    def initial(self, fit, n_more=0):
+    def initial(self, log_strength, n_more=0):
         common = np.zeros((1, self.n_hyper))
-        common[:, :2] = fit.ridge
+        common[:, :2] = log_strength
         chosen = ADAPTIVE_INITIAL + MORE_INITIAL[:n_more]
         initial = common.repeat(len(chosen), axis=0)
         for point, (pilot, exponent) in zip(initial, chosen, strict=True):
@@ -371,9 +316,6 @@ class AdaptiveSpec:
             features.positive,
         )
 
-    def power(self, hyper):
-        return np.full(len(self.features.group), 2.0)
-
 
 def make_spec(kind, features, shrinkage=0.0, *, asked="auto"):
     """The spec of an estimator's ``penalty``; with nothing to learn, a square.
@@ -392,8 +334,3 @@ def make_spec(kind, features, shrinkage=0.0, *, asked="auto"):
             deviating=separate and by_user,
         )
     return LinearSpec("l2" if kind == "adaptive" else kind, features, separate)
-
-
-def _spread(n):
-    """The quadratic form of the sum of squared deviations from the mean."""
-    return np.eye(n) - np.ones((n, n)) / max(n, 1)

@@ -1,4 +1,4 @@
-"""Penalties with a power and a barrier: derivatives, solves and the hypergradient."""
+"""The lasso and a barrier: derivatives, solves and the hypergradient."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,13 @@ import torch
 from scipy.optimize import minimize
 
 from skbamm.problems import FunctionObjective
+from skbamm.regularization._constants import CURVATURE_FLOOR
 from skbamm.regularization.losses._nonquadratic_problem import (
     NonquadraticError,
     NonquadraticProblem,
 )
 from skbamm.regularization.losses._quadratic import HeldOutError, PenalizedError
-from skbamm.regularization.penalties._functions import Barrier, Bridge, Square
+from skbamm.regularization.penalties._functions import Absolute, Barrier, Square
 from skbamm.regularization.penalties._specs import LinearPenalty
 from tests.reference.regression import GROUPS, KINDS, losses, make_data
 
@@ -21,39 +22,23 @@ ACCURACY = 1e-12
 DENSE = ("gram", "rows")
 STIFFNESS = 50.0
 
-#: Strengths of the three groups, then the powers of the first two together and of the third.
-POWERED = [[-1.5, -2.0, -0.7, 0.6, 1.4], [-2.2, -1.1, -1.9, 1.0, 2.0]]
-STRENGTHS = [row[:3] for row in POWERED]
+#: Log strengths of the three groups, of two candidates.
+STRENGTHS = [[-1.5, -2.0, -0.7], [-2.2, -1.1, -1.9]]
 
 
 def tensor(values):
     return torch.tensor(np.array(values, dtype=float))
 
 
-def power_penalty(n_folds):
-    """Log strengths of three groups, and the powers of two sets of them."""
-    strengths = np.vstack([np.arange(3)[:, None] == GROUPS, np.zeros((2, 5), dtype=bool)])
-    powers = np.vstack([np.zeros((3, 5), dtype=bool), GROUPS < 2, GROUPS == 2])
-    zeros = tensor(np.zeros(5))
-    return LinearPenalty(tensor(strengths), zeros, n_folds, tensor(powers), zeros)
-
-
-def lasso_penalty(n_folds):
-    strengths = tensor(np.arange(3)[:, None] == GROUPS)
-    zeros = tensor(np.zeros(5))
-    return LinearPenalty(strengths, zeros, n_folds, 0 * strengths, zeros + 1)
-
-
-def square_penalty(n_folds):
+def linear_penalty(n_folds):
     return LinearPenalty(tensor(np.arange(3)[:, None] == GROUPS), tensor(np.zeros(5)), n_folds)
 
 
-#: Penalty, penalty function, stiffness of the barrier and learned numbers of two candidates.
+#: Penalty function and stiffness of the barrier.
 CASES = {
-    "bridge": (power_penalty, Bridge(SMOOTHING), 0.0, POWERED),
-    "lasso": (lasso_penalty, Bridge(SMOOTHING), 0.0, STRENGTHS),
-    "positive square": (square_penalty, Square(), STIFFNESS, STRENGTHS),
-    "positive bridge": (power_penalty, Bridge(SMOOTHING), STIFFNESS, POWERED),
+    "lasso": (Absolute(SMOOTHING), 0.0),
+    "positive lasso": (Absolute(SMOOTHING), STIFFNESS),
+    "positive square": (Square(), STIFFNESS),
 }
 
 
@@ -64,9 +49,9 @@ class ExactProblem(NonquadraticProblem):
 
 
 def make_problem(kind, case):
-    penalty, function, stiffness, _ = CASES[case]
+    function, stiffness = CASES[case]
     train, test = losses(kind, make_data())
-    lower = NonquadraticError(train, penalty(train.n_folds), function, Barrier(stiffness))
+    lower = NonquadraticError(train, linear_penalty(train.n_folds), function, Barrier(stiffness))
     return ExactProblem(lower, HeldOutError(test))
 
 
@@ -81,8 +66,8 @@ def case(request):
 
 
 @pytest.fixture
-def hyper(case):
-    return tensor(CASES[case][3])
+def hyper():
+    return tensor(STRENGTHS)
 
 
 @pytest.mark.parametrize("kind", DENSE)
@@ -114,19 +99,18 @@ def test_values_of_candidates_are_separate(case, hyper):
     torch.testing.assert_close(objective.value(hyper, params), alone)
 
 
-def test_a_square_without_barrier_is_the_quadratic_penalty():
+def test_a_square_without_barrier_is_the_quadratic_penalty(hyper):
     train, _ = losses("gram", make_data())
-    penalty, params = square_penalty(train.n_folds), random_params()
-    found = NonquadraticError(train, penalty).value(tensor(STRENGTHS), params)
-    expected = PenalizedError(train, penalty).value(tensor(STRENGTHS), params)
+    penalty, params = linear_penalty(train.n_folds), random_params()
+    found = NonquadraticError(train, penalty).value(hyper, params)
+    expected = PenalizedError(train, penalty).value(hyper, params)
     torch.testing.assert_close(found, expected)
 
 
-def test_curvature_at_the_gradient_itself_is_that_of_the_penalty():
-    """Where the floor of the primal-dual curvature does not bind: a convex power."""
-    objective, params = make_problem("gram", "bridge").lower, random_params()
-    hyper = tensor([[-1.5, -2.0, -0.7, 1.3, 1.4], [-2.2, -1.1, -1.9, 1.6, 2.0]])
-    found = objective.dual_curvature(hyper, params, objective.penalty_gradient(hyper, params))
+def test_curvature_at_the_gradient_itself_is_that_of_the_penalty(hyper):
+    """Where the floor of the primal-dual curvature does not bind: near the smoothing."""
+    objective, params = make_problem("gram", "lasso").lower, 2 * SMOOTHING * random_params()
+    found = objective.dual_curvature(hyper, params, objective.function.gradient(params))
     torch.testing.assert_close(found, objective.curvature(hyper, params))
 
 
@@ -152,17 +136,15 @@ def test_lower_solution_is_a_minimum(kind, case, hyper):
         assert (problem.lower.value(hyper, moved) > lowest).all()
 
 
-@pytest.mark.parametrize("case", ["lasso", "positive square"])
-def test_solution_of_a_convex_penalty_does_not_depend_on_the_start(case):
-    problem, hyper = make_problem("gram", case), tensor(STRENGTHS)
+def test_solution_does_not_depend_on_the_initialization(case, hyper):
+    problem = make_problem("gram", case)
     found = [problem.solve_lower(hyper, start) for start in (random_params(), random_params(9))]
     # Two runs that end at gradients of ACCURACY.
     torch.testing.assert_close(found[0], found[1], rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("case", ["lasso", "positive square"])
-def test_solution_of_a_convex_penalty_equals_that_of_a_general_optimizer(case):
-    problem, hyper = make_problem("gram", case), tensor(STRENGTHS)[:1]
+def test_solution_equals_that_of_a_general_optimizer(case, hyper):
+    problem, hyper = make_problem("gram", case), hyper[:1]
     shape = (1, *random_params().shape[1:])
 
     def value_and_gradient(flat):
@@ -178,42 +160,35 @@ def test_solution_of_a_convex_penalty_equals_that_of_a_general_optimizer(case):
     np.testing.assert_allclose(found.numpy().ravel(), run.x, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_solution_of_power_two_is_ridge(kind):
-    problem, params = make_problem(kind, "bridge"), random_params()
-    hyper = tensor([[*row, 2.0, 2.0] for row in STRENGTHS])
-    ridge = PenalizedError(problem.lower.loss, square_penalty(3)).weights(tensor(STRENGTHS)).alpha
-    expected = problem.lower.loss.metric(ridge).minimizer(problem.lower.loss, params)
-    torch.testing.assert_close(problem.solve_lower(hyper, params), expected, rtol=1e-7, atol=1e-9)
-
-
-def test_stiffness_holds_coefficients_at_zero():
+def test_stiffness_holds_coefficients_at_zero(hyper):
     train, test = losses("gram", make_data())
-    lower = NonquadraticError(train, square_penalty(3), Square(), Barrier(1e6))
+    lower = NonquadraticError(train, linear_penalty(3), Square(), Barrier(1e6))
     params = NonquadraticProblem(lower, HeldOutError(test)).solve_lower(
-        tensor(STRENGTHS), torch.zeros_like(random_params())
+        hyper, torch.zeros_like(random_params())
     )
-    free = PenalizedError(train, square_penalty(3))
-    unconstrained = train.metric(free.weights(tensor(STRENGTHS)).alpha).minimizer(train, params)
+    free = PenalizedError(train, linear_penalty(3))
+    unconstrained = train.metric(free.weights(hyper).alpha).minimizer(train, params)
     assert (unconstrained < -0.01).any()
     # Cross-products of size 1 against a barrier of stiffness 1e6.
     assert params.min() > -1e-5
 
 
 @pytest.mark.parametrize("kind", DENSE)
-def test_metric_inverts_the_hessian_where_the_penalty_is_convex(kind):
-    problem, hyper = make_problem(kind, "positive square"), tensor(STRENGTHS)
+def test_metric_of_positive_squares_inverts_the_hessian(kind, hyper):
+    problem = make_problem(kind, "positive square")
     params, vector = random_params(), random_params(3)
     product = problem.lower.hessian_product(hyper, params, vector)
     found = problem.metric(hyper, params, 0.0).solve(product)
     torch.testing.assert_close(found, vector)
 
 
-def test_metric_of_a_concave_penalty_is_positive():
-    problem, hyper = make_problem("gram", "bridge"), tensor(POWERED)
-    vector = random_params(3)
-    found = problem.metric(hyper, 0.2 + 0 * vector, 0.0).solve(vector)
-    assert ((found * vector).sum((2, 3)) > 0).all()
+def test_metric_of_the_lasso_bounds_its_curvature_from_below(hyper):
+    """Far from zero, where the penalty is all but flat."""
+    problem = make_problem("gram", "lasso")
+    vector, far = random_params(3), torch.full_like(random_params(), 100.0)
+    found = problem.metric(hyper, far, 0.0).solve(vector)
+    curvature = CURVATURE_FLOOR * problem.lower.majorizer(hyper, far)
+    torch.testing.assert_close(problem.lower.loss.product(found) + curvature * found, vector)
 
 
 # The hypergradient
