@@ -364,6 +364,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     def _store_learned(self, classes, learned, coef, intercept):
         """What there is not one of for each row."""
+        vars(self).pop("final_estimator_", None)  # of a fit before
         self.classes_ = classes
         self.coef_, self.intercept_ = coef, intercept
         self.alpha_ = learned.ridge
@@ -386,8 +387,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             self.final_estimator_ = fit_final_estimator(
                 self.final_estimator, rows.X[index], rows.classes[labels], weight
             )
-        elif hasattr(self, "final_estimator_"):
-            del self.final_estimator_
 
     @available_if(final_estimator_has("decision_function"))
     def decision_function(self, X):

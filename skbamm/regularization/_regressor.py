@@ -382,8 +382,6 @@ class BilevelRegularizedRegressor(
         given = (X, y, sample_weight)
         held_out = (X_val, y_val, sample_weight_val)
         self._fit(regression_data(self, *given, held_out, self._split_params(params)), given)
-        for name in ("fold_statistics_", "n_samples_seen_"):  # of partial_fit
-            self.__dict__.pop(name, None)
         return self
 
     def predict(self, X):
@@ -435,6 +433,8 @@ class BilevelRegularizedRegressor(
         from ._fit import learn_penalty
         from ._options import RunOptions, penalty_options
 
+        for name in ("fold_statistics_", "n_samples_seen_"):  # of rows before
+            vars(self).pop(name, None)
         if given[0] is not None:  # else its rows came before, as those of `merge`
             self.dataframe_ = dataframe_kind(given[0])
         first = repeats[0]

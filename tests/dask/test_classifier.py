@@ -232,3 +232,13 @@ def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
 def test_options_that_need_all_rows_are_refused(options, client):
     with pytest.raises(ValueError, match="needs all rows at once"):
         fit(DaskHyperCleaningClassifier(client=client, **options), *arrays())
+
+
+def test_a_fit_leaves_nothing_of_the_one_before(client):
+    few = [array[:200] for array in DATA]
+    final = LogisticRegression()
+    model = DaskHyperCleaningClassifier(final_estimator=final, max_iter=0, client=client)
+    fit(model, *arrays((200,), few))
+    assert hasattr(model, "final_estimator_")
+    fit(model.set_params(final_estimator=None), *arrays())
+    assert not hasattr(model, "final_estimator_")

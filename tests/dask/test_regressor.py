@@ -208,3 +208,9 @@ def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
 def test_options_that_need_rows_are_refused(options, client):
     with pytest.raises(ValueError, match="needs all rows at once"):
         DaskBilevelRegularizedRegressor(client=client, **options).fit(*arrays())
+
+
+def test_a_fit_leaves_nothing_of_the_one_before(client):
+    model = DaskBilevelRegularizedRegressor(max_iter=0, client=client)
+    model.partial_fit(DATA.X, DATA.y[:, 0]).fit(*arrays())
+    assert not hasattr(model, "fold_statistics_") and not hasattr(model, "n_samples_seen_")
