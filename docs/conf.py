@@ -4,6 +4,7 @@ Nothing is fetched during the build. ``-D plot_gallery=0`` leaves the examples u
 """
 
 import os
+import re
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -90,6 +91,18 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
 }
+
+
+def link_to_gallery(app, name, source):
+    """Links to the examples, which work in a repository, become links to their pages."""
+    text = re.sub(r"\]\(\.\./examples/(\w+)\.py\)", r"](auto_examples/\1)", source[0])
+    source[0] = text.replace("](../examples)", "](auto_examples/index)")
+
+
+def setup(app):
+    app.connect("source-read", link_to_gallery)
+
+
 # Pages without pages below them need no navigation at their side.
 html_sidebars = {
     page: [] for page in ("get-started", "theory", "benchmarks", "contributing", "changelog")

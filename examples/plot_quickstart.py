@@ -42,7 +42,7 @@ for column, split in np.ndindex(len(sizes), n_splits):
     for row, model in enumerate(models.values()):
         predicted = model.fit(parts[0], parts[2]).predict(parts[1])
         errors[row, column, split] = mean_squared_error(parts[3], predicted)
-print(f"House prices, {X.shape[1]} columns: test MSE relative to RidgeCV, {n_splits} splits")
+print(f"Log house prices, {X.shape[1]} columns: test MSE relative to RidgeCV, {n_splits} splits")
 print(f"{'houses to learn from':38}" + "".join(f"{size:7}" for size in sizes))
 for name, ratios in zip(models, errors.mean(axis=2) / errors[0].mean(axis=1), strict=True):
     print(f"{name:38}" + "".join(f"{ratio:7.3f}" for ratio in ratios))
@@ -52,7 +52,7 @@ for name, ratios in zip(models, errors.mean(axis=2) / errors[0].mean(axis=1), st
 strengths = models["skbamm"].fit(X, log_price).group_alpha_
 shown = np.array(sorted(strengths, key=strengths.get))[[*range(-1, -7, -1), *range(8, -1, -1)]]
 figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
-ax.barh(shown, [strengths[name] for name in shown], color=6 * ["C1"] + 9 * ["C0"])
+ax.barh(shown, [strengths[name] for name in shown])
 ax.set(xscale="log", xlabel="learned penalty", title="House prices: 9 weakest, 6 strongest of 73")
 figure.savefig("quickstart_penalties.png", dpi=200)
 

@@ -24,7 +24,7 @@ def draw_path(ax, names, path, final, *, is_log, marked):
         diamond = {"markeredgecolor": "black", "markersize": 7, "clip_on": False}
         after = iteration[-1] + 0.04 * max(len(iteration), 2)
         ax.plot([after], [end], "D", color=color, **diamond)
-    ax.plot([], [], "D", color="white", markeredgecolor=GRAY, label="used in the end")
+    ax.plot([], [], "D", color="white", markeredgecolor=GRAY, label="final fit: mean of repeats")
     if is_log:
         ax.set_yscale("log")
     ax.set_ylabel("value (log scale)" if is_log else "value")

@@ -55,11 +55,11 @@ def draw_functions(ax, powers, points, kind):
         label = f"{shortened(name, 24)}: q = {power:.2g}"
         ax.plot(points, function(points, power), label=label, **look)
     what = "penalty" if kind == "function" else "weight"
-    ax.set_ylabel(f"{what} relative to that of\na usual coefficient")
+    ax.set_ylabel(f"{what} relative to that of\na root mean square coefficient")
     if kind == "function":
-        ax.set(xlim=points[[0, -1]], ylim=(0, 4.1), xlabel="coefficient (1 = usual size)")
+        ax.set(xlim=points[[0, -1]], ylim=(0, 4.1), xlabel="coefficient (1 = root mean square)")
     else:
-        label = "size of coefficient (1 = usual size, log scale)"
+        label = "size of coefficient (1 = root mean square, log scale)"
         ax.set(xscale="log", yscale="log", xlabel=label)
     ax.grid(alpha=0.25)
     legend_beside(ax)

@@ -151,7 +151,9 @@ class SampleWeightDisplay(Display):
             text = f"{100 * self.noise_rate[c]:.0f} % of {counts[row].sum()}"
             beside = ax.get_yaxis_transform()
             ax.text(1.02, row, text, va="center", transform=beside, fontsize="small")
-        ax.text(1.02, 1.01, "wrong (est.)", va="bottom", transform=ax.transAxes, fontsize="small")
+        ax.text(
+            1.02, 1.01, "estimated wrong:", va="bottom", transform=ax.transAxes, fontsize="small"
+        )
         ax.set_yticks(range(len(shown)), [shortened(self.classes[c], 24) for c in shown])
         ax.hlines(rows[1:-1], 0, 1, color="white", linewidth=2)
         ax.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5))

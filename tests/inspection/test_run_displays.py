@@ -189,7 +189,7 @@ def test_free_weights_are_named_by_their_rows(free):
 def test_numbers_alike_share_a_line():
     path = np.array([[0.0, 0.0, 1.0], [0.5, 0.5, 2.0]])
     display = path_display(["log alpha[a]", "log alpha[b]", "exponent"], path)
-    assert labels_of(display.ax_) == ["alpha[a] and 1 alike", "used in the end"]
+    assert labels_of(display.ax_) == ["alpha[a] and 1 alike", "final fit: mean of repeats"]
     assert_allclose(display.ax_.lines[0].get_ydata(), np.exp(path[:, 0]))
 
 
