@@ -364,7 +364,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     def _store_learned(self, classes, learned, coef, intercept):
         """What there is not one of for each row."""
-        vars(self).pop("final_estimator_", None)  # of a fit before
+        self.__dict__.pop("final_estimator_", None)  # of a fit before
         self.classes_ = classes
         self.coef_, self.intercept_ = coef, intercept
         self.alpha_ = learned.ridge

@@ -434,7 +434,7 @@ class BilevelRegularizedRegressor(
         from ._options import RunOptions, penalty_options
 
         for name in ("fold_statistics_", "n_samples_seen_"):  # of rows before
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         if given[0] is not None:  # else its rows came before, as those of `merge`
             self.dataframe_ = dataframe_kind(given[0])
         first = repeats[0]
