@@ -69,7 +69,7 @@ def checks_of_options(kind, options, **quick):
     ]
 
 
-# The checks draw labels and targets at random: there is little to converge to.
+# The checks draw labels at random: there is little to converge to.
 short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -78,7 +78,6 @@ def test_scikit_learn_accepts_the_regressor(estimator, check):
     check(estimator)
 
 
-@short
 @pytest.mark.parametrize(
     ("estimator", "check"), checks_of_options(BilevelRegularizedRegressor, REGRESSOR_OPTIONS)
 )
