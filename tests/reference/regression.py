@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from skbamm.linalg._design import DenseDesign
 from skbamm.linalg._row_kernels import FoldRows
 from skbamm.regularization.losses._quadratic import (
     GramLoss,
@@ -123,6 +124,8 @@ def _cast(record, dtype):
     """A copy of a record of tensors, nested records included."""
     if isinstance(record, torch.Tensor):
         return record.to(dtype) if record.is_floating_point() else record
+    if isinstance(record, DenseDesign):
+        return DenseDesign(record.X.to(dtype))
     if not hasattr(record, "__dict__"):
         return record
     copy = object.__new__(type(record))
