@@ -142,7 +142,7 @@ with config_context(working_memory=4):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on private memory are Linux's")
 def test_a_table_four_times_as_large_as_memory_is_fitted(tmp_path):
-    n_rows, n_features = 150_000, 200
+    n_rows, n_features = 90_000, 200
     X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float64, (n_rows, n_features))
     random = np.random.default_rng(0)
     causes = random.standard_normal((n_rows // 10, 3))

@@ -18,7 +18,7 @@ from skbamm.cleaning import _rows
 from skbamm.cleaning.label_quality import _stacking
 from skbamm.cleaning.label_quality._scorer import FinalScores, log_probabilities
 
-TREES = HistGradientBoostingClassifier(max_iter=40, random_state=0)
+TREES = HistGradientBoostingClassifier(max_iter=15, random_state=0)
 NETWORK = MLPClassifier((16,), solver="lbfgs", alpha=1.0, tol=3e-3, max_iter=2000, random_state=0)
 
 
