@@ -2,10 +2,10 @@
 
 from ._bamm import SlBamm
 from ._base import Need, Solver, State
-from ._exact import Implicit
 from ._history import Callback, History, Snapshot, Status
 from ._iaptt import IapttGm
-from ._implicit import ConjugateGradient, NeumannSeries
+from ._implicit import Implicit
+from ._linear_system import ConjugateGradient, NeumannSeries
 from ._meha import Meha
 from ._solve import Solution, get_solver, solve
 from ._steps import PowerLaw
