@@ -358,7 +358,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.sample_weight_ = label_weight[: rows.n_given]
         found = rows, label_weight, learned.predictions
         self.class_noise_rate_, self.noise_rate_ = noise_rates(*found)
-        self.label_record_ = LabelRecord.of(index, *found, self.noise_rate_)
+        self.label_record_ = LabelRecord.of(
+            index, *found, self.noise_rate_, has_verified=rows.has_verified
+        )
         self._fit_final(rows, learned)
         self.status_ = self._describe(learned.solution, self.residual_)
 

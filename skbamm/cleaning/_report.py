@@ -73,10 +73,15 @@ class LabelRecord:
     is_rather_wrong: np.ndarray  # whether the suggested label is the better bet
 
     @classmethod
-    def of(cls, index, rows, label_weight, predictions, noise_rate):
-        """Of the rows that came as X, from label weights and predictions of all `rows`."""
+    def of(cls, index, rows, label_weight, predictions, noise_rate, *, has_verified):
+        """Of the rows that came as X, from label weights and predictions of all `rows`.
+
+        `has_verified` tells of the whole fit, of which these may be a partition.
+        """
         given = slice(rows.n_given)
-        is_wrong = rather_wrong(rows, label_weight, predictions, noise_rate)
+        is_wrong = label_weight < 0.5
+        if not has_verified:
+            is_wrong = is_rather_wrong(predictions, rows.labels, label_weight, noise_rate)
         suggested = predictions[given].argmax(axis=1)
         labels, is_noisy = rows.labels[given].copy(), ~rows.is_clean[given]
         return cls(index, labels, suggested, is_noisy, is_wrong[given])
@@ -124,10 +129,3 @@ def noise_rates(rows, label_weight, predictions):
     else:
         rates = confident_noise_rates(predictions[noisy], labels, weight)
     return rates, float(rates @ mass / max(mass.sum(), TINY))
-
-
-def rather_wrong(rows, label_weight, predictions, noise_rate):
-    """Whether the predicted class of each row is a better bet than its label."""
-    if rows.has_verified:
-        return label_weight < 0.5
-    return is_rather_wrong(predictions, rows.labels, label_weight, noise_rate)

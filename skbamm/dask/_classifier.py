@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import dask
 import dask.array as da
 import numpy as np
@@ -16,6 +14,7 @@ from ..cleaning._report import LabelRecord, RowIndex
 from ..data._validation import _fit_context, check_is_fitted, validate_data
 from ._client import kept
 from ._estimator import DaskEstimator, with_client
+from ._label_rows import RECORD
 from ._partitions import checked_labels, partitions_of
 
 
@@ -172,9 +171,6 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
 
     def fix_labels(self):
         return self.to_local().fix_labels()
-
-
-RECORD = [field.name for field in fields(LabelRecord) if field.name != "index"]
 
 
 def _columns(records, lengths):

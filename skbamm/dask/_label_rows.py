@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._base import torch_session
+from ..cleaning._report import LabelRecord, RowIndex
 from ..cleaning._rows import LabelRows, RowSample
-from ..cleaning.label_quality._scores import (
-    confident_joint,
-    is_rather_wrong,
-    sums_by_label,
-)
+from ..cleaning.label_quality._scores import confident_joint, sums_by_label
 from ..linalg._cross_products import FoldSums
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
+
+# Columns of a `LabelRecord`: one entry for each row.
+RECORD = [field.name for field in fields(LabelRecord) if field.name != "index"]
 
 
 def label_counts(columns):
@@ -133,10 +133,6 @@ def noise_joint(rows, weighed, usual):
 
 def label_record(rows, weighed, has_verified, noise_rate):
     """Label weights, and the columns of a `LabelRecord`."""
-    label_weight, predictions = weighed.label_weight, weighed.predictions
-    if has_verified:
-        is_wrong = label_weight < 0.5
-    else:
-        is_wrong = is_rather_wrong(predictions, rows.labels, label_weight, noise_rate)
-    suggested = predictions.argmax(axis=1)
-    return label_weight, rows.labels, suggested, ~rows.is_clean, is_wrong
+    found = rows, weighed.label_weight, weighed.predictions, noise_rate
+    record = LabelRecord.of(RowIndex(), *found, has_verified=has_verified)
+    return weighed.label_weight, *(getattr(record, name) for name in RECORD)
