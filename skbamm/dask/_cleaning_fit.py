@@ -19,7 +19,7 @@ from ..cleaning._design import FoldedDesign, Standardizer
 from ..cleaning._fit import sample_metric
 from ..cleaning._search import RunOptions, learn
 from ..cleaning.label_quality._scores import off_diagonal_shares
-from ..linalg._softmax import sum_params
+from ..linalg._softmax import MAX_HALVINGS, ROUNDING, sum_params
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 from . import _label_rows
 from ._client import kept, on_each, shared, summed
@@ -158,10 +158,10 @@ def minimize(value_and_gradient, params, metric, *, tol):
         if sum_params(gradient * metric.solve(gradient)) <= tol**2:
             break
         step = _quasi_newton(gradient, pairs, metric)
-        for _ in range(20):
+        for _ in range(MAX_HALVINGS):
             tried = params - step
             found, next_gradient = value_and_gradient(tried)
-            if found <= value * (1 + 1e-12):
+            if found <= value * (1 + ROUNDING):
                 break
             step = step / 2
         pairs.append((tried - params, next_gradient - gradient))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._base import fit_atomically
+from ..data._tables import dataframe_kind
 from ..data._validation import _fit_context, check_is_fitted, validate_data
 from ..linalg._cross_products import SHIFT_ROWS, FoldSums, column_shift
 from ..regularization import BilevelRegularizedRegressor
@@ -103,6 +104,7 @@ tol, warm_start, random_state, device, verbose : see there
         has_rows = partitions.lengths > 0
         sums = summed(client, [piece for piece, has in zip(pieces, has_rows, strict=True) if has])
         repeats = fold_statistics(sums, partitions.n_samples, y.ndim == 1, overwrite=True)
+        self.dataframe_ = dataframe_kind(X)
         self._fit(repeats, (X, y, sample_weight))
         return self
 

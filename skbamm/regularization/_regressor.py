@@ -381,7 +381,9 @@ class BilevelRegularizedRegressor(
         """
         given = (X, y, sample_weight)
         held_out = (X_val, y_val, sample_weight_val)
-        self._fit(regression_data(self, *given, held_out, self._split_params(params)), given)
+        repeats = regression_data(self, *given, held_out, self._split_params(params))
+        self.dataframe_ = dataframe_kind(X)
+        self._fit(repeats, given)
         return self
 
     def predict(self, X):
@@ -435,8 +437,6 @@ class BilevelRegularizedRegressor(
 
         for name in ("fold_statistics_", "n_samples_seen_"):  # of rows before
             self.__dict__.pop(name, None)
-        if given[0] is not None:  # else its rows came before, as those of `merge`
-            self.dataframe_ = dataframe_kind(given[0])
         first = repeats[0]
         options = penalty_options(self, first.shape[1])
         run = RunOptions(
