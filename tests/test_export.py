@@ -130,10 +130,13 @@ def test_estimators_for_dask_have_the_same_twins():
     assert_same(model.to_sklearn(), model, X)
 
 
-def test_a_class_without_weight_is_no_class_of_the_twin():
+def test_there_is_no_twin_of_a_final_estimator_that_lacks_a_class():
+    """Its columns would be taken for those of other classes by what is around it."""
     X, y = labels()
-    model = cleaner(LogisticRegression()).fit(X, y, sample_weight=(y != "cow").astype(float))
-    assert model.to_sklearn().classes_.tolist() == ["ant", "bee"]
+    model = cleaner(LogisticRegression()).fit(X, y, sample_weight=1.0 * (y != "cow"))
+    for around in (model, make_pipeline(FrozenEstimator(model))):
+        with pytest.raises(ValueError, match=r"no plain copy.*\['ant', 'bee'\].*without rows"):
+            to_sklearn(around.fit(X, y) if around is not model else model)
 
 
 @pytest.mark.parametrize("model", [regressor(), cleaner(), make_pipeline(regressor())])

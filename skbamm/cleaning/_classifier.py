@@ -20,14 +20,19 @@ from ..data._validation import (
     StrOptions,
     _fit_context,
     check_is_fitted,
+    level_of_caller,
     validate_data,
 )
 from ..linalg._cross_products import row_blocks
-from ._constants import HYPER_NAMES, LabelNumbers
+from ._constants import HYPER_NAMES, TRIED_ROWS, LabelNumbers
 from ._final_estimator import (
     check_final_estimator,
+    class_probabilities,
+    class_scores,
     final_estimator_has,
     fit_final_estimator,
+    restrict_tags,
+    saw_all,
     weighted_labels,
 )
 from ._input import label_positions, label_rows
@@ -347,6 +352,14 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             from ._fit import learn_and_fit
 
             self._store(rows, index, *learn_and_fit(self, rows, split_params, progress, attributes))
+        skipped = getattr(self.label_scorer_, "skipped", ())
+        if skipped:
+            warnings.warn(
+                f"A clone of final_estimator failed {skipped[0]} Its predictions are left out of "
+                "label quality, which may be poorer for it.",
+                UserWarning,
+                stacklevel=level_of_caller(),
+            )
         return self
 
     def _store(self, rows, index, learned, coef, intercept):
@@ -384,11 +397,18 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     def _fit_final(self, rows, learned):
         """The final estimator on all rows with the learned weights."""
-        if self.final_estimator is not None:
-            index, labels, weight = weighted_labels(rows, learned)
-            self.final_estimator_ = fit_final_estimator(
-                self.final_estimator, rows.X[index], rows.classes[labels], weight
-            )
+        if self.final_estimator is None:
+            return
+        index, labels, weight, first = weighted_labels(rows, learned)
+        found = rows.X, rows.classes[labels], weight, index, first
+        try:
+            final = fit_final_estimator(self.final_estimator, *found)
+            if hasattr(final, "predict_proba"):
+                class_probabilities(final, rows.X[:TRIED_ROWS], rows.classes)
+        except Exception as error:
+            error.add_note("It came from final_estimator, in its fit to rows with learned weights.")
+            raise
+        self.final_estimator_ = final
 
     @available_if(final_estimator_has("decision_function"))
     def decision_function(self, X):
@@ -401,7 +421,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         check_is_fitted(self)
         if hasattr(self, "final_estimator_"):
-            return self.final_estimator_.decision_function(self._validated_features(X))
+            return class_scores(self.final_estimator_, self._validated_features(X), self.classes_)
         return self._scores(X)
 
     def predict(self, X):
@@ -429,11 +449,24 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         check_is_fitted(self)
         if hasattr(self, "final_estimator_"):
-            return self.final_estimator_.predict_proba(self._validated_features(X))
+            X = self._validated_features(X)
+            return class_probabilities(self.final_estimator_, X, self.classes_)
         scores = self._scores(X)
         if scores.ndim == 1:
             scores = np.column_stack([np.zeros_like(scores), scores])
         return softmax(scores, axis=1)
+
+    @available_if(final_estimator_has("predict_proba"))
+    def predict_log_proba(self, X):
+        """Predict logarithms of the probabilities of the classes.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
 
     def to_sklearn(self):
         """The fitted model as a plain classifier of scikit-learn.
@@ -451,6 +484,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         check_is_fitted(self)
         if hasattr(self, "final_estimator_"):
+            if not saw_all(self.final_estimator_, self.classes_):
+                raise ValueError(
+                    "There is no plain copy of this model: final_estimator_ has the classes "
+                    f"{np.asarray(self.final_estimator_.classes_).tolist()} of "
+                    f"{self.classes_.tolist()}, no label of the others having a weight, and no "
+                    "columns for these. Fit without rows of such classes."
+                )
             return self.final_estimator_
         return self._twin(
             LogisticRegression,
@@ -545,4 +585,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        if self.final_estimator is not None:
+            restrict_tags(tags, self.final_estimator)
         return tags

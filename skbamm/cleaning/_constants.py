@@ -58,6 +58,8 @@ MAX_MIXING_WEIGHT = 20.0
 SINGLE_PRIOR, STACKED_PRIOR = 1.0, 4.0
 # By how many standard errors the user's own model must predict validation rows better.
 STANDARD_ERRORS = 0.5
+# A class of fewer rows may be what the user's own model cannot be fitted with, out of a fold.
+LEAST_OF_CLASS = 10
 # Trees that are sure of a class are not that sure.
 LEAST_PROBABILITY = 1e-4
 # How strongly given labels follow their own model where noise depends on the row: half of the log
@@ -133,6 +135,11 @@ MAX_LOGIT = 10.0
 # A final estimator gets rows with classes of this probability or more: all of them make trees
 # slower, and no better.
 LEAST_TARGET = 0.3
+# By how much its scores of a class that it has not seen are below all others: a softmax of them
+# gives that class a probability of less than 1e-15.
+ABSENT_SCORE = 36.0
+# Rows that its probabilities are tried on after the last fit.
+TRIED_ROWS = 1000
 
 # --- Guards against rounding, no numbers of a method -------------------------------------------
 # Of sums that are divided by; of probabilities in odds, with and without a noise model.

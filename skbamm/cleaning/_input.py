@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from numbers import Real
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import FLOAT_DTYPES, check_consistent_length, column_or_1d
 
@@ -19,6 +19,9 @@ from ..data._validation import (
     warn_if_unlike,
 )
 from ._rows import LabelRows
+
+# Squares of weights must be numbers.
+MOST_WEIGHT = 1e150
 
 
 def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
@@ -64,12 +67,10 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         weight = np.concatenate([weight, weight_val])
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
     classes, labels = np.unique(y, return_inverse=True)
-    check_learnable(np.bincount(labels, weight), clean.sum())
+    mass = np.bincount(labels, weight)
+    check_learnable(mass, clean.sum())
     if estimator.class_weight is not None:
-        by_class = compute_class_weight(
-            estimator.class_weight, classes=classes, y=y, sample_weight=weight
-        )
-        weight = weight * by_class[labels]
+        weight = weight * class_factors(estimator.class_weight, classes, mass)[labels]
     return LabelRows(X, labels, weight, clean, n_given, classes)
 
 
@@ -85,6 +86,41 @@ def check_learnable(mass, n_verified):
             "The number of classes has to be greater than one; all rows with positive weight "
             "are of one class."
         )
+
+
+def class_factors(class_weight, classes, mass):
+    """Factors of the sample weights by class, as scikit-learn has them; `mass` are their sums.
+
+    "balanced" leaves a class without weight as it is.
+    """
+    if class_weight == "balanced":
+        with_weight = np.where(mass > 0, mass, np.inf)
+        return mass.sum() / (len(mass) * with_weight)
+    factors = np.ones(len(classes))
+    if not class_weight:
+        return factors
+    for name, factor in class_weight.items():
+        if not (isinstance(factor, Real) and 0 <= float(factor) < np.inf):
+            raise ValueError(
+                f"class_weight must have finite numbers from 0 on: got {factor!r} for {name!r}."
+            )
+    given = [name in class_weight for name in classes.tolist()]
+    # Of classes that are not there, as in a fold without a rare one, where all others are named.
+    if sum(given) < min(len(class_weight), len(classes)):
+        raise ValueError(
+            f"class_weight names {list(class_weight)}, and the classes in y are "
+            f"{classes.tolist()}: each name must be a class, or each class have a name."
+        )
+    for position in np.flatnonzero(given):
+        factors[position] = class_weight[classes[position].item()]
+    with np.errstate(over="ignore"):
+        weights = factors * mass
+    if np.count_nonzero(weights) < 2 or not 1 / MOST_WEIGHT < weights.sum() < MOST_WEIGHT:
+        raise ValueError(
+            "class_weight must leave two classes with a weight, and a sum of weights below "
+            f"{MOST_WEIGHT} and above its inverse: got {class_weight}."
+        )
+    return factors
 
 
 def label_positions(y, X, classes):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import compute_class_weight
 
-from ..cleaning._input import check_learnable
+from ..cleaning._input import check_learnable, class_factors
 from ..cleaning._rows import LabelFolds, LabelRows, sample_sizes, taken
 from ..data._folds import position_folds
 from ._client import on_each, results, shared
@@ -54,9 +53,7 @@ class Census:
         return tuple(self.counts.sum(axis=(1, 2)).tolist())
 
     def class_weights(self, class_weight):
-        return compute_class_weight(
-            class_weight, classes=self.classes, y=self.classes, sample_weight=self.mass
-        )
+        return class_factors(class_weight, self.classes, self.mass)
 
     def sample(self, n_features, seed):
         """What `search_sample` takes: places in each kind and class, and factors of weights.

@@ -42,3 +42,12 @@ def make_labels(n_samples=120, n_features=4, n_classes=3, *, clean=0.4, noise=0.
     weight = random.uniform(0.2, 2.0, n_samples)
     folds = StratifiedKFold(3, shuffle=True, random_state=seed)
     return Labelled(X, y, truth, is_clean, weight, list(folds.split(X, y)))
+
+
+def far_classes(n_samples=300, n_classes=3):
+    """Rows of classes 1, 2, ... far from each other, true labels, and a mask of verified rows."""
+    random = np.random.default_rng(0)
+    truth = random.integers(1, n_classes + 1, n_samples)
+    centers = 4 * random.normal(size=(n_classes + 1, 5))
+    X = centers[truth] + random.normal(size=(n_samples, 5))
+    return X, truth, random.random(n_samples) < 0.3

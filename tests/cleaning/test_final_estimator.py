@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning._final_estimator import fit_final_estimator, weight_name
+from skbamm.cleaning._final_estimator import fit_final_estimator, weight_names
 from tests.cleaning.label_data import make_labels
 
 LOGISTIC = LogisticRegression()
@@ -46,35 +46,39 @@ class OwnClassifier(ClassifierMixin, BaseEstimator):
 
 
 ACCEPTED = {
-    "classifier": (LOGISTIC, "sample_weight"),
-    "pipeline": (SCALED, "logisticregression__sample_weight"),
+    "classifier": (LOGISTIC, ["sample_weight"]),
+    "pipeline": (SCALED, ["standardscaler__sample_weight", "logisticregression__sample_weight"]),
     "pipeline in a pipeline": (
         make_pipeline(StandardScaler(), Pipeline([("inner", SCALED)])),
-        "pipeline__inner__logisticregression__sample_weight",
+        [
+            "standardscaler__sample_weight",
+            "pipeline__inner__standardscaler__sample_weight",
+            "pipeline__inner__logisticregression__sample_weight",
+        ],
     ),
-    "search": (GridSearchCV(LOGISTIC, GRID, cv=2), "sample_weight"),
-    "random search": (RandomizedSearchCV(LOGISTIC, GRID, n_iter=2, cv=2), "sample_weight"),
+    "search": (GridSearchCV(LOGISTIC, GRID, cv=2), ["sample_weight"]),
+    "random search": (RandomizedSearchCV(LOGISTIC, GRID, n_iter=2, cv=2), ["sample_weight"]),
     "search over pipelines": (
         GridSearchCV(SCALED, SCALED_GRID, cv=2),
-        "logisticregression__sample_weight",
+        ["standardscaler__sample_weight", "logisticregression__sample_weight"],
     ),
     "pipeline that ends in a search": (
         make_pipeline(StandardScaler(), GridSearchCV(LOGISTIC, GRID, cv=2)),
-        "gridsearchcv__sample_weight",
+        ["standardscaler__sample_weight", "gridsearchcv__sample_weight"],
     ),
     "network": (
         make_pipeline(
             StandardScaler(), MLPClassifier((4,), solver="lbfgs", alpha=1.0, random_state=0)
         ),
-        "mlpclassifier__sample_weight",
+        ["standardscaler__sample_weight", "mlpclassifier__sample_weight"],
     ),
-    "calibrated": (CalibratedClassifierCV(LinearSVC(), cv=2), "sample_weight"),
+    "calibrated": (CalibratedClassifierCV(LinearSVC(), cv=2), ["sample_weight"]),
     "vote": (
         VotingClassifier([("one", LOGISTIC), ("two", "drop")], voting="soft"),
-        "sample_weight",
+        ["sample_weight"],
     ),
-    "stack": (StackingClassifier([("one", LOGISTIC)], cv=2), "sample_weight"),
-    "any keyword": (OwnClassifier(), "sample_weight"),
+    "stack": (StackingClassifier([("one", LOGISTIC)], cv=2), ["sample_weight"]),
+    "any keyword": (OwnClassifier(), ["sample_weight"]),
 }
 
 
@@ -86,8 +90,8 @@ def data():
 @pytest.mark.parametrize("routing", [False, True], ids=["", "routing"])
 @pytest.mark.parametrize("kind", ACCEPTED)
 def test_it_answers_with_the_weights_of_the_fit(data, kind, routing):
-    final, name = ACCEPTED[kind]
-    assert weight_name(final) == name
+    final, names = ACCEPTED[kind]
+    assert weight_names(final) == names
     with config_context(enable_metadata_routing=routing):
         model = HyperCleaningClassifier(max_iter=0, cv=2, relabel=False, final_estimator=final)
         model.fit(data.X, data.y, is_clean=data.is_clean)

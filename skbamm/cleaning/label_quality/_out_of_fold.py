@@ -122,6 +122,7 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
     # Few rows, poor predictions: one overall noise rate at first, class pairs later.
     posterior = _noise(rows, predictions, log_given, ONE_RATE_COUNT)[1]
     labels, final = rows.labels[noisy], None
+    skipped: list[str] = []
 
     def round_weights(is_weighted=True):
         weight = np.where(rows.is_clean, ROUND_VERIFIED_WEIGHT, 1.0)
@@ -135,7 +136,7 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
         stack = _stack(design, first, temperature, _BaseModel.of(design, params), kernel, weights)
         predictions = np.exp(log_softmax(stack.out_of_fold))
         noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
-    for final in _rounds(design, final_estimator, stack.out_of_fold, round_weights):
+    for final in _rounds(design, final_estimator, stack.out_of_fold, round_weights, skipped):
         predictions = np.exp(log_softmax(final.out_of_fold))
         noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
     scorer = LabelScorer(
@@ -143,7 +144,7 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
         stack.kernel,
         noise.transition,
         None if noise.tilt is None else design.raw_scores(given),
-        **_final_fields(final),
+        **_final_fields(final, skipped),
     )
     others = other_labels(posterior, labels)
     return LabelQuality(log_odds(posterior, labels), predictions, params, scorer, others)
@@ -171,15 +172,16 @@ def quality_by_noisy(design, final_estimator) -> LabelQuality:
     params, _, _, odds = scored(base, nearest)
     params, scores, predictions, odds = scored(base * (1 / (1 + np.exp(-odds))), params)
     final = None
+    skipped: list[str] = []
 
     def round_weights(is_weighted):
         weights = design.folds.out_of_fold * rows.weight
         return weights / (1 + np.exp(-odds)) if is_weighted else weights
 
-    for final in _rounds(design, final_estimator, scores, round_weights):
+    for final in _rounds(design, final_estimator, scores, round_weights, skipped):
         predictions = np.exp(log_softmax(final.out_of_fold))
         odds = plain_log_odds(predictions, rows.labels)
-    scorer = LabelScorer(design.raw_scores(params), **_final_fields(final))
+    scorer = LabelScorer(design.raw_scores(params), **_final_fields(final, skipped))
     return LabelQuality(odds, predictions, params, scorer, ridge=ridge)
 
 
@@ -271,13 +273,14 @@ def _noise(rows, predictions, log_given, pseudo_count):
     return noise, noise.posterior(predictions, labels)
 
 
-def _rounds(design, final_estimator, out_of_fold, round_weights):
+def _rounds(design, final_estimator, out_of_fold, round_weights, skipped):
     """Stacks with the final estimator, where there is one and folds to fit it out of."""
     if final_estimator is None or design.folds.n_folds == 1:
         return ()
-    return stacked_rounds(design, final_estimator, out_of_fold, round_weights)
+    return stacked_rounds(design, final_estimator, out_of_fold, round_weights, skipped)
 
 
-def _final_fields(final):
+def _final_fields(final, skipped):
     """Fields of a `LabelScorer` that the final estimator fills, if it is in the stack."""
-    return {} if final is None else {"final": final.final, "mixing_weight": final.mixing_weight}
+    fields = {} if final is None else {"final": final.final, "mixing_weight": final.mixing_weight}
+    return {**fields, "skipped": tuple(skipped)}

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.extmath import safe_sparse_dot
 
 from .._constants import BLOCK_ROWS, LEAST_PROBABILITY, TILT
+from .._final_estimator import class_probabilities
 from ._kernel import FeatureMap
 from ._scores import NoiseModel, log_odds, log_softmax, other_labels, plain_log_odds
 
@@ -40,19 +41,20 @@ class KernelScores:
 class FinalScores:
     """Mean of the log probabilities of any fitted classifiers, times a mixing weight."""
 
-    estimators: tuple  # their classes are positions
-    n_classes: int
+    estimators: tuple
+    classes: np.ndarray
     mixing_weight: float = 1.0
 
     def __call__(self, X):
-        parts = [log_probabilities(one, X, self.n_classes) for one in self.estimators]
+        parts = [log_probabilities(one, X, self.classes) for one in self.estimators]
         return self.mixing_weight * np.mean(parts, axis=0)
 
 
-def log_probabilities(estimator, X, n_classes):
+def log_probabilities(estimator, X, classes):
     """Log probabilities of all classes, also of those that a classifier has not seen."""
-    found = np.full((X.shape[0], n_classes), LEAST_PROBABILITY)
-    found[:, estimator.classes_] = estimator.predict_proba(X).clip(LEAST_PROBABILITY)
+    found = np.clip(
+        class_probabilities(estimator, X, classes), LEAST_PROBABILITY, None, dtype=float
+    )
     return np.log(found / found.sum(axis=1, keepdims=True))
 
 
@@ -77,6 +79,8 @@ class LabelScorer:
     given: LinearScores | None = None  # of the given labels, where noise depends on the row
     final: FinalScores | None = None  # the user's own model, where it helps
     mixing_weight: float = 1.0  # of linear and kernel scores, with `final`
+    # Why clones of the user's model are left out, a sentence for each that failed.
+    skipped: tuple[str, ...] = ()
 
     def score(self, X, labels) -> ScoredLabels:
         """Label quality, block by block; labels are positions of classes."""

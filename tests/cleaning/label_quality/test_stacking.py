@@ -116,7 +116,7 @@ def test_a_model_without_out_of_fold_probabilities_is_left_out(data, options):
 def test_probabilities_of_classes_that_a_model_has_not_seen_are_small():
     X = np.arange(6.0)[:, None]
     model = LogisticRegression().fit(X, [0, 0, 0, 2, 2, 2])
-    found = np.exp(log_probabilities(model, X, 4))
+    found = np.exp(log_probabilities(model, X, np.arange(4)))
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
     np.testing.assert_allclose(found[:, [0, 2]], model.predict_proba(X), atol=1e-3)
     assert (found[:, [1, 3]] < 1e-3).all()
