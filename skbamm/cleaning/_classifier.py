@@ -106,10 +106,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         ``MLPClassifier(solver="lbfgs")``. It is fitted to the rows of the last fit with their
         weights (see `relabel`) and answers `predict`. Where it has `predict_proba`, clones of it
         are fitted out of each fold and stacked with linear and kernel models to score labels, if
-        that predicts held-out rows better: up to ``2 * cv`` fits more.
+        that predicts held-out rows better: up to ``2 * cv`` fits more. Where one fails, labels are
+        scored without it. A class that it has not seen has a probability of 0.
 
     class_weight : dict, "balanced" or None, default=None
-        Factors of the sample weights by class.
+        Factors of the sample weights by class, 1 where a dict has none.
 
     max_iter : int, default=100
         Largest number of sl-BAMM iterations. 0 fits without learning, with the initial numbers:
@@ -188,7 +189,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         What `label_report` is made from.
 
     label_scorer_ : LabelScorer or None
-        Scores labels of other rows for `weigh`; None unless ``weighting="adaptive"``.
+        Scores labels of other rows for `weigh`; None unless ``weighting="adaptive"``. Its `skipped`
+        says why clones of `final_estimator` were left out, if any failed.
 
     n_iter_ : int
         Number of evaluations: the initial one, and one for each iteration.
@@ -479,6 +481,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         model : LogisticRegression, or classifier
             The `final_estimator_` itself where there is one; it knows columns by position. To
             predict with: fitted again it would learn no weights.
+
+        Raises
+        ------
+        ValueError
+            If `final_estimator_` has not seen all of `classes_`, in their order.
         """
         from sklearn.linear_model import LogisticRegression
 

@@ -26,8 +26,9 @@ class DaskHyperCleaningClassifier(DaskEstimator, HyperCleaningClassifier):
     thousand of them, which the client gets. Workers weigh the labels of their partitions and add
     up the gradients of the last fit. Rows and their weights stay on the cluster.
 
-    Where X is a Dask collection, `predict`, `predict_proba`, `decision_function` and `weigh` give
-    lazy Dask arrays, cut like X; else ndarrays, as the local estimator does.
+    Where X is a Dask collection, `predict`, `predict_proba`, `predict_log_proba`,
+    `decision_function` and `weigh` give lazy Dask arrays, cut like X; else ndarrays, as the local
+    estimator does.
 
     Parameters
     ----------

@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -14,6 +19,7 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
 )
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -162,3 +168,47 @@ def test_relabelled_rows_reach_a_search(data):
 def test_what_cannot_be_fitted_with_weights_is_refused_before_the_search(data, final, message):
     with pytest.raises(ValueError, match=message):
         HyperCleaningClassifier(final_estimator=final).fit(data.X, data.y)
+
+
+@pytest.mark.parametrize(
+    ("final", "sparse", "positive"),
+    [
+        (None, True, False),
+        (LOGISTIC, True, False),
+        (MultinomialNB(), True, True),
+        (GaussianNB(), False, False),
+        (HistGradientBoostingClassifier(), False, False),
+        (GridSearchCV(GaussianNB(), {}), False, False),
+        (make_pipeline(StandardScaler(), GaussianNB()), False, False),
+        (make_pipeline(StandardScaler(with_mean=False), LOGISTIC), True, False),
+        (object(), True, False),
+    ],
+)
+def test_tags_follow_it(final, sparse, positive):
+    tags = HyperCleaningClassifier(final_estimator=final).__sklearn_tags__()
+    assert (tags.input_tags.sparse, tags.input_tags.positive_only) == (sparse, positive)
+    # Linear models score labels, whatever the final estimator takes.
+    assert not tags.input_tags.allow_nan and not tags.input_tags.categorical
+
+
+def test_sparse_rows_are_refused_by_what_does_not_take_them(data):
+    model = HyperCleaningClassifier(max_iter=0, cv=2, final_estimator=GaussianNB())
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        model.fit(csr_array(data.X), data.y)
+
+
+class Scaler(StandardScaler):
+    """Takes weights, and refuses them."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError("no weights here")
+        return super().fit(X)
+
+
+def test_a_transformer_may_refuse_the_weights_that_it_takes(data):
+    pipeline = make_pipeline(Scaler(), LOGISTIC)
+    weight = np.linspace(0.1, 1.0, 120)
+    found = fit_final_estimator(pipeline, data.X, data.y, weight)
+    expected = pipeline.fit(data.X, data.y, logisticregression__sample_weight=weight)
+    np.testing.assert_array_equal(found[-1].coef_, expected[-1].coef_)

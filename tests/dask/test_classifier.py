@@ -74,6 +74,34 @@ def test_partitions_of_any_size_give_the_local_fit(chunks, client):
     assert_same_fit(found, local_fit())
 
 
+def test_a_final_estimator_has_a_column_for_a_class_of_weight_zero(client):
+    X, y, weight, clean = (column[:300] for column in DATA)
+    weight = np.where(y == "bee", 0.0, weight)
+    data = X, y, weight, clean
+    options = {"final_estimator": LogisticRegression(), "max_iter": 0}
+    found = fit(DaskHyperCleaningClassifier(client=client, **options), *arrays((100, 200), data))
+    expected = local_fit(data, **options)
+    for method in ("predict_proba", "predict_log_proba", "decision_function"):
+        lazy = getattr(found, method)(da.from_array(X, chunks=(100, N_FEATURES)))
+        assert isinstance(lazy, da.Array) and lazy.shape == (300, 3)
+        with np.errstate(divide="ignore"):
+            np.testing.assert_allclose(lazy.compute(), getattr(expected, method)(X), rtol=1e-7)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {"ant": 0.0}, {"bee": -1.0}])
+def test_class_weights_are_those_of_the_local_fit(class_weight, client):
+    X, y, weight, clean = DATA
+    data = X, y, np.where(y == "cat", 0.0, weight) if class_weight == "balanced" else weight, clean
+    model = DaskHyperCleaningClassifier(client=client, max_iter=0, class_weight=class_weight)
+    if class_weight == {"bee": -1.0}:
+        with pytest.raises(ValueError, match="class_weight must have finite numbers"):
+            fit(model, *arrays(data=data))
+        return
+    assert_same_fit(
+        fit(model, *arrays(data=data)), local_fit(data, max_iter=0, class_weight=class_weight)
+    )
+
+
 def test_the_fit_is_from_a_sample():
     # Otherwise these tests would compare local fits.
     sizes, _ = _rows.sample_sizes(np.array([[900, 900, 1000], [66, 67, 67]]), N_FEATURES)
