@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import numpy as np
 from sklearn import config_context
@@ -13,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils.validation import has_fit_parameter
 
+from ..linalg._session import threads_for
 from ..linalg._tensors import to_numpy
 from ._constants import LEAST_TARGET
 
@@ -96,7 +98,7 @@ def weighted_labels(rows, learned):
 def fit_final_estimator(estimator, X, y, weight):
     """A fitted clone."""
     # Parts would need requests where routing is on, though this is no call of the user's.
-    with config_context(enable_metadata_routing=False):
+    with config_context(enable_metadata_routing=False), threads_for(math.inf):
         return clone(estimator).fit(X, y, **{weight_name(estimator) or "sample_weight": weight})
 
 

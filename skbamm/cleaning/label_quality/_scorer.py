@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils.extmath import safe_sparse_dot
 
+from ...linalg._session import threads_for
 from .._constants import BLOCK_ROWS, LEAST_PROBABILITY, TILT
 from ._kernel import FeatureMap
 from ._scores import NoiseModel, log_odds, log_softmax, other_labels, plain_log_odds
@@ -52,7 +54,8 @@ class FinalScores:
 def log_probabilities(estimator, X, n_classes):
     """Log probabilities of all classes, also of those that a classifier has not seen."""
     found = np.full((X.shape[0], n_classes), LEAST_PROBABILITY)
-    found[:, estimator.classes_] = estimator.predict_proba(X).clip(LEAST_PROBABILITY)
+    with threads_for(math.inf):
+        found[:, estimator.classes_] = estimator.predict_proba(X).clip(LEAST_PROBABILITY)
     return np.log(found / found.sum(axis=1, keepdims=True))
 
 
