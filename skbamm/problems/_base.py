@@ -279,6 +279,8 @@ class BilevelProblem:
             # Half precision has no digits for differences of nearly equal values.
             if kind not in (torch.float32, torch.float64):
                 raise TypeError(f"{name} must be a tensor of float32 or float64: got {kind}.")
+            # Leaves of the user's own graphs stay out of ours.
+            object.__setattr__(self, name, value.detach())
         for kind in ("dtype", "device"):
             of_hyper, of_params = (
                 getattr(value, kind) for value in (self.initial_hyper, self.initial_params)

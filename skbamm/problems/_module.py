@@ -223,8 +223,10 @@ def module_problem(module, upper, lower, initial_hyper, **options):
                 f"module must have parameters: {type(module).__name__} has none"
                 + (f" to train, as requires_grad is False for all {frozen}." if frozen else ".")
             )
+        # What is no tensor `BilevelProblem` refuses.
+        tensors = [t for t in (*parameters, initial_hyper) if isinstance(t, torch.Tensor)]
         for kind in ("dtype", "device"):
-            found = {str(getattr(tensor, kind)) for tensor in (*parameters, initial_hyper)}
+            found = {str(getattr(tensor, kind)) for tensor in tensors}
             if len(found) > 1:
                 raise ValueError(
                     f"The module's parameters and initial_hyper must have one {kind}: got "
