@@ -45,10 +45,14 @@ def threads_for(work):
         yield
 
 
+class _OfThread(threading.local):
+    n_torch = 1  # what torch had before
+
+
 # The number of torch belongs to the thread that sets it, that of BLAS to the process: threads share
 # one limit, which the first one sets and the last one lifts. An interruption may come anywhere, so
 # what was found is written down before it is changed, and lifting twice does no harm.
-_of_thread = threading.local()
+_of_thread = _OfThread()
 _lock = threading.RLock()
 _limited_threads: set[int] = set()
 _found: list = []  # libraries and their numbers of threads
@@ -77,7 +81,6 @@ def _as_found():
 
 
 def _limit():
-    _of_thread.n_torch = 1
     with _lock:
         if not _limited_threads:
             libraries = _blas_libraries("torch" in sys.modules)
@@ -106,8 +109,10 @@ def _lift():
         if _of_thread.n_torch > 1:
             sys.modules["torch"].set_num_threads(_of_thread.n_torch)
         _limited_threads.discard(threading.get_ident())
+        _of_thread.n_torch = 1
         if not _limited_threads:
             _set_blas(_found)
+            _found.clear()
 
 
 def _set_blas(numbers):
