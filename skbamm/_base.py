@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import warnings
@@ -58,15 +57,6 @@ def fit_atomically(fit):
             raise
 
     return wrapper
-
-
-@contextlib.contextmanager
-def torch_session():
-    """Autograd as it is by default, whatever the caller's modes are; they come back after."""
-    import torch
-
-    with torch.inference_mode(False), torch.no_grad():
-        yield
 
 
 class BilevelEstimator(CallbackSupportMixin, BaseEstimator):

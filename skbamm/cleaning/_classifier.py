@@ -12,7 +12,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import FLOAT_DTYPES
 
-from .._base import BilevelEstimator, fit_atomically, torch_session
+from .._base import BilevelEstimator, fit_atomically
 from .._progress import Progress, attributes_after
 from ..data._validation import (
     HasMethods,
@@ -24,6 +24,7 @@ from ..data._validation import (
     validate_data,
 )
 from ..linalg._cross_products import row_blocks
+from ..linalg._session import threads_for, torch_session
 from ._constants import HYPER_NAMES, TRIED_ROWS, LabelNumbers
 from ._final_estimator import (
     check_final_estimator,
@@ -37,6 +38,7 @@ from ._final_estimator import (
 )
 from ._input import label_positions, label_rows
 from ._report import LabelRecord, noise_rates, row_index
+from ._rows import product_work
 
 
 def _weighs_others(estimator):
@@ -350,7 +352,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         def attributes(*found):
             return attributes_after(self, lambda fitted: fitted._store(rows, index, *found))
 
-        with torch_session(), Progress(self, X, y, sample_weight, n_stages=2) as progress:
+        work = product_work(rows)
+        with (
+            torch_session(),
+            threads_for(work),
+            Progress(self, X, y, sample_weight, n_stages=2) as progress,
+        ):
             from ._fit import learn_and_fit
 
             self._store(rows, index, *learn_and_fit(self, rows, split_params, progress, attributes))

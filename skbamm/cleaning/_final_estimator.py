@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 
 import numpy as np
 from sklearn import config_context
@@ -15,6 +16,7 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
+from ..linalg._session import threads_for
 from ..linalg._tensors import to_numpy
 from ._constants import ABSENT_SCORE, LEAST_TARGET
 
@@ -145,7 +147,7 @@ def fit_final_estimator(estimator, X, y, weight, index=None, first=None):
             weights = dict.fromkeys(given, weight[entries])
             try:
                 # Steps would need requests where routing is on, though this is no call of users.
-                with config_context(enable_metadata_routing=False):
+                with config_context(enable_metadata_routing=False), threads_for(math.inf):
                     return clone(estimator).fit(X[index[entries]], y[entries], **weights)
             except Exception as error:
                 errors.append(error)

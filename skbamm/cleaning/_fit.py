@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import expit
 
+from ..linalg._session import threads_for
 from ..linalg._softmax import MAX_BLOCK, CrossEntropy, blocks_cost_much, make_metric, minimize
 from ..linalg._tensors import as_tensor, resolve_device, to_numpy, to_tensor
 from ._constants import BLOCK_ROWS, EXACT, MOST_SAMPLED, LabelNumbers
 from ._design import FoldedDesign, Standardizer
-from ._rows import make_label_folds, search_sample
+from ._rows import make_label_folds, product_work, search_sample
 from ._search import RunOptions, learn
 
 
@@ -41,7 +42,8 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
             metric = sample_metric(design, learned, extended.ridge)
         return extended, *standardizer.raw(fit_all(rows, labelled, extended, metric))
 
-    with progress.stage("learn weights", estimator.max_iter) as stage:
+    work = product_work(design.rows, design.folds.n_folds)
+    with progress.stage("learn weights", estimator.max_iter) as stage, threads_for(work):
         callback = stage.callback(lambda learned: attributes(*finish(learned)))
         options = replace(RunOptions.of(estimator), callback=callback)
         learned = learn(design, estimator.weighting, options, estimator.final_estimator)

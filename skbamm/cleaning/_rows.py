@@ -53,6 +53,11 @@ class LabelRows:
         )
 
 
+def product_work(rows, n_folds=1):
+    """Multiply-adds of the scores of all rows by the models of all folds."""
+    return rows.X.size * (1 if rows.n_classes == 2 else rows.n_classes) * n_folds
+
+
 @dataclass(frozen=True)
 class LabelFolds:
     """Where each row trains, where it is a validation row, and the fold that it is out of.

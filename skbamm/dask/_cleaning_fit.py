@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from .._base import torch_session
 from ..cleaning._constants import EXACT, MAX_ROTATED, TINY
 from ..cleaning._design import FoldedDesign, Standardizer
 from ..cleaning._fit import sample_metric
+from ..cleaning._rows import product_work
 from ..cleaning._search import RunOptions, learn
 from ..cleaning.label_quality._scores import off_diagonal_shares
+from ..linalg._session import threads_for, torch_session
 from ..linalg._softmax import MAX_HALVINGS, ROUNDING, sum_params
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 from . import _label_rows
@@ -58,7 +59,8 @@ def fit_sampled(estimator, client, columns, census):
     folds, device = sample.folds(estimator.cv, seed), resolve_device(estimator.device)
     design = FoldedDesign(sample.rows, folds, standardizer, device)
     with torch_session():
-        learned = learn(design, estimator.weighting, RunOptions.of(estimator))
+        with threads_for(product_work(sample.rows, folds.n_folds)):
+            learned = learn(design, estimator.weighting, RunOptions.of(estimator))
         weighed, model = _weigh(client, rows, sample, standardizer, learned, estimator.device)
         rates, rate = _noise_rates(client, rows, weighed, census.has_verified)
         known = {"has_verified": census.has_verified, "noise_rate": rate}

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._base import torch_session
 from ..cleaning._report import LabelRecord, RowIndex
 from ..cleaning._rows import LabelRows, RowSample
 from ..cleaning.label_quality._scores import confident_joint, sums_by_label
 from ..linalg._cross_products import FoldSums
+from ..linalg._session import torch_session
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 
 # Columns of a `LabelRecord`: one entry for each row.

@@ -55,10 +55,10 @@ class Design:
 
     def row_gram(self, rows, scale=None):
         """``X @ diag(scale) @ X.T`` of some rows."""
-        total = self.block(rows, torch.arange(0)).new_zeros(len(rows), len(rows))
+        total = self.block(rows, torch.arange(0, device="cpu")).new_zeros(len(rows), len(rows))
         size = max(256, KERNEL_NUMBERS // len(rows))
         for start in range(0, self.shape[1], size):
-            columns = torch.arange(start, min(start + size, self.shape[1]))
+            columns = torch.arange(start, min(start + size, self.shape[1]), device="cpu")
             half = self.block(rows, columns)
             if scale is not None:
                 half *= scale[columns].sqrt()

@@ -173,13 +173,17 @@ class FunctionObjective(Objective):
     function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def value(self, hyper, params):
-        found = self.function(hyper, params)
-        if not isinstance(found, torch.Tensor):
-            name = getattr(self.function, "__name__", repr(self.function))
-            raise TypeError(
-                f"an objective must return a tensor: {name} returned a {type(found).__name__}."
-            )
-        return found
+        return tensor_of(self.function, self.function(hyper, params))
+
+
+def tensor_of(function, found):
+    """What a user's function has returned, which must be a tensor."""
+    if not isinstance(found, torch.Tensor):
+        name = getattr(function, "__name__", repr(function))
+        raise TypeError(
+            f"an objective must return a tensor: {name} returned a {type(found).__name__}."
+        )
+    return found
 
 
 class Metric(Protocol):
@@ -271,15 +275,25 @@ class BilevelProblem:
     def _check_initial_point(self):
         for name in ("initial_hyper", "initial_params"):
             value = getattr(self, name)
-            if not isinstance(value, torch.Tensor) or not value.dtype.is_floating_point:
-                kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-                raise TypeError(f"{name} must be a tensor of floating-point numbers: got {kind}.")
-        if self.initial_hyper.dtype != self.initial_params.dtype:
-            raise TypeError(
-                "initial_hyper and initial_params must have one dtype: got "
-                f"{self.initial_hyper.dtype} and {self.initial_params.dtype}."
+            kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+            # Half precision has no digits for differences of nearly equal values.
+            if kind not in (torch.float32, torch.float64):
+                raise TypeError(f"{name} must be a tensor of float32 or float64: got {kind}.")
+            # Leaves of the user's own graphs stay out of ours.
+            object.__setattr__(self, name, value.detach())
+        for kind in ("dtype", "device"):
+            of_hyper, of_params = (
+                getattr(value, kind) for value in (self.initial_hyper, self.initial_params)
             )
-        lower, upper = (torch.as_tensor(bound) for bound in (self.lower_bound, self.upper_bound))
+            if of_hyper != of_params:
+                raise TypeError(
+                    f"initial_hyper and initial_params must have one {kind}: got {of_hyper} and "
+                    f"{of_params}."
+                )
+        lower, upper = (
+            torch.as_tensor(bound, dtype=self.initial_hyper.dtype, device=self.initial_hyper.device)
+            for bound in (self.lower_bound, self.upper_bound)
+        )
         if bool((lower > upper).any()):
             raise ValueError(
                 "lower_bound must not be above upper_bound: got "

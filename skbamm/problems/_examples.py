@@ -153,7 +153,7 @@ def strongly_convex_problem(
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape):
-        return torch.rand(*shape, generator=generator, dtype=dtype)
+        return torch.rand(*shape, generator=generator, dtype=dtype, device="cpu")
 
     target = torch.ones(n_hyper, dtype=dtype, device=device)
     if identity:
@@ -161,7 +161,9 @@ def strongly_convex_problem(
         lower = QuadraticPair(None, 1.0, 0.0, target)
         optimum = target / 2
     else:
-        Q = torch.linalg.qr(torch.randn(n_hyper, n_hyper, generator=generator, dtype=dtype))[0]
+        Q = torch.linalg.qr(
+            torch.randn(n_hyper, n_hyper, generator=generator, dtype=dtype, device="cpu")
+        )[0]
         A = Q.T @ (Q * (1 + uniform(n_hyper))[:, None])
         D = Q.T @ (Q * uniform(n_hyper)[:, None])
         A, B, D, target = (

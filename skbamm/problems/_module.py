@@ -1,57 +1,140 @@
-"""A lower level that is an `nn.Module`: its parameters are the params, by name."""
+"""A lower level that is an `nn.Module`: its trainable parameters are the params, by name."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from ._base import BilevelProblem, Objective
+from ._base import BilevelProblem, Objective, tensor_of
+
+# torch has one generator for all threads.
+_generator_lock = threading.RLock()
 
 
-@dataclass(frozen=True)
-class BoundModule:
-    """A module with other parameters than its own.
+class _ByName:
+    """What a bound module can do besides being one: ``bound["linear.weight"]`` is a tensor."""
 
-    ``bound(X)`` calls it, ``bound["linear.weight"]`` is one parameter.
-    """
+    named_parameters: Any
+    named_buffers: Any
 
-    module: torch.nn.Module
-    parameters: dict[str, torch.Tensor]
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            of_all = {"remove_duplicate": False}  # tied ones have several names
+            named = dict(self.named_parameters(**of_all)) | dict(self.named_buffers(**of_all))
+            if key in named:
+                return named[key]
+        try:
+            return super().__getitem__(key)  # type: ignore[misc]  # Sequential, ModuleDict
+        except (AttributeError, TypeError):
+            raise KeyError(f"{key!r} names no parameter and no buffer of the module.") from None
 
-    def __call__(self, *args, **kwargs):
-        return torch.func.functional_call(self.module, self.parameters, args, kwargs)
 
-    def __getitem__(self, name):
-        return self.parameters[name]
+class _Level(torch.nn.Module):
+    """A loss as a module around its model, so that torch exchanges tensors for a whole loss."""
+
+    def __init__(self, model):
+        super().__init__()
+        # A subclass of the model's own class: losses ask it whatever they ask a module.
+        model.__class__ = type(f"Bound{type(model).__name__}", (_ByName, type(model)), {})
+        self.model = model
+
+    def forward(self, function, hyper):
+        return function(hyper, self.model)
 
 
-def named_params(module, params):
-    """A vector of params cut into the module's named parameters, in their shapes."""
-    named, begin = {}, 0
-    for name, parameter in module.named_parameters():
-        end = begin + parameter.numel()
-        named[name] = params[begin:end].reshape(parameter.shape)
-        begin = end
-    return named
+class ModuleCopy:
+    """A module as it was when copied, to be evaluated at other parameters."""
+
+    def __init__(self, module):
+        if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+            raise TypeError("module must not be scripted: torch cannot exchange its parameters.")
+        # torch refuses to copy results of autograd, which older modules keep as attributes.
+        memo = {
+            id(value): value.detach().clone()
+            for part in module.modules()
+            for value in vars(part).values()
+            if isinstance(value, torch.Tensor) and not value.is_leaf
+        }
+        self.module = copy.deepcopy(module, memo)
+        parameters = dict(self.module.named_parameters())
+        self.trainable = {name: p.detach() for name, p in parameters.items() if p.requires_grad}
+        frozen = {name: p.detach() for name, p in parameters.items() if not p.requires_grad}
+        self.fixed = frozen | dict(self.module.named_buffers())
+        self.draws = any(map(_draws, self.module.modules()))
+        self.seed = torch.initial_seed()
+        self._idle = []
+
+    def named_params(self, params):
+        """A vector of params cut into the trainable parameters, in their shapes."""
+        pieces = params.split([tensor.numel() for tensor in self.trainable.values()])
+        return {
+            name: piece.reshape(tensor.shape)
+            for (name, tensor), piece in zip(self.trainable.items(), pieces, strict=True)
+        }
+
+    def evaluate(self, function, hyper, params):
+        """``function(hyper, model)``, the same for the same arguments whatever came before."""
+        try:
+            level = self._idle.pop()
+        except IndexError:  # the first time, and where several threads evaluate at once
+            level = _Level(copy.deepcopy(self.module))
+        for part, original in zip(level.model.modules(), self.module.modules(), strict=True):
+            part.training = original.training
+        # Losses tell trainable parameters by `requires_grad`, also where nobody differentiates.
+        tensors = {
+            name: tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+            for name, tensor in self.named_params(params).items()
+        }
+        tensors |= {name: tensor.clone() for name, tensor in self.fixed.items()}
+        tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
+        with self._same_random_numbers():
+            value = torch.func.functional_call(level, tensors, (function, hyper))
+        self._idle.append(level)
+        return value
+
+    @contextlib.contextmanager
+    def _same_random_numbers(self):
+        """A generator that is the same each time, without which there is nothing to minimise."""
+        if not self.draws:
+            yield
+            return
+        devices = range(torch.cuda.device_count())
+        with _generator_lock, torch.random.fork_rng(devices):
+            torch.manual_seed(self.seed)
+            yield
+
+    def __getstate__(self):
+        return {**vars(self), "_idle": []}
+
+
+def _draws(part):
+    """Whether a module may draw random numbers."""
+    random = torch.nn.modules.dropout._DropoutNd, torch.nn.RReLU
+    return isinstance(part, random) or bool(getattr(part, "dropout", False))
 
 
 @dataclass(frozen=True)
 class ModuleObjective(Objective):
     """A function of ``(hyper, bound module)`` as a function of ``(hyper, params)``."""
 
-    module: torch.nn.Module
-    function: Callable[[torch.Tensor, BoundModule], torch.Tensor]
+    module: ModuleCopy
+    function: Callable[[torch.Tensor, torch.nn.Module], torch.Tensor]
 
     def value(self, hyper, params):
-        return self.function(hyper, BoundModule(self.module, named_params(self.module, params)))
+        asked = torch.is_grad_enabled() and (hyper.requires_grad or params.requires_grad)
+        with torch.set_grad_enabled(asked):
+            return tensor_of(self.function, self.module.evaluate(self.function, hyper, params))
 
 
 @dataclass(frozen=True)
 class ModuleProblem(BilevelProblem):
-    """A `BilevelProblem` whose params are the parameters of a module.
+    """A `BilevelProblem` whose params are the trainable parameters of a module.
 
     Made by `module_problem`; its other fields are those of `BilevelProblem`.
 
@@ -64,7 +147,7 @@ class ModuleProblem(BilevelProblem):
     module: Any = field(default=None, repr=False)
 
     def named_params(self, params):
-        """Cut params into the parameters of the module.
+        """Cut params into the trainable parameters of the module.
 
         Parameters
         ----------
@@ -76,10 +159,13 @@ class ModuleProblem(BilevelProblem):
         named : dict of str to Tensor
             By the names of the module's parameters, in their shapes.
         """
-        return named_params(self.module, params)
+        return self.lower.module.named_params(params)
 
     def load(self, params):
-        """Write params into the module.
+        """Write params into the module; all else in it, buffers included, stays as it is.
+
+        Running statistics (BatchNorm) are those of before: let the module see the training rows in
+        ``train()`` mode where ``eval()`` shall use them.
 
         Parameters
         ----------
@@ -91,7 +177,9 @@ class ModuleProblem(BilevelProblem):
         module : torch.nn.Module
             The module itself.
         """
-        self.module.load_state_dict(self.named_params(params), strict=False)
+        with torch.no_grad():
+            for name, tensor in self.named_params(params).items():
+                self.module.get_parameter(name).copy_(tensor)
         return self.module
 
 
@@ -101,12 +189,17 @@ def module_problem(module, upper, lower, initial_hyper, **options):
     Parameters
     ----------
     module : torch.nn.Module
-        Its parameters, all of one dtype, are the initial point. It is not changed before `load`.
+        Its trainable parameters (those with `requires_grad`), all of one dtype and on one device,
+        are the initial point; the others stay as they are. The problem works on a copy, and the
+        module is not changed before `load`.
     upper, lower : callable
-        ``function(hyper, model)`` returns a scalar loss; ``model(X)`` is the module under the
-        params of the moment, ``model["linear.weight"]`` one of its parameters.
+        ``function(hyper, model)`` returns a scalar loss. `model` is a module like the given one
+        under the params of the moment: ``model(X)``, ``model.parameters()``, ``model.eval()``,
+        ``model.linear(X)``; besides, ``model["linear.weight"]`` is one of its tensors. Each
+        evaluation begins with the mode and the buffers that the module had, and with the same
+        random numbers (Dropout); what it changes in these is dropped.
     initial_hyper : Tensor
-        Of the dtype of the module's parameters.
+        Of the dtype and on the device of the module's parameters.
     **options
         Further fields of `BilevelProblem`.
 
@@ -118,22 +211,33 @@ def module_problem(module, upper, lower, initial_hyper, **options):
     Raises
     ------
     ValueError
-        If the module has no parameters, or these and `initial_hyper` differ in dtype.
+        If the module has no trainable parameters, or these and `initial_hyper` differ in dtype or
+        device.
     """
-    parameters = [parameter.detach() for parameter in module.parameters()]
-    if not parameters:
-        raise ValueError(f"module must have parameters: {type(module).__name__} has none.")
-    kinds = {tensor.dtype for tensor in (*parameters, initial_hyper)}
-    if len(kinds) > 1:
-        raise ValueError(
-            "The module's parameters and initial_hyper must have one dtype: got "
-            f"{sorted(map(str, kinds))}; module.double() or initial_hyper.to(...) changes it."
-        )
+    with torch.inference_mode(False), torch.no_grad():
+        copied = ModuleCopy(module)
+        parameters = list(copied.trainable.values())
+        if not parameters:
+            frozen = sum(1 for _ in module.parameters())
+            raise ValueError(
+                f"module must have parameters: {type(module).__name__} has none"
+                + (f" to train, as requires_grad is False for all {frozen}." if frozen else ".")
+            )
+        # What is no tensor `BilevelProblem` refuses.
+        tensors = [t for t in (*parameters, initial_hyper) if isinstance(t, torch.Tensor)]
+        for kind in ("dtype", "device"):
+            found = {str(getattr(tensor, kind)) for tensor in tensors}
+            if len(found) > 1:
+                raise ValueError(
+                    f"The module's parameters and initial_hyper must have one {kind}: got "
+                    f"{sorted(found)}; module.to(...) or initial_hyper.to(...) changes it."
+                )
+        initial_params = torch.cat([parameter.flatten() for parameter in parameters])
     return ModuleProblem(
-        ModuleObjective(module, upper),
-        ModuleObjective(module, lower),
+        ModuleObjective(copied, upper),
+        ModuleObjective(copied, lower),
         initial_hyper,
-        torch.cat([parameter.flatten() for parameter in parameters]),
+        initial_params,
         module=module,
         **options,
     )

@@ -19,6 +19,7 @@ from ..linalg._cross_products import (
     fold_cross_products,
     split_cross_products,
 )
+from ..linalg._session import PANEL_COLUMNS, threads_for
 from ._constants import FEW_ROWS, FEW_ROWS_REPEATS
 
 
@@ -97,10 +98,11 @@ class FoldedRows:
         X, y, weight = self.rows.X, self.rows.y, self.rows.weight
         shift = column_shift(X, y, fit_intercept)
         folds, val = self.folds, self.validation
-        if val is None and folds.label is not None:
-            return fold_cross_products(X, y, weight, folds.label, len(folds), shift)
-        held_out = None if val is None else (val.X, val.y, val.weight)
-        return split_cross_products(X, y, weight, folds.splits, shift, held_out)
+        with threads_for(PANEL_COLUMNS * X.size):
+            if val is None and folds.label is not None:
+                return fold_cross_products(X, y, weight, folds.label, len(folds), shift)
+            held_out = None if val is None else (val.X, val.y, val.weight)
+            return split_cross_products(X, y, weight, folds.splits, shift, held_out)
 
 
 def regression_data(estimator, X, y, sample_weight, held_out, split_params):

@@ -16,6 +16,7 @@ from ..data._folds import Folds, position_folds
 from ..data._tables import dataframe_kind
 from ..data._validation import _fit_context, level_of_caller
 from ..linalg._cross_products import FoldSums, column_shift
+from ..linalg._session import PANEL_COLUMNS, threads_for
 from ._input import FoldedRows, is_few, make_repeats, n_repeats, regression_rows
 from ._statistics import fold_statistics
 
@@ -61,7 +62,8 @@ class SeenRows:
 
         def sums_by(labels):
             sums = FoldSums(shift, block.y.shape[1], n_folds)
-            return sums.add(block.X, block.y, block.weight, labels)
+            with threads_for(PANEL_COLUMNS * block.X.size):
+                return sums.add(block.X, block.y, block.weight, labels)
 
         def by_position(seed):
             return sums_by(position_folds(len(positions), n_folds, seed, start))

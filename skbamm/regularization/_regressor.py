@@ -20,6 +20,7 @@ from ..data._validation import (
     check_is_fitted,
     validate_data,
 )
+from ..linalg._session import PANEL_COLUMNS, threads_for, torch_session
 from ._input import regression_data
 from ._partial_fit import PartialFitMixin
 
@@ -453,7 +454,14 @@ class BilevelRegularizedRegressor(
             return attributes_after(self, lambda fitted: store(fitted, [learned]))
 
         X, y, sample_weight = given
-        with Progress(self, X, y, sample_weight, n_stages) as progress:
+        # Rows themselves are worked on where they are fewer than columns, or a loss needs them.
+        few = first.shape[0] if self.loss == "huber" else min(first.shape)
+        work = PANEL_COLUMNS * few * first.shape[1]
+        with (
+            torch_session(),
+            threads_for(work),
+            Progress(self, X, y, sample_weight, n_stages) as progress,
+        ):
             learned = [
                 learn_penalty(
                     [folded.target(t) for folded in repeats],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from ..linalg._session import torch_session
 from ._base import Need, Solver
 from ._history import History, Recorder, Snapshot, Status, as_callback
 
@@ -88,8 +89,6 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     solution : Solution
         The best iterate; never a non-finite one unless the initial point is.
     """
-    import torch
-
     solver = get_solver(solver)
     if isinstance(solver, type):
         raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")
@@ -99,7 +98,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
         raise ValueError(f"max_iter must not be negative: got {max_iter}.")
     _check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
-    with torch.inference_mode(False), torch.no_grad():
+    with torch_session():
         state = solver.init(problem) if state is None else state
         run = _Run(problem, state)
         callback = None if callback is None else as_callback(callback)

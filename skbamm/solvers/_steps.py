@@ -58,7 +58,9 @@ def random_direction(params):
 
     generator = torch.Generator().manual_seed(0)
     return unit(
-        torch.randn(params.shape, generator=generator, dtype=params.dtype).to(params.device)
+        torch.randn(params.shape, generator=generator, dtype=params.dtype, device="cpu").to(
+            params.device
+        )
     )
 
 

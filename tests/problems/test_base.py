@@ -17,7 +17,7 @@ from skbamm.problems import (
     merely_convex_problem,
     strongly_convex_problem,
 )
-from skbamm.solvers import SlBamm, solve
+from skbamm.solvers import SOLVERS, SlBamm, solve
 
 double = torch.float64
 HYPER = torch.tensor([0.3, -0.7], dtype=double)
@@ -262,12 +262,27 @@ def small_problem(**options):
         ({"initial_hyper": np.zeros(2)}, "initial_hyper must be a tensor.* got ndarray"),
         ({"initial_params": torch.zeros(2, dtype=torch.int64)}, "initial_params .*torch.int64"),
         ({"initial_params": torch.zeros(2)}, "one dtype: got torch.float64 and torch.float32"),
+        ({"initial_params": torch.zeros(2, dtype=torch.float64, device="meta")}, "one device: got"),
+        ({"initial_hyper": torch.zeros(2, dtype=torch.float16)}, "float32 or float64: .*float16"),
+        ({"initial_params": torch.zeros(2, dtype=torch.bfloat16)}, "float32 or float64: .*bfloat"),
         ({"upper": 3.0}, "upper must be an Objective or a function"),
     ],
 )
 def test_a_start_that_is_no_tensor_is_named(options, message):
     with pytest.raises(TypeError, match=message):
         small_problem(**options)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_an_initial_point_may_be_a_leaf_of_the_user_s_graphs(name):
+    start = torch.ones(2, dtype=torch.float64)
+    leaf = start.clone().requires_grad_()
+    expected = solve(small_problem(initial_hyper=start, initial_params=start), name, max_iter=2)
+    found = solve(small_problem(initial_hyper=leaf, initial_params=leaf), name, max_iter=2)
+    for kind in ("hyper", "params", "criterion"):
+        assert not getattr(found, kind).requires_grad
+        assert torch.equal(getattr(found, kind), getattr(expected, kind))
+    assert leaf.grad is None
 
 
 def test_crossed_bounds_are_refused():

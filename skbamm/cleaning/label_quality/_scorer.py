@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils.extmath import safe_sparse_dot
 
+from ...linalg._session import threads_for
 from .._constants import BLOCK_ROWS, LEAST_PROBABILITY, TILT
 from .._final_estimator import class_probabilities
 from ._kernel import FeatureMap
@@ -52,9 +54,9 @@ class FinalScores:
 
 def log_probabilities(estimator, X, classes):
     """Log probabilities of all classes, also of those that a classifier has not seen."""
-    found = np.clip(
-        class_probabilities(estimator, X, classes), LEAST_PROBABILITY, None, dtype=float
-    )
+    with threads_for(math.inf):
+        found = class_probabilities(estimator, X, classes)
+    found = np.clip(found, LEAST_PROBABILITY, None, dtype=float)
     return np.log(found / found.sum(axis=1, keepdims=True))
 
 

@@ -42,7 +42,7 @@ class RowLoss:
 
     def root_rows(self, fold):
         counted = self.counted
-        half = counted.half(fold, torch.arange(self.rows.design.shape[1]))
+        half = counted.half(fold, torch.arange(self.rows.design.shape[1], device="cpu"))
         targets = self.rows.targets[0, fold][:, counted.index[fold]] * counted.root[fold]
         return half.cpu().numpy(), targets.mT.cpu().numpy()
 
@@ -112,7 +112,7 @@ class RowPath:
     @classmethod
     def build(cls, loss):
         rows, counted = loss.rows, loss.counted
-        plain = rows.design.row_gram(torch.arange(rows.design.shape[0]))
+        plain = rows.design.row_gram(torch.arange(rows.design.shape[0], device="cpu"))
         kernels = [
             counted.kernel(fold, plain[index[:, None], index])
             for fold, index in enumerate(counted.index)
