@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.exceptions import DataConversionWarning
 from sklearn.feature_selection import RFE, SelectFromModel
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
-from skbamm.cleaning import _report
-from skbamm.data import _tables
+from skbamm.data import _containers, _tables
 from tests.cleaning.label_data import make_labels
 from tests.regularization.regression_data import make_regression
 
@@ -291,10 +291,48 @@ def test_fixed_labels_are_an_array_otherwise(y):
     assert isinstance(fixed(y, LABEL_TABLE), np.ndarray)
 
 
+def test_fixed_labels_keep_order_and_unused_categories():
+    kind = pandas.CategoricalDtype(["cow", "ant", "emu", "bee"], ordered=True)
+    assert fixed(pandas.Series(NAMES, dtype=kind)).dtype == kind
+    kind = polars.Enum(["cow", "ant", "emu", "bee"])
+    assert fixed(polars.Series(NAMES, dtype=kind)).dtype == kind
+
+
+def test_fixed_labels_of_a_frame_are_a_frame():
+    y = pandas.DataFrame({"animal": NAMES}, index=pandas.Index(range(60), name="id"))
+    with pytest.warns(DataConversionWarning):
+        found = fixed(y)
+    expected = pandas.DataFrame({"animal": EXPECTED}, index=y.index)
+    pandas.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
+INDEXES = {
+    "shuffled": pandas.Index(np.random.default_rng(0).permutation(60), name="id"),
+    "several levels": pandas.MultiIndex.from_product([range(6), range(10)], names=["u", "v"]),
+    "days": pandas.date_range("2020", periods=60, name="day"),
+}
+
+
+@pytest.mark.parametrize("kind", INDEXES)
+def test_the_report_selects_rows_of_x(kind):
+    table = LABEL_TABLE.set_axis(INDEXES[kind])
+    y = pandas.Series(NAMES, index=table.index, name="animal")
+    model = cleaner().fit(table, y, is_clean=LABELS.is_clean)
+    report = model.label_report()
+    pandas.testing.assert_index_equal(report.index, table.index)
+    expected = cleaner().fit(LABELS.X, NAMES, is_clean=LABELS.is_clean).label_report()
+    issues = table[report["is_issue"]]
+    np.testing.assert_array_equal(issues, LABELS.X[expected["is_issue"]])
+    pandas.testing.assert_series_equal(report["given_label"], y, check_names=False)
+    pandas.testing.assert_index_equal(model.fix_labels().index, y.index)
+    np.testing.assert_array_equal(report["fixed_label"], model.fix_labels())
+
+
 def test_rows_without_names_are_named_by_the_labels():
     index = [f"row {i}" for i in range(60)]
     model = cleaner().fit(LABELS.X, pandas.Series(NAMES, index=index))
-    assert model.label_report()["index"].tolist() == index
+    report = model.label_report()
+    assert report["index"].tolist() == report.index.tolist() == index
 
 
 def test_the_report_is_in_the_library_of_the_labels_where_x_is_an_array():
@@ -304,7 +342,7 @@ def test_the_report_is_in_the_library_of_the_labels_where_x_is_an_array():
 
 def test_where_the_library_is_gone_reports_are_arrays(monkeypatch):
     model = cleaner().fit(polars.from_pandas(LABEL_TABLE), polars.Series(NAMES))
-    for module in (_report, _tables):
+    for module in (_containers, _tables):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert isinstance(model.label_report(), dict)
     assert isinstance(model.fix_labels(), np.ndarray)

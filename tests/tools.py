@@ -10,6 +10,8 @@ from dataclasses import is_dataclass
 
 import joblib
 
+from skbamm.data._containers import PandasIndex
+
 
 def with_value(array, value):
     """A float copy with one other entry."""
@@ -55,4 +57,6 @@ def leaves(value):
         return [leaf for part in value for leaf in leaves(part)]
     if is_dataclass(value):
         return leaves(vars(value))
+    if isinstance(value, PandasIndex):
+        return leaves(value.__getstate__())
     return [value]

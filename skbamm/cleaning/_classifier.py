@@ -14,6 +14,7 @@ from sklearn.utils.validation import FLOAT_DTYPES
 
 from .._base import BilevelEstimator, fit_atomically
 from .._progress import Progress, attributes_after
+from ..data._containers import RowContainer
 from ..data._validation import (
     HasMethods,
     Interval,
@@ -37,7 +38,7 @@ from ._final_estimator import (
     weighted_labels,
 )
 from ._input import label_positions, label_rows
-from ._report import LabelRecord, noise_rates, row_index
+from ._report import ClassSums, LabelRecord, label_posterior
 from ._rows import product_work
 
 
@@ -143,7 +144,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         ones.
 
     noise_rate_ : float
-        Estimated share of wrong labels among the noisy rows.
+        Estimated share of wrong labels among the noisy rows. Without verified labels, and with
+        free weights, it comes from out-of-fold predictions; 0 where less than one in ten would
+        be wrong and does not show.
 
     class_noise_rate_ : ndarray of shape (n_classes,)
         The same among the noisy rows of each given label.
@@ -346,11 +349,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         if self.final_estimator is not None:
             check_final_estimator(self.final_estimator)
         split_params = self._split_params(params)
-        index = row_index(X, y)
+        container = RowContainer.of(X, y)
         rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
 
         def attributes(*found):
-            return attributes_after(self, lambda fitted: fitted._store(rows, index, *found))
+            return attributes_after(self, lambda fitted: fitted._store(rows, container, *found))
 
         work = product_work(rows)
         with (
@@ -360,7 +363,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         ):
             from ._fit import learn_and_fit
 
-            self._store(rows, index, *learn_and_fit(self, rows, split_params, progress, attributes))
+            found = learn_and_fit(self, rows, split_params, progress, attributes)
+            self._store(rows, container, *found)
         skipped = getattr(self.label_scorer_, "skipped", ())
         if skipped:
             warnings.warn(
@@ -371,20 +375,26 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             )
         return self
 
-    def _store(self, rows, index, learned, coef, intercept):
+    def _store(self, rows, container, learned, coef, intercept):
         label_weight = np.ones(len(rows.labels))
         label_weight[rows.noisy] = learned.label_weight
         self._store_learned(rows.classes, learned, coef, intercept)
         if self.weighting == "sample" and len(rows.noisy) > 0:
             self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = label_weight[: rows.n_given]
-        found = rows, label_weight, learned.predictions
-        self.class_noise_rate_, self.noise_rate_ = noise_rates(*found)
-        self.label_record_ = LabelRecord.of(
-            index, *found, self.noise_rate_, has_verified=rows.has_verified
-        )
+        predictions = learned.predictions
+        posterior = label_posterior(rows.labels, label_weight, predictions, learned.noise)
+        score = label_weight if self.weighting == "adaptive" else posterior.right
+        columns = LabelRecord.columns(rows, predictions, posterior, score)
+        self._store_rates(ClassSums.of(rows, posterior.right, predictions), columns, container)
         self._fit_final(rows, learned)
         self.status_ = self._describe(learned.solution, self.residual_)
+
+    def _store_rates(self, sums, columns, container):
+        """How often labels are wrong, and the record of a report, from its columns."""
+        self.class_noise_rate_, self.noise_rate_ = sums.noise_rates, sums.noise_rate
+        known = {"noise_rates": sums.noise_rates, "is_told": sums.is_told}
+        self.label_record_ = LabelRecord(*columns, rows=container, **known)
 
     def _store_learned(self, classes, learned, coef, intercept):
         """What there is not one of for each row."""
@@ -546,44 +556,64 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def label_report(self):
         """Report label issues among the rows of `fit`.
 
+        Of the rows of each given label as many are issues as `class_noise_rate_` says (by weight,
+        where rows have weights), those of the lowest weights first; with ``weighting="sample"``,
+        of the lowest out-of-fold probabilities. Verified labels are no issues.
+
         Returns
         -------
         report : dataframe
-            One row for each row of X in `fit`, in the kind of dataframe that X was (else
-            pandas if it is installed, else a dict of arrays): "index" (a pandas X's own, else
-            positions), "given_label", "suggested_label" (the most probable one by out-of-fold
-            predictions), "weight" (`sample_weight_`) and "is_issue". As many rows are issues as
-            the estimated noise rate says, lowest weights first, if another label is suggested.
+            One row for each row of X in `fit`, in the kind of dataframe that X was (else that of
+            y, else pandas if it is installed, else a dict of arrays). In pandas with the index
+            of X, or of y where X has none. Columns:
+
+            - "index": that index, else positions;
+            - "given_label";
+            - "suggested_label": of an issue the most probable other class, of other rows the most
+              probable one by out-of-fold predictions;
+            - "weight": `sample_weight_`;
+            - "is_issue";
+            - "fixed_label": what `fix_labels` puts.
         """
         check_is_fitted(self)
-        return self.label_record_.report(self.classes_, self.sample_weight_, self.noise_rate_)
+        return self.label_record_.report(self.classes_, self.sample_weight_)
 
-    def fix_labels(self):
-        """The labels given in `fit`, those of issues replaced by the suggested ones.
+    def fix_labels(self, force=False):
+        """The labels given in `fit`, those of issues replaced where another class is more probable.
 
-        For models that are to be fitted on all rows instead of on fewer. Verified labels stay, and
-        so do those of rows that are no issue in `label_report` or whose weight is 1/2 or more.
-        Without any verified label the suggested one must also be the better bet, given how often
-        labels are wrong; still look at the report first, where classes are hard to tell. It warns
-        where more than half of the labels seem to be wrong to models that saw no verified one.
+        For models that are to be fitted on all rows instead of on fewer. Changed are labels of
+        issues of `label_report` alone, to the suggested one, if that is more probable than the
+        given one. Where most labels of a class are issues, models may not be able to tell that
+        class: then its labels stay, with a warning, unless most of its verified rows are predicted
+        to be of it, out-of-fold.
+
+        Parameters
+        ----------
+        force : bool, default=False
+            Whether labels of such classes are changed as well.
 
         Returns
         -------
         labels : array of shape (n_samples,)
-            In the order of y in `fit`: a Series if y was one (with the name and, in pandas, the
-            index and the dtype of y), else an ndarray.
+            In the order of y in `fit`, and in the container that y was: a Series (or dataframe
+            of one column) with its name, dtype, categories and, in pandas, index; else an ndarray.
         """
         check_is_fitted(self)
-        if self.noise_rate_ > 0.5 and self.label_record_.is_noisy.all():
+        record = self.label_record_
+        is_issue = record.is_issue()
+        spared, n_issues, n_noisy = record.flagged_classes(is_issue)
+        if len(spared) and not force:
+            each = zip(self.classes_[spared].tolist(), n_issues, n_noisy, strict=True)
+            named = ", ".join(f"{label!r} ({few} of {all_})" for label, few, all_ in each)
             warnings.warn(
-                f"noise_rate_ is {self.noise_rate_:.2f}, estimated without any verified label. "
-                "More likely the models cannot tell the classes, and suggested labels are worse "
-                "than given ones: look at label_report(), mark verified labels with is_clean, "
-                "or give a final_estimator that can.",
+                f"Most labels of some classes are issues: {named}. Their labels stay as given: no "
+                "verified rows show that models can tell these classes from others. Look at "
+                "label_report(), mark verified labels (is_clean or X_val), or give a "
+                "final_estimator that can tell them; fix_labels(force=True) changes them as well.",
                 UserWarning,
                 stacklevel=2,
             )
-        return self.label_record_.fixed(self.classes_, self.sample_weight_, self.noise_rate_)
+        return record.rows.labels(record.fixed(self.classes_, is_issue, () if force else spared))
 
     def _validated_features(self, X):
         return validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)

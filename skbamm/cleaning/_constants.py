@@ -75,6 +75,11 @@ PAIR_COUNT, ONE_RATE_COUNT = 10.0, 1e4
 N_EM = 30
 # Noise rates that the pseudo-rows may have, and the one to begin with.
 NOISE_RATES, INITIAL_NOISE_RATE = (0.01, 0.99), 0.3
+# Without verified labels: rows that follow the expected share of labels that say nothing, and the
+# shares that may be expected; the prior precision of the scores' log factor and biases.
+NOISE_COUNT, NOISE_SHARES, SCORE_PRECISION = 5.0, (0.01, 0.95), 0.1
+# A share of wrong labels below the first is none, unless labels are likelier by so many nats.
+FEW_WRONG, LEAST_GAIN = 0.1, 3.0
 # Log posterior odds beyond this say no more.
 MAX_LOG_ODDS = 12.0
 
@@ -148,8 +153,8 @@ TINY, LEAST_ODDS, LEAST_PLAIN_ODDS = 1e-300, 1e-12, 1e-6
 LEAST_RIDGE = 1e-12
 # Ridge of a kernel model's intercept.
 KERNEL_INTERCEPT_RIDGE = 1e-9
-# Of the noise rate that `is_rather_wrong` divides by.
-LEAST_NOISE_RATE = 1e-3
+# Gradient at which the noise of given labels is found, but for one step.
+NOISE_TOL = 1e-6
 # Newton's method for mixing weights: most steps, most halvings, and the relative change that ends
 # it. Initial ones are at least this.
 MAX_NEWTON, MAX_HALVINGS, NEWTON_CHANGE, LEAST_INITIAL = 50, 30, 1e-9, 1e-2

@@ -1,131 +1,140 @@
-"""The report on labels, in the caller's kind of table."""
+"""The report on labels: how probably each is right, and which are issues."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-import narwhals as nw
 import numpy as np
 
-from ..data._tables import as_table, dataframe_kind, native_index
-from ._constants import TINY
-from .label_quality._scores import confident_noise_rates, is_rather_wrong
+from ..data._containers import RowContainer
+from ._constants import LEAST_ODDS, TINY
 
 
-@dataclass(frozen=True)
-class SeriesKind:
-    """How the labels of a fit came."""
+class LabelPosterior(NamedTuple):
+    """Of the labels of rows; one entry for each row."""
 
-    backend: str  # the library of the Series
-    name: Any = None
-    dtype: str = ""  # of a pandas Series
-    index: np.ndarray | None = None  # of a pandas Series
-
-    def series(self, values):
-        """Values as such a Series; as they are where its library is not installed."""
-        if not find_spec(self.backend):
-            return values
-        series = nw.to_native(nw.new_series(self.name or "", values, backend=self.backend))
-        if self.index is None:
-            return series
-        series.index, series.name = self.index, self.name
-        return series.astype(self.dtype)
+    right: np.ndarray  # probabilities that they are right
+    other: np.ndarray  # positions of the most probable other classes
+    is_rather_wrong: np.ndarray  # whether that one is the better bet
 
 
-@dataclass(frozen=True)
-class RowIndex:
-    """How rows were named, and the kinds of table and Series they came in ("", None for none)."""
-
-    labels: np.ndarray | None = None
-    backend: str = ""
-    series: SeriesKind | None = None
-
-
-def row_index(X, y=None) -> RowIndex:
-    """Of the X and y of a fit; rows that X does not name are named by y."""
-    series, kind = _series_kind(y), dataframe_kind(X)
-    if not kind and series is not None:
-        return RowIndex(series.index, series.backend, series)
-    return RowIndex(native_index(X), kind, series)
+def label_posterior(labels, label_weight, predictions, noise=None):
+    """From label weights that verified labels taught; else from predictions and their `noise`."""
+    rows = np.arange(len(labels))
+    likely = predictions if noise is None else noise.posterior(predictions, labels)
+    others = likely.copy()
+    others[rows, labels] = -1.0
+    other = others.argmax(axis=1)
+    right, wrong = likely[rows, labels], others[rows, other]
+    if noise is None:
+        wrong = (1 - label_weight) * wrong / np.maximum(1 - right, LEAST_ODDS)
+        right = label_weight
+    return LabelPosterior(right, other, wrong > right)
 
 
-def _series_kind(y):
-    series = nw.from_native(y, pass_through=True, series_only=True)
-    if not isinstance(series, nw.Series):
-        return None
-    backend = str(series.implementation.value)
-    if not series.implementation.is_pandas():
-        return SeriesKind(backend, series.name)
-    native = nw.to_native(series)
-    return SeriesKind(backend, native.name, str(native.dtype), np.asarray(native.index))
+class ClassSums(NamedTuple):
+    """Sums of weights over rows, by given label; those of parts of the rows add up."""
+
+    noisy: np.ndarray  # of noisy rows
+    wrong: np.ndarray  # of these, times the probability that the label is wrong
+    verified: np.ndarray
+    told: np.ndarray  # of verified rows that are predicted to be of their class
+
+    @classmethod
+    def of(cls, rows, right, predictions):
+        told = predictions.argmax(axis=1) == rows.labels
+        kinds = ~rows.is_clean, ~rows.is_clean * (1 - right), rows.is_clean, rows.is_clean * told
+        weights = [rows.weight * kind for kind in kinds]
+        return cls(*(np.bincount(rows.labels, each, rows.n_classes) for each in weights))
+
+    @property
+    def noise_rates(self):
+        """Share of wrong labels among the noisy rows of each given label; 0 of no rows."""
+        return self.wrong / np.maximum(self.noisy, TINY)
+
+    @property
+    def noise_rate(self):
+        """The same of all noisy rows."""
+        return float(self.wrong.sum() / max(self.noisy.sum(), TINY))
+
+    @property
+    def is_told(self):
+        """Whether out-of-fold models tell most of a class's verified rows from other classes."""
+        return 2 * self.told > self.verified
 
 
 @dataclass(frozen=True)
 class LabelRecord:
-    """What a report on labels is made from; one entry for each row of X."""
+    """What a report on labels is made from; one entry for each row of X, but for the last ones."""
 
-    index: RowIndex
     labels: np.ndarray  # positions among the classes
-    suggested: np.ndarray  # of the most probable class by out-of-fold predictions
+    predicted: np.ndarray  # the most probable classes by out-of-fold predictions
+    other: np.ndarray  # as in `LabelPosterior`
+    is_rather_wrong: np.ndarray
     is_noisy: np.ndarray
-    is_rather_wrong: np.ndarray  # whether the suggested label is the better bet
+    weight: np.ndarray  # the user's
+    score: np.ndarray  # issues are the labels with the lowest of their class
+    noise_rates: np.ndarray = field(kw_only=True)  # (n_classes,)
+    is_told: np.ndarray = field(kw_only=True)  # (n_classes,), as in `ClassSums`
+    rows: Any = field(default=RowContainer(), kw_only=True)
 
-    @classmethod
-    def of(cls, index, rows, label_weight, predictions, noise_rate, *, has_verified):
-        """Of the rows that came as X, from label weights and predictions of all `rows`.
+    @staticmethod
+    def columns(rows, predictions, posterior, score):
+        """What there is one of for each row, of those that came as X."""
+        each = (
+            rows.labels,
+            predictions.argmax(axis=1),
+            posterior.other,
+            posterior.is_rather_wrong,
+            ~rows.is_clean,
+            rows.weight,
+            score,
+        )
+        return [column[: rows.n_given].copy() for column in each]
 
-        `has_verified` tells of the whole fit, of which these may be a partition.
+    def is_issue(self):
+        """Of each class as much weight as its noise rate says, lowest scores first."""
+        found = np.zeros(len(self.labels), dtype=bool)
+        for label, rate in enumerate(self.noise_rates):
+            own = np.flatnonzero(self.is_noisy & (self.labels == label))
+            own = own[np.argsort(self.score[own], kind="stable")]
+            weight = self.weight[own]
+            found[own] = np.cumsum(weight) - weight / 2 < rate * weight.sum()
+        return found
+
+    def flagged_classes(self, is_issue):
+        """Positions, numbers of issues and of noisy rows of classes that would be wiped out.
+
+        Most of their labels are issues, and no verified rows show that models can tell them.
         """
-        given = slice(rows.n_given)
-        is_wrong = label_weight < 0.5
-        if not has_verified:
-            is_wrong = is_rather_wrong(predictions, rows.labels, label_weight, noise_rate)
-        suggested = predictions[given].argmax(axis=1)
-        labels, is_noisy = rows.labels[given].copy(), ~rows.is_clean[given]
-        return cls(index, labels, suggested, is_noisy, is_wrong[given])
+        n_classes = len(self.noise_rates)
+        issues, noisy = (
+            np.bincount(self.labels, kind * self.weight, n_classes)
+            for kind in (is_issue, self.is_noisy)
+        )
+        flagged = np.flatnonzero((2 * issues > noisy) & ~self.is_told)
+        counts = [
+            np.bincount(self.labels[kind], minlength=n_classes)[flagged]
+            for kind in (is_issue, self.is_noisy)
+        ]
+        return flagged, *counts
 
-    def is_issue(self, weight, noise_rate):
-        """As many rows as the noise rate says, lowest weights first, if another label suits."""
-        n_issues = round(noise_rate * self.is_noisy.sum())
-        weight_of_noisy = np.where(self.is_noisy, weight, np.inf)
-        lowest = np.zeros(len(weight), dtype=bool)
-        lowest[np.argsort(weight_of_noisy, kind="stable")[:n_issues]] = True
-        return lowest & self.is_noisy & (self.suggested != self.labels)
+    def fixed(self, classes, is_issue, spared=()):
+        """See `HyperCleaningClassifier.fix_labels`; labels of the `spared` classes stay."""
+        replaced = is_issue & self.is_rather_wrong & ~np.isin(self.labels, spared)
+        return classes[np.where(replaced, self.other, self.labels)]
 
-    def fixed(self, classes, weight, noise_rate):
-        """See `HyperCleaningClassifier.fix_labels`."""
-        replaced = self.is_issue(weight, noise_rate) & self.is_rather_wrong
-        labels = classes[np.where(replaced, self.suggested, self.labels)]
-        kind = self.index.series
-        return labels if kind is None else kind.series(labels)
-
-    def report(self, classes, weight, noise_rate):
+    def report(self, classes, sample_weight):
         """See `HyperCleaningClassifier.label_report`."""
-        named = self.index.labels
+        is_issue = self.is_issue()
+        suggested = np.where(is_issue, self.other, self.predicted)
         columns = {
-            "index": np.arange(len(weight)) if named is None else named,
+            "index": self.rows.names(len(self.labels)),
             "given_label": classes[self.labels],
-            "suggested_label": classes[np.where(self.is_noisy, self.suggested, self.labels)],
-            "weight": weight.copy(),
-            "is_issue": self.is_issue(weight, noise_rate),
+            "suggested_label": classes[np.where(self.is_noisy, suggested, self.labels)],
+            "weight": sample_weight.copy(),
+            "is_issue": is_issue,
+            "fixed_label": self.fixed(classes, is_issue, self.flagged_classes(is_issue)[0]),
         }
-        return as_table(columns, self.index.backend)
-
-
-def noise_rates(rows, label_weight, predictions):
-    """Share of wrong labels among the noisy rows: of each given label, and of all of them.
-
-    By the label weights where verified rows taught them; else by the rows that are predicted
-    surely. 0 of no rows.
-    """
-    noisy = rows.noisy
-    labels, weight = rows.labels[noisy], rows.weight[noisy]
-    mass = np.bincount(labels, weight, minlength=rows.n_classes)
-    if rows.has_verified:
-        wrong = np.bincount(labels, weight * (1 - label_weight[noisy]), minlength=rows.n_classes)
-        rates = wrong / np.maximum(mass, TINY)
-    else:
-        rates = confident_noise_rates(predictions[noisy], labels, weight)
-    return rates, float(rates @ mass / max(mass.sum(), TINY))
+        return self.rows.table(columns)

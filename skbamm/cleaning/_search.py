@@ -26,6 +26,7 @@ from ._constants import (
     MAX_LOGIT,
     NOISY_DEVIATIONS,
     NOISY_RIDGES,
+    PAIR_COUNT,
     RIDGE_PER_COLUMN,
     UPPER,
     LabelNumbers,
@@ -38,9 +39,10 @@ from ._problem import (
     TrainingLoss,
     ValidationLoss,
 )
+from .label_quality._given_noise import GivenNoise, fit_given_noise
 from .label_quality._out_of_fold import fit_first_stage, inverse_temperature, label_quality
 from .label_quality._scorer import LabelScorer
-from .label_quality._scores import log_softmax
+from .label_quality._scores import fit_noise_model, log_softmax
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class LearnedWeights:
     training: np.ndarray  # (n_rows,), weights of the last fit, by which the user's are multiplied
     scorer: LabelScorer | None = None  # for other rows; None where each has a weight of its own
     targets: torch.Tensor | None = None  # (n_scores, n_rows), of the last fit; None: given labels
+    noise: GivenNoise | None = None  # of given labels; None where the label weights tell it
     unit: float = 1.0  # of gradients, so that `tol` means the same for any number of weights
 
     @property
@@ -166,17 +169,31 @@ def _learned_free(design, weighting, options, unit, solution) -> LearnedWeights:
     # The fit of the run itself is no model to keep: it saw the validation rows (averaging), and its
     # ridge is next to none. Out-of-fold ones choose the ridge of the last fit.
     stage = fit_first_stage(design, folds.out_of_fold * rows.weight * training, NOISY_RIDGES)
+    predictions = np.exp(log_softmax(design.out_of_fold(design.scores(stage.params))))
     return LearnedWeights(
         label_weight=label_weight,
         ridge=stage.ridge if options.alpha == "learn" else max(options.alpha, LEAST_RIDGE),
         clean_weight=1.0,
         hyper=to_numpy(solution.hyper),
-        predictions=np.exp(log_softmax(design.out_of_fold(design.scores(stage.params)))),
+        predictions=predictions,
         solution=solution,
         params=stage.params,
         training=training,
+        noise=_noise_of_given(rows, predictions, stage.inverse_temperature),
         unit=unit,
     )
+
+
+def _noise_of_given(rows, predictions, inverse_temperature) -> GivenNoise:
+    """Where each row has a free weight: these hardly leave their initial values."""
+    noisy = predictions[rows.noisy], rows.labels[rows.noisy], rows.weight[rows.noisy]
+    if not rows.has_verified:
+        return fit_given_noise(*noisy)
+    # Verified rows have told how sure predictions are to be taken.
+    tempered = GivenNoise(inverse_temperature, np.zeros(rows.n_classes), np.eye(rows.n_classes))
+    probabilities = tempered.probabilities(noisy[0])
+    noise = fit_noise_model(probabilities, *noisy[1:], pseudo_count=PAIR_COUNT)
+    return replace(tempered, transition=noise.transition)
 
 
 def _run(problem, options, unit, conclude) -> LearnedWeights:
@@ -238,6 +255,7 @@ def _learned(rows, quality, training_loss, unit, solution) -> LearnedWeights:
         params=solution.params,
         training=training,
         scorer=quality.scorer,
+        noise=quality.noise,
         targets=training_loss.at(solution.hyper).loss.targets if weighting.relabel else None,
         unit=unit,
     )

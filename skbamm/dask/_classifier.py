@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask
 import dask.array as da
 import numpy as np
@@ -10,7 +12,6 @@ from sklearn.utils.metaestimators import available_if
 from .._base import fit_atomically
 from ..cleaning import HyperCleaningClassifier
 from ..cleaning._classifier import _weighs_others
-from ..cleaning._report import LabelRecord, RowIndex
 from ..data._validation import _fit_context, check_is_fitted, validate_data
 from ._client import kept
 from ._estimator import DaskEstimator, with_client
@@ -102,22 +103,24 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
             super().fit(rows["X"], rows["y"], weight, is_clean=clean)
             whole = [self.sample_weight_, *(getattr(self.label_record_, name) for name in RECORD)]
             found = [da.from_array(column, (census.lengths,)) for column in whole]
+            columns = dict(zip(RECORD, found[1:], strict=True))
+            self.label_record_ = replace(self.label_record_, **columns)
         else:
             self._store_learned(census.classes, fit.learned, *fit.layer)
-            self.noise_rate_, self.class_noise_rate_ = fit.noise_rate, fit.class_noise_rate
-            self.status_ = self._describe(fit.learned.solution, self.residual_)
             found = _columns(fit.records, census.lengths)
-        self.sample_weight_, *record = found
-        self.label_record_ = LabelRecord(RowIndex(), *record)
+            self._store_rates(fit.sums, found[1:], fit.container)
+            self.status_ = self._describe(fit.learned.solution, self.residual_)
+        self.sample_weight_ = found[0]
         return self
 
     def to_local(self):
         # Weights and records of the rows come to the client.
         local = super().to_local()
         if hasattr(local, "sample_weight_"):
-            lazy = [getattr(local.label_record_, name) for name in RECORD]
-            local.sample_weight_, *record = dask.compute(local.sample_weight_, *lazy)
-            local.label_record_ = LabelRecord(local.label_record_.index, *record)
+            record = local.label_record_
+            lazy = {name: getattr(record, name) for name in (*RECORD, "rows")}
+            local.sample_weight_, *found = dask.compute(local.sample_weight_, *lazy.values())
+            local.label_record_ = replace(record, **dict(zip(lazy, found, strict=True)))
         return local
 
     def __getstate__(self):
@@ -170,8 +173,8 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
     def label_report(self):
         return self.to_local().label_report()
 
-    def fix_labels(self):
-        return self.to_local().fix_labels()
+    def fix_labels(self, force=False):
+        return self.to_local().fix_labels(force=force)
 
 
 def _columns(records, lengths):
@@ -181,5 +184,5 @@ def _columns(records, lengths):
         da.concatenate(
             [da.from_delayed(record[index], (length,), kind) for record, length in delayed]
         )
-        for index, kind in enumerate((float, np.intp, np.intp, bool, bool))
+        for index, kind in enumerate((float, *RECORD.values()))
     ]

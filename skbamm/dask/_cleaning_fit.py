@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
+import dask
 import numpy as np
 
-from ..cleaning._constants import EXACT, MAX_ROTATED, TINY
+from ..cleaning._constants import EXACT, MAX_ROTATED
 from ..cleaning._design import FoldedDesign, Standardizer
 from ..cleaning._fit import sample_metric
+from ..cleaning._report import ClassSums
 from ..cleaning._rows import product_work
 from ..cleaning._search import RunOptions, learn
-from ..cleaning.label_quality._scores import off_diagonal_shares
+from ..data._containers import RowContainer
 from ..linalg._session import threads_for, torch_session
 from ..linalg._softmax import MAX_HALVINGS, ROUNDING, sum_params
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
@@ -36,9 +38,9 @@ class ClusterFit:
 
     learned: Any
     layer: tuple  # coefficients and intercepts
-    noise_rate: float
-    class_noise_rate: np.ndarray
+    sums: ClassSums
     records: list  # futures of each partition's `label_record`
+    container: RowContainer  # of all rows; its indexes are lazy
 
 
 def fit_sampled(estimator, client, columns, census):
@@ -62,14 +64,14 @@ def fit_sampled(estimator, client, columns, census):
         with threads_for(product_work(sample.rows, folds.n_folds)):
             learned = learn(design, estimator.weighting, RunOptions.of(estimator))
         weighed, model = _weigh(client, rows, sample, standardizer, learned, estimator.device)
-        rates, rate = _noise_rates(client, rows, weighed, census.has_verified)
-        known = {"has_verified": census.has_verified, "noise_rate": rate}
-        records = kept(client, on_each(_label_rows.label_record, rows, weighed, **known))
+        sums = ClassSums(*summed(client, on_each(_label_rows.class_sums, rows, weighed)))
+        records = kept(client, on_each(_label_rows.label_record, rows, weighed))
         if estimator.alpha == "learn":  # it shrinks as rows grow in number
             ridge = learned.ridge * (len(sample.places) / census.total.sum())
             learned = replace(learned, ridge=ridge)
         params = _last_fit(client, rows, weighed, model, design, learned)
-    return ClusterFit(learned, standardizer.raw(params), rate, rates, records)
+    container = _container(client, columns, census.lengths)
+    return ClusterFit(learned, standardizer.raw(params), sums, records, container)
 
 
 def _require_adaptive(estimator):
@@ -117,16 +119,17 @@ def _weigh(client, rows, sample, standardizer, learned, device):
     return kept(client, on_each(_label_rows.weighed_rows, rows, *of_sample, model=model)), model
 
 
-def _noise_rates(client, rows, weighed, has_verified):
-    """See `noise_rates`."""
-    mass, wrong, sums = summed(client, on_each(_label_rows.noise_sums, rows, weighed))
-    least = np.maximum(mass, TINY)
-    if has_verified:
-        rates = wrong / least
-    else:
-        joint = on_each(_label_rows.noise_joint, rows, weighed, usual=sums / least)
-        rates = off_diagonal_shares(summed(client, joint)[0])
-    return rates, float(rates @ mass / max(mass.sum(), TINY))
+def _container(client, columns, lengths):
+    """How rows came, by the largest partition; what names them stays on the workers."""
+    parts = kept(client, on_each(_label_rows.row_container, columns))
+    container = parts[int(np.argmax(lengths))].result()
+    index = dask.delayed(_label_rows.joined_index)
+    y = container.y
+    if y is not None and y.index is not None:
+        y = replace(y, index=index(parts, of_labels=True))
+    if container.index is None:
+        return replace(container, y=y)
+    return replace(container, index=index(parts, of_labels=False), y=y)
 
 
 def _last_fit(client, rows, weighed, model, design, learned):

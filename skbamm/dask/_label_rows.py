@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cleaning._report import LabelRecord, RowIndex
+from ..cleaning._report import ClassSums, LabelPosterior, LabelRecord, label_posterior
 from ..cleaning._rows import LabelRows, RowSample
-from ..cleaning.label_quality._scores import confident_joint, sums_by_label
+from ..data._containers import PandasIndex
 from ..linalg._cross_products import FoldSums
 from ..linalg._session import torch_session
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 
-# Columns of a `LabelRecord`: one entry for each row.
-RECORD = [field.name for field in fields(LabelRecord) if field.name != "index"]
+# What a `LabelRecord` has for each row, as `columns` gives it.
+RECORD: dict[str, Any] = {
+    "labels": np.intp,
+    "predicted": np.intp,
+    "other": np.intp,
+    "is_rather_wrong": bool,
+}
+RECORD |= {"is_noisy": bool, "weight": float, "score": float}
+
+
+def row_container(columns):
+    """How the rows of a partition came."""
+    return columns[-1]
+
+
+def joined_index(containers, *, of_labels):
+    """Of all partitions."""
+    each = [container.y if of_labels else container for container in containers]
+    return PandasIndex.joined([one.index for one in each])
 
 
 def label_counts(columns):
     """Classes, how many rows are noisy and verified of each, and the sums of their weights."""
-    _, y, weight, is_clean = columns
+    _, y, weight, is_clean, _ = columns
     classes, labels = np.unique(y, return_inverse=True)
     of_kind = (~is_clean, is_clean)
     counts = [np.bincount(labels[kind], minlength=len(classes)) for kind in of_kind]
@@ -29,7 +46,7 @@ def label_counts(columns):
 
 def label_rows(columns, classes, class_weight):
     """The rows of a partition, labels as positions among the classes of all partitions."""
-    X, y, weight, is_clean = columns
+    X, y, weight, is_clean, _ = columns
     labels = np.searchsorted(classes, y)
     return LabelRows(X, labels, weight * class_weight[labels], is_clean, len(labels), classes)
 
@@ -77,10 +94,11 @@ class FittedModel:
 
 
 class WeighedRows(NamedTuple):
-    """Label weight, out-of-fold prediction, training weight and target of each row."""
+    """Label weight, prediction, posterior of the label, training weight and target of each row."""
 
     label_weight: np.ndarray  # (n_rows,)
     predictions: np.ndarray  # (n_rows, n_classes)
+    posterior: LabelPosterior
     training: np.ndarray  # (n_rows,)
     targets: np.ndarray | None  # (n_scores, n_rows)
 
@@ -100,7 +118,9 @@ def weighed_rows(rows, positions, label_weight, predictions, targets, model):
         targets = None if learned.targets is None else to_numpy(learned.targets)
     weight = np.ones(len(rows.labels))
     weight[rows.noisy] = learned.label_weight
-    return WeighedRows(weight, learned.predictions, rows.weight * learned.training, targets)
+    predictions = learned.predictions
+    posterior = label_posterior(rows.labels, weight, predictions, learned.noise)
+    return WeighedRows(weight, predictions, posterior, rows.weight * learned.training, targets)
 
 
 def loss_and_gradient(rows, weighed, params, model):
@@ -117,22 +137,12 @@ def loss_and_gradient(rows, weighed, params, model):
         return [float(weight.sum()), float((weight * loss).sum()), to_numpy(gradient)]
 
 
-def noise_sums(rows, weighed):
-    """By given label: weight of noisy rows, its part on wrong labels, probabilities of classes."""
-    noisy = rows.noisy
-    labels, weight = rows.labels[noisy], rows.weight[noisy]
-    wrong = weight * (1 - weighed.label_weight[noisy])
-    sums, mass = sums_by_label(weighed.predictions[noisy], labels, weight)
-    return [mass, np.bincount(labels, wrong, minlength=rows.n_classes), sums]
+def class_sums(rows, weighed):
+    """See `ClassSums`."""
+    return ClassSums.of(rows, weighed.posterior.right, weighed.predictions)
 
 
-def noise_joint(rows, weighed, usual):
-    """See `confident_joint`; of a partition without verified labels."""
-    return [confident_joint(weighed.predictions, rows.labels, rows.weight, usual)]
-
-
-def label_record(rows, weighed, has_verified, noise_rate):
+def label_record(rows, weighed):
     """Label weights, and the columns of a `LabelRecord`."""
-    found = rows, weighed.label_weight, weighed.predictions, noise_rate
-    record = LabelRecord.of(RowIndex(), *found, has_verified=has_verified)
-    return weighed.label_weight, *(getattr(record, name) for name in RECORD)
+    weight = weighed.label_weight
+    return weight, *LabelRecord.columns(rows, weighed.predictions, weighed.posterior, weight)

@@ -13,6 +13,7 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import FLOAT_DTYPES
 
+from ..data._containers import RowContainer
 from ._client import on_each, results
 
 
@@ -112,7 +113,8 @@ def checked_rows(X, y, weight=None):
 
 
 def checked_labels(X, y, weight=None, is_clean=None):
-    """Finite floats, labels, weights and a mask of rows with verified labels; of no rows, too."""
+    """Finite floats, labels, weights, a mask of rows with verified labels, and how rows came."""
+    container = RowContainer.of(X, y)
     X, y = _floats(X, "X", FLOAT_DTYPES), column_or_1d(y)
     weight = np.ones(len(y)) if weight is None else _not_negative(weight)
     clean = np.zeros(len(y), dtype=bool) if is_clean is None else np.asarray(is_clean)
@@ -121,7 +123,7 @@ def checked_labels(X, y, weight=None, is_clean=None):
         check_classification_targets(y)
     if not np.isin(clean, (0, 1)).all():
         raise ValueError("is_clean must be a boolean mask.")
-    return X, y, weight, clean.astype(bool)
+    return X, y, weight, clean.astype(bool), container
 
 
 def _floats(values, name, dtype=np.float64, **options):

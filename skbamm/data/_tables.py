@@ -17,11 +17,6 @@ def dataframe_kind(X) -> str:
     return str(frame.implementation.value) if isinstance(frame, nw.DataFrame) else ""
 
 
-def native_index(X):
-    """The index of a pandas dataframe as an array; None of anything else."""
-    return np.asarray(X.index) if dataframe_kind(X) == "pandas" else None
-
-
 def as_table(columns, kind=""):
     """A dataframe of columns, given as a dict of arrays.
 

@@ -48,7 +48,7 @@ def feature_names(estimator, before=None):
 def dataframe_of(estimator):
     """Kind of dataframe that the estimator was fitted on; "" for none."""
     record = getattr(estimator, "label_record_", None)
-    return getattr(estimator, "dataframe_", "") if record is None else record.index.backend
+    return getattr(estimator, "dataframe_", "") if record is None else record.rows.backend
 
 
 def of_target(target, name, *values):

@@ -91,7 +91,7 @@ class SampleWeightDisplay(Display):
         """
         estimator, _ = unwrapped(estimator, "sample_weight_", "label_record_")
         record, weight = estimator.label_record_, estimator.sample_weight_
-        noisy, named = record.is_noisy, record.index.labels
+        noisy = record.is_noisy
         if not noisy.any():
             raise ValueError("The labels of all rows are verified: no weight was learned.")
         is_function = "slope" in estimator.hyper_names_
@@ -100,8 +100,8 @@ class SampleWeightDisplay(Display):
             weight[noisy],
             record.labels[noisy],
             estimator.classes_,
-            index=(np.arange(len(weight)) if named is None else named)[noisy],
-            is_issue=record.is_issue(weight, estimator.noise_rate_)[noisy],
+            index=record.rows.names(len(weight))[noisy],
+            is_issue=record.is_issue()[noisy],
             noise_rate=estimator.class_noise_rate_,
             function=function,
             dataframe=dataframe_of(estimator),

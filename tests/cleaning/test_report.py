@@ -1,26 +1,45 @@
 """The report on labels."""
 
+import warnings
+
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer, load_digits
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning._report import LabelRecord, RowIndex, row_index
-from skbamm.cleaning.label_quality._scores import confident_noise_rates, is_rather_wrong
+from skbamm.cleaning._report import ClassSums, LabelRecord, label_posterior
+from skbamm.cleaning._rows import LabelRows
+from skbamm.cleaning.label_quality._given_noise import GivenNoise
 from skbamm.data import _tables
+from skbamm.data._containers import RowContainer
+from tests.cleaning.label_data import make_labels
 
 CLASSES = np.array(["cat", "dog", "owl"])
-LABELS = np.array([0, 1, 2, 0, 1, 2])
-WEIGHT = np.array([1.0, 0.9, 0.05, 0.2, 0.1, 1.0])
-SUGGESTED = np.array([1, 1, 0, 2, 1, 0])
+LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 0])
+WEIGHT = np.array([1.0, 0.9, 0.05, 0.2, 0.1, 1.0, 0.3, 0.6])
+PREDICTED = np.array([1, 1, 0, 2, 1, 0, 0, 0])
+OTHER = np.array([1, 2, 0, 2, 0, 0, 1, 2])
+RATES = np.array([0.6, 0.5, 0.9])
 
 
-def report(backend="", noise_rate=0.5, labels=None):
-    return report_of(RowIndex(labels, backend), noise_rate)
+def record(rates=RATES, told=(True,) * 3, weight=None, rows=None):
+    weight = np.ones(8) if weight is None else weight
+    return LabelRecord(
+        LABELS,
+        PREDICTED,
+        OTHER,
+        WEIGHT < 0.5,
+        WEIGHT < 1,
+        weight,
+        WEIGHT,
+        noise_rates=np.array(rates),
+        is_told=np.array(told),
+        rows=rows or RowContainer(),
+    )
 
 
-def report_of(index, noise_rate=0.5):
-    record = LabelRecord(index, LABELS, SUGGESTED, WEIGHT < 1, WEIGHT < 0.5)
-    return record.report(CLASSES, WEIGHT, noise_rate)
+def report(**options):
+    return record(**options).report(CLASSES, WEIGHT)
 
 
 @pytest.fixture
@@ -35,50 +54,57 @@ def test_without_dataframes_it_is_a_dict_of_arrays(no_pandas):
 
 
 def test_its_columns_are_the_documented_ones(no_pandas):
-    names = ["index", "given_label", "suggested_label", "weight", "is_issue"]
+    names = ["index", "given_label", "suggested_label", "weight", "is_issue", "fixed_label"]
     assert list(report()) == names
 
 
 def test_given_labels_are_in_the_users_words(no_pandas):
-    assert report()["given_label"].tolist() == ["cat", "dog", "owl", "cat", "dog", "owl"]
+    assert report()["given_label"].tolist() == CLASSES[LABELS].tolist()
 
 
-def test_verified_rows_keep_their_label(no_pandas):
+def test_issues_are_the_lowest_of_their_class():
+    """Of class 0 two of three noisy rows, of class 1 one of two, of class 2 the only one."""
+    assert np.flatnonzero(record().is_issue()).tolist() == [2, 3, 4, 6]
+
+
+def test_issues_suggest_another_label_and_verified_rows_their_own(no_pandas):
     found = report()["suggested_label"]
-    assert found.tolist() == ["cat", "dog", "cat", "owl", "dog", "owl"]
+    assert found.tolist() == ["cat", "dog", "cat", "owl", "cat", "owl", "dog", "cat"]
 
 
-def test_issues_are_the_lowest_weights_that_another_label_suits(no_pandas):
-    """Half of four noisy rows: the two lowest weights, of which one keeps its label."""
-    assert report()["is_issue"].tolist() == [False, False, True, False, False, False]
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.34, 0.6, 1.0])
+def test_as_much_weight_is_flagged_as_the_rate_says(rate):
+    weight = np.random.default_rng(0).random(8)
+    found = record(rates=[rate] * 3, weight=weight)
+    own = (LABELS == 0) & (WEIGHT < 1)
+    gap = abs(weight[own & found.is_issue()].sum() - rate * weight[own].sum())
+    assert gap <= weight[own].max() / 2 + 1e-12
 
 
-@pytest.mark.parametrize(("rate", "n_issues"), [(0.0, 0), (0.25, 1), (0.75, 2), (1.0, 2)])
-def test_there_are_not_more_issues_than_the_noise_rate_says(no_pandas, rate, n_issues):
-    assert report(noise_rate=rate)["is_issue"].sum() == n_issues
+def test_only_better_bets_are_fixed():
+    found = record()
+    fixed = found.fixed(CLASSES, found.is_issue())
+    assert fixed.tolist() == ["cat", "dog", "cat", "owl", "cat", "owl", "dog", "cat"]
+    assert found.fixed(CLASSES, np.ones(8, dtype=bool))[7] == "cat"
 
 
-def test_fixed_labels_are_the_given_ones_but_for_issues():
-    record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1, WEIGHT < 0.5)
-    fixed = record.fixed(CLASSES, WEIGHT, 0.5)
-    assert fixed.tolist() == ["cat", "dog", "cat", "cat", "dog", "owl"]
+def test_classes_that_would_be_wiped_out_are_spared(no_pandas):
+    found = record(told=[False, False, True])
+    is_issue = found.is_issue()
+    assert [part.tolist() for part in found.flagged_classes(is_issue)] == [[0], [2], [3]]
+    fixed = report(told=[False, False, True])["fixed_label"]
+    assert fixed.tolist() == ["cat", "dog", "cat", "cat", "cat", "owl", "cat", "cat"]
 
 
-def test_labels_of_high_weight_are_not_fixed():
-    weight = np.where(WEIGHT < 1, 0.4 + 2 * WEIGHT, 1)
-    record = LabelRecord(RowIndex(None, ""), LABELS, SUGGESTED, WEIGHT < 1, weight < 0.5)
-    fixed = record.fixed(CLASSES, weight, 1.0)
-    assert fixed.tolist() == ["cat", "dog", "owl", "cat", "dog", "owl"]
+def test_half_of_a_class_is_not_most_of_it():
+    assert (
+        record(rates=[0.5] * 3, told=[False] * 3).flagged_classes(np.isin(range(8), [4]))[0].size
+        == 0
+    )
 
 
 def test_it_shares_no_memory_with_the_model(no_pandas):
     assert not np.shares_memory(report()["weight"], WEIGHT)
-
-
-def test_it_leaves_the_suggestions_alone(no_pandas):
-    before = SUGGESTED.copy()
-    report()
-    np.testing.assert_array_equal(SUGGESTED, before)
 
 
 def test_it_is_a_pandas_frame_where_pandas_is_installed():
@@ -92,31 +118,61 @@ def test_it_is_a_pandas_frame_where_pandas_is_installed():
 def test_it_is_a_table_of_the_users_kind(library, kind):
     module = pytest.importorskip(library)
     make = module.table if library == "pyarrow" else module.DataFrame
-    index = row_index(make({"a": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}))
-    found = report_of(index)
+    found = report(rows=RowContainer.of(make({"a": WEIGHT})))
     assert isinstance(found, getattr(module, kind))
-    assert len(found) == 6
-
-
-def test_it_has_the_index_of_a_pandas_frame():
-    pandas = pytest.importorskip("pandas")
-    index = row_index(pandas.DataFrame({"a": np.zeros(6)}, index=list("uvwxyz")))
-    found = report_of(index)
-    assert found["index"].tolist() == list("uvwxyz")
+    assert len(found) == 8
 
 
 @pytest.mark.parametrize("X", [np.zeros((6, 2)), [[0.0], [1.0]]], ids=["array", "list"])
 def test_rows_of_arrays_are_numbered(no_pandas, X):
-    assert row_index(X) == RowIndex()
-    assert report()["index"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert RowContainer.of(X) == RowContainer()
+    assert report()["index"].tolist() == list(range(8))
+
+
+# How probably labels are right
+
+
+def random_posterior(noise=None):
+    random = np.random.default_rng(0)
+    predictions, labels = random.dirichlet(np.ones(3), 50), random.integers(0, 3, 50)
+    weight = random.random(50)
+    return predictions, labels, weight, label_posterior(labels, weight, predictions, noise)
+
+
+def test_label_weights_share_what_is_left_among_other_classes():
+    for predicted, label, weight, right, other, is_wrong in zip(
+        *(found := random_posterior())[:3], *found[3], strict=True
+    ):
+        left = (1 - weight) * np.delete(predicted, label) / (1 - predicted[label])
+        assert right == weight
+        assert predicted[other] == np.delete(predicted, label).max()
+        assert is_wrong == (left.max() > weight)
+
+
+def test_with_a_noise_model_probabilities_are_its_posterior():
+    noise = GivenNoise(1.0, np.zeros(3), np.array([[0.8, 0.2, 0], [0, 1, 0], [0.3, 0.3, 0.4]]))
+    predictions, labels, _, found = random_posterior(noise)
+    for row, posterior in enumerate(noise.posterior(predictions, labels)):
+        others = np.where(np.arange(3) == labels[row], -1, posterior)
+        assert found.right[row] == posterior[labels[row]]
+        assert found.other[row] == others.argmax()
+        assert found.is_rather_wrong[row] == (others.max() > posterior[labels[row]])
+
+
+def test_sums_by_class_are_those_of_the_rows():
+    labels, is_clean = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 0, 1, 1], dtype=bool)
+    weight, right = np.array([1.0, 3, 2, 1, 2]), np.array([0.5, 0.9, 0.25, 1, 1])
+    rows = LabelRows(None, labels, weight, is_clean, 5, np.array([0, 1, 2]))
+    sums = ClassSums.of(rows, right, np.eye(3)[[0, 1, 1, 0, 1]])
+    np.testing.assert_allclose(sums.noise_rates, [0.8 / 4, 0.75, 0])
+    assert sums.noise_rate == pytest.approx((0.5 + 0.3 + 1.5) / 6)
+    assert sums.is_told.tolist() == [False, True, False]
 
 
 # How much noise there is
 
 
 def noisy_problem(name, noise=0.3):
-    from sklearn.datasets import load_breast_cancer, load_digits
-
     X, y = {"digits": load_digits, "breast_cancer": load_breast_cancer}[name](return_X_y=True)
     generator = np.random.default_rng(0)
     wrong = generator.random(len(y)) < noise
@@ -125,31 +181,104 @@ def noisy_problem(name, noise=0.3):
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer"])
-def test_noise_is_estimated_without_verified_labels(name):
+def test_noise_is_estimated_and_mended_without_verified_labels(name):
     X, y, given = noisy_problem(name)
     model = HyperCleaningClassifier(max_iter=0).fit(X, given)
-    assert model.noise_rate_ == pytest.approx((given != y).mean(), abs=0.05)
+    assert model.noise_rate_ == pytest.approx((given != y).mean(), abs=0.04)
     # Poor predictions are not taken for noise: the weights alone would say more.
     assert 1 - model.sample_weight_.mean() > model.noise_rate_
+    assert (model.fix_labels() == y).mean() > (given == y).mean() + 0.15
 
 
-def test_without_verified_labels_fixed_ones_are_better_bets():
-    X, y, given = noisy_problem("digits")
+def rare(n_rows, rate, seed, shift=1.0):
+    """Overlapping classes without a wrong label."""
+    random = np.random.default_rng(seed)
+    y = (random.random(n_rows) < rate).astype(int)
+    X = random.normal(size=(n_rows, 8))
+    X[:, :2] += shift * y[:, None]
+    return X, y
+
+
+@pytest.mark.parametrize("weighting", ["adaptive", "sample"])
+@pytest.mark.parametrize("rate", [0.01, 0.03, 0.1])
+def test_a_rare_class_keeps_its_labels(rate, weighting):
+    X, y = rare(2000, rate, 1)
+    model = HyperCleaningClassifier(weighting, max_iter=0).fit(X, y)
+    assert np.mean(model.fix_labels()[y == 1] == 1) >= 0.95
+
+
+CASES = {
+    "adaptive": {},
+    "free weights": {"weighting": "sample"},
+    "verified": {"clean": 0.3},
+    "verified, free weights": {"clean": 0.3, "weighting": "sample"},
+    "rare": {"scale": (1, 1, 0.1)},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_shares_of_issues_are_the_noise_rates(case, noise):
+    options = {"weighting": "adaptive", "clean": 0.0, "scale": (1, 1, 1), **CASES[case]}
+    data = make_labels(600, clean=options["clean"], noise=noise)
+    kept = np.random.default_rng(0).random(600) < np.array(options["scale"])[data.y]
+    y, is_clean = data.y[kept], data.is_clean[kept]
+    model = HyperCleaningClassifier(options["weighting"], max_iter=5, tol=10)
+    model.fit(data.X[kept], y, is_clean=is_clean if options["clean"] else None)
+    is_issue = np.asarray(model.label_report()["is_issue"])
+    for label, rate in enumerate(model.class_noise_rate_):
+        own = (y == label) & ~is_clean
+        assert abs(is_issue[own].sum() - rate * own.sum()) <= 0.5 + 1e-9
+    assert not is_issue[is_clean].any()
+
+
+@pytest.mark.parametrize("clean", [0.0, 0.3])
+def test_free_weights_tell_noise_by_predictions(clean):
+    random = np.random.default_rng(0)
+    truth, is_clean = np.resize([0, 1, 2], 600), random.random(600) < clean
+    X = 2 * np.eye(3)[truth] + 0.7 * random.normal(size=(600, 3))
+    wrong = ~is_clean & (random.random(600) < 0.25)
+    model = HyperCleaningClassifier("sample", max_iter=3, tol=10)
+    model.fit(X, np.where(wrong, (truth + 1) % 3, truth), is_clean=is_clean if clean else None)
+    assert np.abs(model.sample_weight_[~is_clean] - 0.5).max() < 0.2  # they tell nothing yet
+    assert model.noise_rate_ == pytest.approx(wrong[~is_clean].mean(), abs=0.1)
+    assert np.mean(model.fix_labels() == truth) > 0.9
+
+
+def mostly_wrong(n_rows=400):
+    """Well separated classes, two thirds of the labels wrong; a quarter of the rows verified."""
+    random = np.random.default_rng(0)
+    truth, is_clean = random.integers(0, 3, n_rows), random.random(n_rows) < 0.25
+    X = 4 * np.eye(3)[truth] + random.normal(size=(n_rows, 3))
+    wrong = ~is_clean & (random.random(n_rows) < 0.65)
+    return X, np.where(wrong, (truth + random.integers(1, 3, n_rows)) % 3, truth), truth, is_clean
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_verified_rows_show_that_most_labels_are_wrong(apart):
+    X, y, truth, is_clean = mostly_wrong()
+    model, noisy = HyperCleaningClassifier(max_iter=0), ~is_clean
+    if apart:
+        model.fit(X[noisy], y[noisy], X_val=X[is_clean], y_val=y[is_clean])
+        truth = truth[noisy]
+    else:
+        model.fit(X, y, is_clean=is_clean)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.mean(model.fix_labels() == truth) > 0.95
+
+
+def test_without_verified_rows_a_class_is_wiped_out_by_force_only():
+    random = np.random.default_rng(0)
+    truth = random.choice(3, 600, p=[0.2, 0.4, 0.4])
+    X = 4 * np.eye(3)[truth] + random.normal(size=(600, 3))
+    given = np.where(random.random(600) < 0.4, 0, truth)
     model = HyperCleaningClassifier(max_iter=0).fit(X, given)
-    assert (model.fix_labels() == y).mean() > (given == y).mean() + 0.2
-
-
-def test_confident_noise_rates_are_those_of_sure_predictions():
-    labels = np.arange(2000) % 2
-    wrong = np.random.default_rng(0).random(2000) < 0.25
-    truth = np.where(wrong, 1 - labels, labels)
-    predictions = np.where(np.eye(2)[truth] == 1, 0.8, 0.2)
-    rates = confident_noise_rates(predictions, labels, np.ones(2000))
-    np.testing.assert_allclose(rates, [wrong[labels == c].mean() for c in (0, 1)])
-
-
-def test_a_label_needs_more_to_be_wrong_where_few_are():
-    predictions = np.array([[0.7, 0.3]] * 2)
-    labels, label_weight = np.array([1, 1]), np.array([0.3, 0.3])
-    assert is_rather_wrong(predictions, labels, label_weight, 0.5).all()
-    assert not is_rather_wrong(predictions, labels, label_weight, 0.2).any()
+    rates = [np.mean(truth[given == label] != label) for label in range(3)]
+    assert rates[0] > 0.5
+    np.testing.assert_allclose(model.class_noise_rate_, rates, atol=0.05)
+    with pytest.warns(UserWarning, match=r"classes are issues: 0 \(\d+ of \d+\).*force=True"):
+        fixed = model.fix_labels()
+    np.testing.assert_array_equal(fixed[given == 0], 0)
+    np.testing.assert_array_equal(model.label_report()["fixed_label"], fixed)
+    assert np.mean(model.fix_labels(force=True) == truth) > 0.95

@@ -207,11 +207,34 @@ def test_what_is_known_of_rows_comes_with_the_local_model(client):
         report, other = model.label_report(), expected.label_report()
         np.testing.assert_array_equal(report["suggested_label"], other["suggested_label"])
         np.testing.assert_array_equal(report["is_issue"], other["is_issue"])
-        np.testing.assert_array_equal(model.fix_labels(), expected.fix_labels())
+        np.testing.assert_array_equal(model.fix_labels(force=True), expected.fix_labels(force=True))
     assert type(found.to_local()) is HyperCleaningClassifier
     np.testing.assert_allclose(
         found.to_local().weigh(DATA[0], DATA[1]), expected.weigh(DATA[0], DATA[1]), atol=1e-8
     )
+
+
+@pytest.mark.parametrize("n_rows", [200, N_ROWS], ids=["on the client", "sampled"])
+def test_tables_keep_index_name_and_categories(n_rows, client):
+    index = pandas.Index(np.random.default_rng(0).permutation(n_rows), name="id")
+    frame = pandas.DataFrame(DATA[0][:n_rows], index=index).add_prefix("x")
+    kind = pandas.CategoricalDtype(["cat", "emu", "ant", "bee"], ordered=True)
+    y = pandas.Series(DATA[1][:n_rows], index=index, name="animal", dtype=kind)
+    bounds = [slice(0, 120), slice(120, 120), slice(120, n_rows)]
+
+    def collection(whole):
+        partitions = [dask.delayed(whole.iloc[rows]) for rows in bounds]
+        return dd.from_delayed(partitions, meta=whole.iloc[:0])
+
+    model = DaskHyperCleaningClassifier(max_iter=0, client=client)
+    model.fit(collection(frame), collection(y))
+    expected = HyperCleaningClassifier(max_iter=0).fit(frame, y)
+    pandas.testing.assert_frame_equal(model.label_report(), expected.label_report())
+    found = model.fix_labels(force=True)
+    pandas.testing.assert_series_equal(found, expected.fix_labels(force=True))
+    assert found.dtype == kind and found.index.equals(index)
+    copied = pickle.loads(pickle.dumps(model))
+    pandas.testing.assert_series_equal(copied.fix_labels(force=True), found)
 
 
 def test_few_rows_are_fitted_on_the_client(client):

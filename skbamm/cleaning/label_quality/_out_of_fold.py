@@ -26,6 +26,7 @@ from .._constants import (
     TINY,
     VERIFIED_RIDGES,
 )
+from ._given_noise import GivenNoise, fit_given_noise
 from ._scorer import KernelScores, LabelScorer, LinearScores
 from ._scores import (
     fit_noise_model,
@@ -48,6 +49,7 @@ class LabelQuality:
     scorer: LabelScorer  # for other rows
     others: np.ndarray | None = None  # (n_noisy, n_classes), should the label be wrong
     ridge: float | None = None  # of `params`, where it was chosen
+    noise: GivenNoise | None = None  # where no verified labels have taught the log odds
 
 
 def label_quality(design, final_estimator=None) -> LabelQuality:
@@ -182,7 +184,8 @@ def quality_by_noisy(design, final_estimator) -> LabelQuality:
         predictions = np.exp(log_softmax(final.out_of_fold))
         odds = plain_log_odds(predictions, rows.labels)
     scorer = LabelScorer(design.raw_scores(params), **_final_fields(final, skipped))
-    return LabelQuality(odds, predictions, params, scorer, ridge=ridge)
+    noise = fit_given_noise(predictions, rows.labels, rows.weight)
+    return LabelQuality(odds, predictions, params, scorer, ridge=ridge, noise=noise)
 
 
 @dataclass(frozen=True)

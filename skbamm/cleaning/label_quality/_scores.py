@@ -8,7 +8,6 @@ import numpy as np
 
 from .._constants import (
     INITIAL_NOISE_RATE,
-    LEAST_NOISE_RATE,
     LEAST_ODDS,
     LEAST_PLAIN_ODDS,
     MARGIN,
@@ -111,7 +110,7 @@ def noise_transition_matrix(
     rows' own factors act on. Rows of the matrix sum to 1.
     """
     given = np.eye(n_classes)[labels]
-    share = _counts(weight)
+    share = as_counts(weight)
     transition = _symmetric(INITIAL_NOISE_RATE, n_classes)
     for _ in range(n_iter):
         reach = None if tilt is None else tilt @ transition.T
@@ -133,7 +132,7 @@ def noise_transition_matrix(
     return transition
 
 
-def _counts(weight):
+def as_counts(weight):
     """Weights as counts, on a scale that does not change when all do.
 
     Rows of weight 0 are as good as left out.
@@ -223,55 +222,3 @@ def plain_log_odds(probabilities, labels):
         probabilities[np.arange(len(labels)), labels], LEAST_PLAIN_ODDS, 1 - LEAST_PLAIN_ODDS
     )
     return np.log(given) - np.log1p(-given)
-
-
-def confident_noise_rates(predictions, labels, weight):
-    """Share of wrong labels among the rows of each given label, without any verified one.
-
-    Only rows count that some class predicts at least as surely as it predicts its own rows on
-    average, so that poor predictions are not taken for noise (the confident joint of Northcutt,
-    Jiang, Chuang, "Confident Learning", JAIR 2021, section 3.1). `predictions`, of shape (n_rows,
-    n_classes), are out-of-fold. 0 for a class without such rows.
-    """
-    sums, mass = sums_by_label(predictions, labels, weight)
-    usual = sums / np.maximum(mass, TINY)
-    return off_diagonal_shares(confident_joint(predictions, labels, weight, usual))
-
-
-def sums_by_label(predictions, labels, weight):
-    """Of the probabilities of given labels, and of weights, by given label."""
-    given = np.eye(predictions.shape[1])[labels] * weight[:, None]
-    return (given * predictions).sum(axis=0), given.sum(axis=0)
-
-
-def confident_joint(predictions, labels, weight, usual):
-    """Weight of rows by given label and surely predicted class.
-
-    `usual` are the classes' mean probabilities of their own rows. Those of parts of the rows add
-    up.
-    """
-    given = np.eye(predictions.shape[1])[labels] * weight[:, None]
-    sure = np.where(predictions >= usual, predictions, -1.0)
-    used = sure.max(axis=1) >= 0
-    found = np.eye(predictions.shape[1])[sure.argmax(axis=1)]
-    return given[used].T @ found[used]
-
-
-def off_diagonal_shares(joint):
-    """In each row of a joint; 0 where it is empty."""
-    mass = joint.sum(axis=1)
-    return np.where(mass > 0, 1 - np.diag(joint) / np.maximum(mass, TINY), 0.0)
-
-
-def is_rather_wrong(predictions, labels, label_weight, noise_rate):
-    """Whether another class is more probable than not, given how often labels are wrong.
-
-    For weights that were learned without verified labels: they compare the label with predictions,
-    as if the label itself said nothing.
-    """
-    n_classes = predictions.shape[1]
-    rows = np.arange(len(labels))
-    ratio = (1 - noise_rate) * (n_classes - 1) / max(noise_rate, LEAST_NOISE_RATE)
-    wrong = (1 - label_weight) / (1 - label_weight + label_weight * ratio + TINY)
-    among_others = predictions.max(axis=1) / np.maximum(1 - predictions[rows, labels], LEAST_ODDS)
-    return (predictions.argmax(axis=1) != labels) & (wrong * among_others > 0.5)

@@ -137,5 +137,5 @@ def test_fixing_labels_that_no_model_understands_is_warned_of():
     X, y = random.normal(size=(200, 3)), random.integers(0, 4, 200)
     model = HyperCleaningClassifier(max_iter=0).fit(X, y)
     assert model.noise_rate_ > 0.5
-    with pytest.warns(UserWarning, match="More likely the models cannot tell the classes"):
+    with pytest.warns(UserWarning, match="no verified rows show that models can tell these"):
         model.fix_labels()

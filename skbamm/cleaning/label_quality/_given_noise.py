@@ -1,0 +1,202 @@
+"""How often given labels are wrong where no verified one tells: from out-of-fold predictions.
+
+Overlapping classes look like wrong labels, as models are unsure of both. What differs is where the
+probabilities of given labels end: those of overlapping classes reach 0 and 1 as scores grow, with
+wrong labels they stop short of that. So true classes follow a softmax of scaled scores, given
+labels a noise transition matrix, and the likelihood of the given labels decides (robust logistic
+regression: Bootkrajang, Kaban, ECML 2012, doi:10.1007/978-3-642-33460-3_15).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+from .._constants import (
+    FEW_WRONG,
+    LEAST_GAIN,
+    LEAST_PLAIN_ODDS,
+    NOISE_COUNT,
+    NOISE_SHARES,
+    NOISE_TOL,
+    SCORE_PRECISION,
+    TINY,
+    TOTAL_MARGIN,
+)
+from ._scores import as_counts, log_softmax
+
+
+@dataclass(frozen=True)
+class GivenNoise:
+    """True classes by predictions, and how labels are given to them."""
+
+    factor: float  # of log predictions
+    bias: np.ndarray  # (n_classes,)
+    transition: np.ndarray  # (n_classes, n_classes), P(given label | true class)
+
+    def probabilities(self, predictions):
+        """Of true classes, (n_rows, n_classes)."""
+        return np.exp(log_softmax(self.factor * _centred_logs(predictions) + self.bias))
+
+    def posterior(self, predictions, labels):
+        """The same, the given label being known."""
+        joint = self.probabilities(predictions) * self.transition.T[labels]
+        return joint / (joint.sum(axis=1, keepdims=True) + TINY)
+
+
+def fit_given_noise(predictions, labels, weight) -> GivenNoise:
+    """The noise that makes given labels likeliest.
+
+    Wrong labels are alike, or confuse classes as surely predicted rows do, if labels are likelier
+    then by more than there are entries of the matrix (Akaike's criterion) and a margin. A few have
+    to show: rare classes would lose their labels to an error of the estimate.
+    """
+    n_classes, counts = predictions.shape[1], as_counts(weight)
+    rows = _centred_logs(predictions), labels, counts
+    joint = confident_joint(predictions, labels, counts)
+    mass = np.bincount(labels, counts, minlength=n_classes)
+    # Where likelihood cannot tell, surely predicted rows say how many wrong labels there are.
+    rate = off_diagonal_shares(joint) @ mass / max(mass.sum(), TINY)
+    share = np.clip(rate * n_classes / (n_classes - 1), *NOISE_SHARES)
+    uniform = np.full((n_classes, n_classes), 1 / n_classes)
+    alike = _Mixture(*rows, uniform, NOISE_COUNT * np.array([1 - share, share])).fitted()
+    most = NOISE_SHARES[1]
+    pairs_counts = NOISE_COUNT * max(rate, NOISE_SHARES[0]) * np.array([1 - most, most])
+    pairs = _Mixture(*rows, _transition(joint, mass), pairs_counts).fitted()
+    gain = pairs.likelihood - alike.likelihood
+    best = pairs if gain > n_classes * (n_classes - 1) + TOTAL_MARGIN else alike
+    if best.noise_rate < FEW_WRONG:
+        none = _Mixture(*rows, np.eye(n_classes), pairs_counts).fitted()
+        if best.likelihood < none.likelihood + LEAST_GAIN:
+            best = none
+    return best.noise
+
+
+def _centred_logs(predictions):
+    logs = np.log(np.maximum(predictions, LEAST_PLAIN_ODDS))
+    return logs - logs.mean(axis=1, keepdims=True)
+
+
+def confident_joint(predictions, labels, weight):
+    """Weight of rows by given label and surely predicted class.
+
+    Only rows count that some class predicts at least as surely as it predicts its own rows on
+    average, so that poor predictions are not taken for noise (Northcutt, Jiang, Chuang, "Confident
+    Learning", JAIR 2021, section 3.1). `predictions`, (n_rows, n_classes), are out-of-fold.
+    """
+    given = np.eye(predictions.shape[1])[labels] * weight[:, None]
+    usual = (given * predictions).sum(axis=0) / np.maximum(given.sum(axis=0), TINY)
+    sure = np.where(predictions >= usual, predictions, -1.0)
+    used = sure.max(axis=1) >= 0
+    found = np.eye(predictions.shape[1])[sure.argmax(axis=1)]
+    return given[used].T @ found[used]
+
+
+def off_diagonal_shares(joint):
+    """In each row of a joint; 0 where it is empty."""
+    mass = joint.sum(axis=1)
+    return np.where(mass > 0, 1 - np.diag(joint) / np.maximum(mass, TINY), 0.0)
+
+
+def _transition(joint, mass):
+    """P(given label | true class) of a joint of both, given labels having these counts."""
+    joint = joint + TINY * np.eye(len(joint))
+    joint = joint / joint.sum(axis=1, keepdims=True) * np.maximum(mass, TINY)[:, None]
+    return (joint / joint.sum(axis=0)).T
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """Labels that follow a transition matrix by some share, and the true classes by the rest.
+
+    Minus its log likelihood, and a weak log prior, is a function of numbers: the logarithm of the
+    scores' factor, the bias of each class, and the logit of that share.
+    """
+
+    scores: np.ndarray  # (n_rows, n_classes)
+    labels: np.ndarray
+    weight: np.ndarray
+    transition: np.ndarray
+    pseudo_counts: np.ndarray  # of labels that follow the true class, and of those that do not
+
+    @cached_property
+    def _entries(self):
+        """Of the identity and of the matrix, for the given labels."""
+        return np.eye(len(self.transition))[self.labels], self.transition.T[self.labels]
+
+    def _at(self, numbers):
+        """Probabilities of classes before and after the label is known, and what moves them.
+
+        These are scaled scores and, for the share, the slope of the label's log likelihood.
+        """
+        share, (own, mixed) = expit(numbers[-1]), self._entries
+        likelihood = (1 - share) * own + share * mixed + TINY
+        scaled = np.exp(numbers[0]) * self.scores
+        before = np.exp(log_softmax(scaled + numbers[1:-1]))
+        joint = before * likelihood
+        total = joint.sum(axis=1) + TINY
+        moving = np.stack([scaled, share * (1 - share) * (mixed - own) / likelihood])
+        return before, joint / total[:, None], moving, self.weight @ np.log(total)
+
+    def value_and_gradient(self, numbers):
+        before, after, (scaled, slope), likelihood = self._at(numbers)
+        change = self.weight[:, None] * (after - before)
+        by_share = self.weight @ (after * slope).sum(axis=1)
+        by_scores = np.array([(change * scaled).sum(), *change.sum(axis=0)])
+        log_shares = log_expit([-numbers[-1], numbers[-1]])
+        by_prior = self.pseudo_counts[1] - self.pseudo_counts.sum() * expit(numbers[-1])
+        value = SCORE_PRECISION / 2 * np.square(numbers[:-1]).sum()
+        value -= likelihood + self.pseudo_counts @ log_shares
+        return value, np.append(SCORE_PRECISION * numbers[:-1] - by_scores, -by_share - by_prior)
+
+    def hessian(self, numbers):
+        before, after, moving, _ = self._at(numbers)
+        still = np.stack([moving[0], np.zeros_like(before)])
+        share = expit(numbers[-1])
+        hessian = self._covariance(before, still) - self._covariance(after, moving)
+        # Neither scores nor log likelihoods are linear in the first and the last number.
+        hessian[0, 0] -= self.weight @ ((after - before) * moving[0]).sum(axis=1)
+        hessian[-1, -1] -= self.weight @ (after * moving[1] * (1 - 2 * share - moving[1])).sum(1)
+        hessian[-1, -1] += self.pseudo_counts.sum() * share * (1 - share)
+        hessian[range(len(numbers) - 1), range(len(numbers) - 1)] += SCORE_PRECISION
+        return hessian
+
+    def _covariance(self, probabilities, moving):
+        """Of the derivatives of a class's log joint, over classes; summed over rows."""
+        weighted = self.weight[:, None] * probabilities
+        mean = (probabilities * moving).sum(axis=2)  # (2, n_rows)
+        outer = np.einsum("nk,ank,bnk->ab", weighted, moving, moving)
+        outer = outer - (self.weight * mean) @ mean.T
+        inner = np.diag(weighted.sum(axis=0)) - probabilities.T @ weighted
+        mixed = (weighted * moving).sum(axis=1) - mean @ weighted
+        blocks = [[outer[:1, :1], mixed[:1], outer[:1, 1:]], [mixed[:1].T, inner, mixed[1:].T]]
+        return np.block([*blocks, [outer[1:, :1], mixed[1:], outer[1:, 1:]]])
+
+    def fitted(self):
+        """Begins with scores as they are, and as many wrong labels as expected."""
+        n_classes = self.scores.shape[1]
+        initial = np.append(np.zeros(n_classes + 1), np.log(np.divide(*self.pseudo_counts[::-1])))
+        options = {"jac": True, "hess": self.hessian, "method": "trust-exact"}
+        numbers = minimize(
+            self.value_and_gradient, initial, **options, options={"gtol": NOISE_TOL}
+        ).x
+        # One more step, and nothing but rounding is left.
+        gradient = self.value_and_gradient(numbers)[1]
+        numbers = numbers - np.linalg.solve(self.hessian(numbers), gradient)
+        share, (scale, *bias) = expit(numbers[-1]), numbers[:-1]
+        transition = (1 - share) * np.eye(n_classes) + share * self.transition
+        noise = GivenNoise(float(np.exp(scale)), np.array(bias), transition)
+        _, after, _, likelihood = self._at(numbers)
+        right = self.weight @ after[range(len(after)), self.labels]
+        return _Fitted(noise, 1 - right / max(self.weight.sum(), TINY), likelihood)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    noise: GivenNoise
+    noise_rate: float
+    likelihood: float
