@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from numbers import Real
 
@@ -26,11 +25,6 @@ MOST_WEIGHT = 1e150
 
 def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
     """Validated rows of X and of X_val, stacked; sets what the estimator knows of its features."""
-    if isinstance(X, (str, os.PathLike)):
-        raise TypeError(
-            f"X must be an array or a table: got the path {os.fspath(X)!r}. Read it first, or save "
-            "it as a .npy file and pass numpy.load(path, mmap_mode='r')."
-        )
     X, y = validate_data(
         estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
     )

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklearn.utils.validation import validate_data as sklearn_validate_data
 
+from ._columns import features_only, refuse_files
 from ._tables import explanation
 
 __all__ = [
@@ -31,7 +32,13 @@ __all__ = [
 
 
 def validate_data(estimator, X, *args, name="X", **kwargs):
-    """scikit-learn's `validate_data`, naming the table and the column that is at fault."""
+    """scikit-learn's `validate_data`, naming the table and the column that is at fault.
+
+    Columns that were targets or weights in `fit`, by name, are left out of further tables.
+    """
+    refuse_files(X, name)
+    is_new = kwargs.get("reset", True)
+    X = features_only(X, () if is_new else getattr(estimator, "named_columns_", ()))
     try:
         return sklearn_validate_data(estimator, X, *args, **kwargs)
     except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
 from .._base import fit_atomically
+from ..data._columns import split_columns
 from ..data._folds import Folds, position_folds
 from ..data._tables import dataframe_kind
 from ..data._validation import _fit_context, level_of_caller
@@ -145,10 +146,10 @@ class PartialFitMixin:
             The next rows; together with the former ones at least two.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Their targets.
+            Their targets. Or the name, or a list of names, of columns of a dataframe X.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight of 2 equals the row twice.
+            A weight of 2 equals the row twice. Or the name of a column of X.
 
         fold : int or array-like of int of shape (n_samples,), default=None
             The fold, from 0 to ``cv - 1``, in which each row is held out, given in all calls or
@@ -184,10 +185,14 @@ class PartialFitMixin:
         which does not depend on the number of rows. So choose large blocks: thousands of rows.
         Up to 1000 rows, or as many as there are features, are kept as they are.
         """
+        _check_learn(learn)
         seen = _seen_rows(self)
         more = seen.n_samples > 0
+        names, X, y, sample_weight = split_columns(X, y, sample_weight, several=True)
         # A model that stays keeps its features.
         known = more or (not learn and hasattr(self, "coef_"))
+        if not known:
+            self.named_columns_ = names
         block = regression_rows(self, X, y, sample_weight, more=known, enough=learn and not known)
         self.dataframe_ = dataframe_kind(X)
         shape = block.single_target, block.y.shape[1]
@@ -240,6 +245,7 @@ class PartialFitMixin:
         The result is that of `fit` on all rows with ``cv=PredefinedSplit(fold)``, to rounding, in
         whatever order shards are merged.
         """
+        _check_learn(learn)
         seen = _seen_rows(self)
         for other in others:
             more = _rows_of_other(other, seen)
@@ -260,6 +266,11 @@ class PartialFitMixin:
         self.fold_statistics_ = seen
         self.n_samples_seen_ = seen.n_samples
         return self
+
+
+def _check_learn(learn):
+    if not isinstance(learn, (bool, np.bool_)):
+        raise TypeError(f"learn must be True or False: got {learn!r}.")
 
 
 def _seen_rows(estimator):
@@ -326,7 +337,7 @@ def _adopt_features(estimator, other):
         vars(estimator).pop(name, None)
         if hasattr(other, name):
             setattr(estimator, name, getattr(other, name))
-    estimator.dataframe_ = other.dataframe_
+    estimator.dataframe_, estimator.named_columns_ = other.dataframe_, other.named_columns_
 
 
 def _shape_of_target(seen):
