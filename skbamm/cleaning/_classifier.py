@@ -9,7 +9,6 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import FLOAT_DTYPES
 
 from .._base import BilevelEstimator, fit_atomically
@@ -20,6 +19,7 @@ from ..data._validation import (
     Interval,
     StrOptions,
     _fit_context,
+    available_if,
     check_is_fitted,
     level_of_caller,
     validate_data,
@@ -49,7 +49,6 @@ def _weighs_others(estimator):
             f"weigh needs weighting='adaptive': weighting={estimator.weighting!r} learns nothing "
             "that scores other rows."
         )
-    return True
 
 
 class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dask
 import dask.array as da
 import numpy as np
-from sklearn.utils.metaestimators import available_if
 
 from .._base import fit_atomically
 from ..cleaning import HyperCleaningClassifier
 from ..cleaning._classifier import _weighs_others
 from ..cleaning._report import LabelRecord, RowIndex
-from ..data._validation import _fit_context, check_is_fitted, validate_data
+from ..data._validation import _fit_context, available_if, check_is_fitted, validate_data
 from ._client import kept
 from ._estimator import DaskEstimator, with_client
 from ._label_rows import RECORD

@@ -10,6 +10,7 @@ import numpy as np
 import sklearn
 from scipy import sparse
 from sklearn.base import _fit_context
+from sklearn.utils._available_if import _AvailableIfDescriptor
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklearn.utils.validation import validate_data as sklearn_validate_data
@@ -22,6 +23,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_fit_context",
+    "available_if",
     "check_is_fitted",
     "has_validation_rows",
     "level_of_caller",
@@ -29,6 +31,16 @@ __all__ = [
     "validate_weight",
     "warn_if_unlike",
 ]
+
+
+class _AvailableIf(_AvailableIfDescriptor):
+    def _check(self, obj, owner):
+        self.check(obj)
+
+
+def available_if(check):
+    """scikit-learn's decorator, but an error tells what the check says, which it raises."""
+    return lambda method: _AvailableIf(method, check, method.__name__)
 
 
 def validate_data(estimator, X, *args, name="X", **kwargs):

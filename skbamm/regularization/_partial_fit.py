@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.metaestimators import available_if
 
 from .._base import fit_atomically
 from ..data._columns import split_columns
 from ..data._folds import Folds, position_folds
 from ..data._tables import dataframe_kind
-from ..data._validation import _fit_context, level_of_caller
+from ..data._validation import _fit_context, available_if, level_of_caller
 from ..linalg._cross_products import FoldSums, column_shift
 from ..linalg._session import PANEL_COLUMNS, threads_for
 from ._input import FoldedRows, is_few, make_repeats, n_repeats, regression_rows
@@ -73,13 +72,10 @@ class SeenRows:
             seeds = range(self.seed, self.seed + n_repeats(estimator, self.n_samples))
             return self._with_sums([by_position(seed) for seed in seeds])
         new = self._with_sums([sums_by(fold)])
-        if new._holds_out():
+        if len(new.folds_with_rows()) > 1:
             return replace(new, stand_in=None)
         more = by_position(self.seed)
         return replace(new, stand_in=more if self.stand_in is None else self.stand_in + more)
-
-    def _holds_out(self):
-        return np.count_nonzero(self.sums[0].weight) > 1
 
     def merged(self, estimator, other):
         """With the rows of another; all folds are given, so that their order does not matter."""
@@ -88,7 +84,8 @@ class SeenRows:
         if not self.sums:
             return other if self.rows is None else other.extended(estimator, self.rows, self.fold)
         new = replace(self, n_samples=self.n_samples + other.n_samples)._with_sums(other.sums)
-        stand_in = None if new._holds_out() else self.stand_in + other.stand_in
+        is_held_out = len(new.folds_with_rows()) > 1
+        stand_in = None if is_held_out else self.stand_in + other.stand_in
         return replace(new, stand_in=stand_in)
 
     def _with_sums(self, more):
@@ -96,27 +93,43 @@ class SeenRows:
             more = [known + new for known, new in zip(self.sums, more, strict=True)]
         return replace(self, rows=None, fold=None, sums=tuple(more))
 
+    def folds_with_rows(self):
+        """Which of the given folds have rows of positive weight."""
+        if self.sums:
+            return np.flatnonzero(self.sums[0].weight)
+        return np.unique(self.fold[self.rows.weights() > 0])
+
+    def describe_folds(self, n_folds):
+        """What `status_` says of folds that were given and have no rows."""
+        if not self.given:
+            return ""
+        known = self.folds_with_rows().tolist()
+        if len(known) == 1:
+            return f"; all rows are in fold {known[0]}, so they were held out by position"
+        empty = sorted(set(range(n_folds)) - set(known))
+        return f"; without rows in folds {empty}" if empty else ""
+
     def repeats(self, estimator):
         """All rows so far in their folds, or the statistics of these."""
+        if self.n_samples < 2:
+            raise ValueError("Learning needs two rows or more, and there is one so far.")
         if self.sums:
             sums = self.sums if self.stand_in is None else (self.stand_in,)
             return fold_statistics(sums, self.n_samples, self.single_target)
         if self.rows.weight is not None and not self.rows.weight.any():
             raise ValueError("sample_weight must not be all zero.")
-        if self.given:
+        if self.given and len(self.folds_with_rows()) > 1:
             labels, index = np.unique(self.fold, return_inverse=True)
-            if len(labels) > 1:
-                return [FoldedRows(self.rows, Folds.from_labels(index, len(labels)))]
+            return [FoldedRows(self.rows, Folds.from_labels(index, len(labels)))]
         return make_repeats(estimator, self.rows, {}, self.seed)
 
 
 def _needs_only_sums(estimator):
     if estimator.loss != "squared_error":
         raise AttributeError(
-            f"loss={estimator.loss!r} needs all rows at once: use fit, or "
-            'loss="squared_error" with partial_fit.'
+            f"partial_fit and merge keep sums over rows, and loss={estimator.loss!r} needs the "
+            'rows themselves: use fit, or loss="squared_error". All penalties work with either.'
         )
-    return True
 
 
 class PartialFitMixin:
@@ -124,6 +137,7 @@ class PartialFitMixin:
 
     cv: Any
     _fit: Any
+    status_: str
 
     # No property of rows, which a meta-estimator would pass on.
     __metadata_request__partial_fit = {"learn": UNUSED}
@@ -154,8 +168,9 @@ class PartialFitMixin:
         fold : int or array-like of int of shape (n_samples,), default=None
             The fold, from 0 to ``cv - 1``, in which each row is held out, given in all calls or
             in none. The order of the blocks then makes no difference but for rounding, and the
-            result is that of `fit` with ``cv=PredefinedSplit(fold)``. By default a row's fold
-            follows from its position among all rows, as in `fit`.
+            result is that of `fit` with ``cv=PredefinedSplit(fold)``; `status_` tells which folds
+            have no rows, and while all rows are in one, they are held out by position. By default
+            a row's fold follows from its position among all rows, as in `fit`.
 
         learn : bool, default=True
             False only adds up the block, without torch, and leaves what was learned before as it
@@ -263,6 +278,7 @@ class PartialFitMixin:
     def _remember(self, seen, learn, given):
         if learn:
             self._fit(seen.repeats(self), given)
+            self.status_ += seen.describe_folds(int(self.cv))
         self.fold_statistics_ = seen
         self.n_samples_seen_ = seen.n_samples
         return self
