@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
+
 import dask
 import dask.array as da
 import numpy as np
@@ -10,6 +12,7 @@ from .._base import fit_atomically
 from ..cleaning import HyperCleaningClassifier
 from ..cleaning._classifier import _weighs_others
 from ..cleaning._report import LabelRecord, RowIndex
+from ..data._columns import split_columns
 from ..data._validation import _fit_context, available_if, check_is_fitted, validate_data
 from ._client import kept
 from ._estimator import DaskEstimator, with_client
@@ -68,7 +71,8 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         X : dask array or dataframe of shape (n_samples, n_features)
             Partitions may be uneven or empty, and their sizes unknown.
         y : dask array or series of shape (n_samples,)
-            Given labels; cut like X, or of known chunk sizes.
+            Given labels; cut like X, or of known chunk sizes. Like `sample_weight` and `is_clean`
+            it may be the name of a column of a dataframe X.
         sample_weight : dask array or series of shape (n_samples,), default=None
             On top of what is learned.
         is_clean : dask array or series of bool of shape (n_samples,), default=None
@@ -90,6 +94,7 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         from ._sample import Census
 
         client = self.client_
+        named, X, y, sample_weight, is_clean = split_columns(X, y, sample_weight, is_clean)
         partitions = partitions_of(X, y=y, weight=sample_weight, is_clean=is_clean)
         validate_data(self, partitions.head, reset=True, skip_check_array=True)
         columns = kept(client, partitions.each(checked_labels))
@@ -108,6 +113,7 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
             found = _columns(fit.records, census.lengths)
         self.sample_weight_, *record = found
         self.label_record_ = LabelRecord(RowIndex(), *record)
+        self.named_columns_ = named
         return self
 
     def to_local(self):
@@ -115,7 +121,14 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         local = super().to_local()
         if hasattr(local, "sample_weight_"):
             lazy = [getattr(local.label_record_, name) for name in RECORD]
-            local.sample_weight_, *record = dask.compute(local.sample_weight_, *lazy)
+            try:
+                local.sample_weight_, *record = dask.compute(local.sample_weight_, *lazy)
+            except (CancelledError, KeyError, ValueError) as error:  # without a client the last two
+                raise RuntimeError(
+                    "Weights and labels of the training rows were on the cluster, and are gone: it "
+                    "was restarted or closed. Call fit again. What predicts is still there, and "
+                    "to_sklearn() gives a model that predicts the same."
+                ) from error
             local.label_record_ = LabelRecord(local.label_record_.index, *record)
         return local
 
@@ -164,6 +177,7 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
             Lazy; an ndarray where X is no Dask collection. In [0, 1], as `sample_weight_`.
         """
         check_is_fitted(self)
+        _, X, y = split_columns(X, y)
         return self._lazily("weigh", X, y, empty=np.empty(0))
 
     def label_report(self):

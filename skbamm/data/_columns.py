@@ -42,23 +42,28 @@ def split_columns(X, y, *others, several=False, name="X"):
     if not names or X is None:
         return names, X, y, *others
     refuse_files(X, name)
-    frame = _frame(X)
-    if frame is None:
-        raise TypeError(
-            f"{names[0]!r} names a column, but {name} has no names of columns, or some twice: it "
-            f"is of type {type(X).__name__}. Pass a dataframe, or the values themselves."
-        )
-    if isinstance(frame, nw.LazyFrame) and not frame.implementation.is_dask():
-        raise TypeError(explanation(X, ""))
-    check_names(names, frame.columns)
+    if type(X).__module__.startswith("dask") and hasattr(X, "columns"):
+        check_names(names, X.columns)
+        rest, select = X.drop(columns=names), X.__getitem__
+    else:
+        frame = _frame(X)
+        if frame is None:
+            raise TypeError(
+                f"{names[0]!r} names a column, but {name} has no names of columns, or some twice: "
+                f"it is of type {type(X).__name__}. Pass a dataframe, or the values themselves."
+            )
+        if isinstance(frame, nw.LazyFrame):
+            raise TypeError(explanation(X, ""))
+        check_names(names, frame.columns)
+        rest, select = frame.drop(names).to_native(), lambda own: frame.select(own).to_native()
 
     def values(given):
         if isinstance(given, str):
             return X[given]
         own = names_of(given, several=several)
-        return frame.select(own).to_native() if own else given
+        return select(own) if own else given
 
-    return names, frame.drop(names).to_native(), values(y), *map(values, others)
+    return names, rest, values(y), *map(values, others)
 
 
 def check_names(names, known):
