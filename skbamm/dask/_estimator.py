@@ -69,6 +69,24 @@ class DaskEstimator(BaseEstimator):
         return by_partition(function, *given, empty=empty)
 
     def score(self, X, y, sample_weight=None):
+        """Score predictions as the local estimator does, on the client.
+
+        Parameters
+        ----------
+        X : dask array or dataframe, or whatever the local estimator takes
+            Of shape (n_samples, n_features).
+
+        y : like X, of shape (n_samples,) or (n_samples, n_targets)
+            True targets or labels, or the name of a column of X.
+
+        sample_weight : like X, of shape (n_samples,), default=None
+            Or the name of a column of X.
+
+        Returns
+        -------
+        score : float
+            Coefficient of determination, or accuracy.
+        """
         if is_collection(X):
             _, X, y, weight = split_columns(X, y, sample_weight, several=is_regressor(self))
             # One by one: dask warns of arrays and dataframes together.

@@ -63,6 +63,8 @@ class ArrowRows:
         self.names: Sequence[str] = list(features)
         self._others = list(others)
         check_names([*self.names, *self._others], schema.names)
+        if not self.names:
+            raise ValueError(f"X has no columns but {schema.names}, which are no features.")
         self.shape = (self._dataset.count_rows(), len(self.names))
 
     def __len__(self):

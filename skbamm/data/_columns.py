@@ -44,7 +44,7 @@ def split_columns(X, y, *others, several=False, name="X"):
     refuse_files(X, name)
     if type(X).__module__.startswith("dask") and hasattr(X, "columns"):
         check_names(names, X.columns)
-        rest, select = X.drop(columns=names), X.__getitem__
+        rest = X.drop(columns=names)
     else:
         frame = _frame(X)
         if frame is None:
@@ -55,13 +55,17 @@ def split_columns(X, y, *others, several=False, name="X"):
         if isinstance(frame, nw.LazyFrame):
             raise TypeError(explanation(X, ""))
         check_names(names, frame.columns)
-        rest, select = frame.drop(names).to_native(), lambda own: frame.select(own).to_native()
+        rest = features_only(frame.drop(names).to_native(), ())
+    if len(rest.columns) == 0:
+        raise ValueError(f"{name} has no columns but {names}, which are no features.")
 
     def values(given):
         if isinstance(given, str):
             return X[given]
         own = names_of(given, several=several)
-        return select(own) if own else given
+        if not own:
+            return given
+        return X.select(own) if _is_arrow(X) else X[own]
 
     return names, rest, values(y), *map(values, others)
 
@@ -80,13 +84,16 @@ def check_names(names, known):
 
 def features_only(X, named):
     """A table without those of the `named` columns that are in it, and without pandas' index."""
-    is_arrow = type(X).__module__.startswith("pyarrow") and hasattr(X, "schema")
-    names = [*named, *(index_columns(X.schema) if is_arrow else ())]
+    names = [*named, *(index_columns(X.schema) if _is_arrow(X) else ())]
     frame = _frame(X) if names else None
     if frame is None:
         return X
     left_out = [name for name in names if name in frame.columns]
     return frame.drop(left_out).to_native() if left_out else X
+
+
+def _is_arrow(X):
+    return type(X).__module__.startswith("pyarrow") and hasattr(X, "schema")
 
 
 def index_columns(schema):

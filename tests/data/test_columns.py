@@ -125,6 +125,15 @@ def test_an_unknown_name_is_answered_by_those_that_there_are(kind, model):
             model.fit(table, *given)
 
 
+@OF_A_KIND
+def test_something_must_be_left_to_fit_by(kind):
+    for call in (regressor().fit, regressor().partial_fit, cleaner().fit):
+        with pytest.raises(
+            ValueError, match=r"X has no columns but \['z'.*, which are no features"
+        ):
+            call(KINDS[kind](ROWS[["z"]]), "z")
+
+
 NAMELESS = {
     "array": np.asarray,
     "list": lambda X: np.asarray(X).tolist(),
