@@ -178,6 +178,8 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
         sentence = _SENTENCES[solution.status].format(
             n_iter=solution.n_iter, residual=known, tol=self.tol
         )
+        if solution.status is Status.MAX_ITER and not np.isfinite(residual):
+            sentence = f"stopped at max_iter={solution.n_iter}, before its residual was known"
         if solution.status in (Status.MAX_ITER, Status.DIVERGED, Status.UNDETERMINED):
             warnings.warn(
                 f"{type(self).__name__} {sentence}. Increase max_iter or tol; history_ shows "

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from ._base import BilevelEstimator
+from .data._tables import dataframe_kind
 from .data._validation import check_is_fitted
 
 __all__ = ["to_onnx", "to_sklearn"]
@@ -69,7 +70,7 @@ def to_onnx(estimator, X, *, target_opset=None):
     estimator : estimator
         Fitted: one of skbamm, or any other with some inside.
 
-    X : ndarray or dataframe of shape (n_samples, n_features)
+    X : ndarray or pandas dataframe of shape (n_samples, n_features)
         Rows to compare predictions on, some hundreds or more. The ONNX model takes what these are:
         float32 or float64; one array, or each column of a dataframe by name, which only what
         begins with a `ColumnTransformer` can.
@@ -87,6 +88,8 @@ def to_onnx(estimator, X, *, target_opset=None):
     ------
     ImportError
         Without skl2onnx or onnxruntime: ``pip install 'skbamm[onnx]'``.
+    TypeError
+        For what does not predict, such as a transformer, and for other kinds of X.
     ValueError
         If predictions differ: labels at all, numbers by 1e-4 of the largest. What skl2onnx or
         onnxruntime cannot convert or load raises errors of theirs.
@@ -102,10 +105,16 @@ def to_onnx(estimator, X, *, target_opset=None):
     >>> [output.name for output in to_onnx(model, X.astype(np.float32)).graph.output]
     ['variable']
     """
-    import skl2onnx
-    from onnxruntime import InferenceSession
-
     plain = to_sklearn(estimator)
+    _check_convertible(plain, X)
+    expected = estimator.predict(X)
+    try:
+        import skl2onnx
+        from onnxruntime import InferenceSession
+    except ImportError as error:
+        raise ImportError(
+            "to_onnx needs skl2onnx and onnxruntime: pip install 'skbamm[onnx]'."
+        ) from error
     options = {"zipmap": False} if is_classifier(plain) else None
     converted = skl2onnx.to_onnx(plain, X[:1], options=options, target_opset=target_opset)
     session = InferenceSession(converted.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -114,13 +123,28 @@ def to_onnx(estimator, X, *, target_opset=None):
     else:
         rows = {name: X[[name]].to_numpy() for name in X}
     found = session.run(None, rows)
-    _check_predictions(estimator, X, found)
+    _check_predictions(estimator, X, expected, found)
     return converted
 
 
-def _check_predictions(estimator, X, found):
+def _check_convertible(plain, X):
+    if not hasattr(plain, "predict"):
+        raise TypeError(
+            f"{type(plain).__name__} does not predict, so there is nothing to compare: convert "
+            "what to_sklearn() makes of it with skl2onnx.to_onnx."
+        )
+    if not isinstance(X, np.ndarray) and dataframe_kind(X) != "pandas":
+        raise TypeError(
+            "X must be an ndarray or a pandas dataframe, as the ONNX model takes what it is: got "
+            f"a {type(X).__module__.partition('.')[0]} {type(X).__name__}."
+        )
+    if X.ndim != 2 or not len(X):
+        raise ValueError(f"X must have rows and columns: got shape {X.shape}.")
+
+
+def _check_predictions(estimator, X, expected, found):
     """Raise unless onnxruntime found what the estimator predicts."""
-    what, expected = "", estimator.predict(X)
+    what = ""
     if is_classifier(estimator):
         differ = np.mean(found[0].ravel() != expected)
         what = f"{differ:.1%} of the labels differ" if differ else ""

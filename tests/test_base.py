@@ -1,8 +1,9 @@
-"""What both estimators share: what they ask of metadata routing."""
+"""What both estimators share: how a run ended, and what they ask of metadata routing."""
 
 import numpy as np
 import pytest
 from sklearn import config_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold, KFold, cross_validate
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
@@ -44,3 +45,18 @@ def test_row_groups_of_the_outer_splits_do_not_reach_fit(kind, cv):
     with config_context(enable_metadata_routing=True):
         found = cross_validate(model, X, y, cv=GroupKFold(2), params={"groups": BLOCKS})
     assert np.isfinite(found["test_score"]).all()
+
+
+@pytest.mark.parametrize("kind", [REGRESSOR, CLASSIFIER])
+def test_a_residual_that_is_not_known_is_not_compared_with_tol(kind):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 3))
+    y = X[:, 0] + random.normal(size=60)
+    with pytest.warns(ConvergenceWarning, match="max_iter=1, before its residual was known"):
+        model = kind(max_iter=1, tol=0).fit(X, y if kind is REGRESSOR else y > 0)
+    assert np.isinf(model.residual_) and "tol" not in model.status_
+
+
+def test_a_method_that_is_not_there_says_why():
+    with pytest.raises(AttributeError, match="weigh needs weighting='adaptive'"):
+        HyperCleaningClassifier("sample").weigh  # noqa: B018

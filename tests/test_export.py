@@ -2,6 +2,7 @@
 
 import pickle
 import pickletools
+import sys
 
 import numpy as np
 import pytest
@@ -304,6 +305,70 @@ def test_what_cannot_be_converted_is_an_error(onnxruntime, around):
     plain = NOT_IN_ONNX[around](LogisticRegression()).fit(X, y)
     with pytest.raises(caught.type):
         to_onnx(plain, X)
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("final", [None, LogisticRegression()], ids=["own", "final"])
+def test_onnx_of_calibrated_classifiers_is_right_or_refused(onnxruntime, method, n_classes, final):
+    X, y = labels(n_classes)
+    model = CalibratedClassifierCV(cleaner(final), cv=2, method=method).fit(X, y)
+    try:
+        converted = to_onnx(model, X)
+    except ValueError as error:
+        assert method == "isotonic" and "does not predict what this Calibrated" in str(error)
+        return
+    session = onnxruntime.InferenceSession(converted.SerializeToString())
+    found = session.run(None, {"X": X})
+    assert found[0].tolist() == model.predict(X).tolist()
+    np.testing.assert_allclose(found[1], model.predict_proba(X), rtol=0, atol=1e-12)
+
+
+TABLES = {
+    "list": lambda X: X.tolist(),
+    "csr_array": sparse.csr_array,
+    "polars DataFrame": lambda X: pytest.importorskip("polars").DataFrame(X),
+    "str": lambda X: "rows.parquet",
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("model", [regressor(), cleaner()])
+def test_rows_for_onnx_are_of_kinds_that_it_knows(kind, model):
+    X, y = labels(2)
+    with pytest.raises(TypeError, match=f"ndarray or a pandas dataframe, .* got a .*{kind}"):
+        to_onnx(model.fit(X, y == "ant"), TABLES[kind](X))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (lambda X: X[0], "must have rows and columns: got shape"),
+        (lambda X: X[:0], "must have rows and columns: got shape"),
+        (lambda X: X[:, :2], "X has 2 features, but"),
+        (lambda X: X * np.nan, "Input X contains NaN"),
+    ],
+)
+def test_rows_for_onnx_are_checked(rows, message):
+    X, y = labels(2)
+    with pytest.raises(ValueError, match=message):
+        to_onnx(cleaner().fit(X, y), rows(X))
+
+
+@pytest.mark.parametrize("around", [lambda one: one, make_pipeline, SelectFromModel])
+def test_what_does_not_predict_has_no_checked_onnx(around):
+    X, y = labels(2)
+    transformer = StandardScaler() if around is not SelectFromModel else cleaner()
+    with pytest.raises(TypeError, match=r"does not predict, .* convert what to_sklearn\(\)"):
+        to_onnx(around(transformer).fit(X, y), X)
+
+
+@pytest.mark.parametrize("missing", ["skl2onnx", "onnxruntime"])
+def test_onnx_without_its_packages_says_what_to_install(missing, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    X, y = labels(2)
+    with pytest.raises(ImportError, match=r"pip install 'skbamm\[onnx\]'"):
+        to_onnx(cleaner().fit(X, y), X)
 
 
 def test_wrong_labels_are_an_error(onnxruntime):

@@ -9,17 +9,18 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import FLOAT_DTYPES
 
 from .._base import BilevelEstimator, fit_atomically
 from .._progress import Progress, attributes_after
+from ..data._columns import split_columns
 from ..data._containers import RowContainer
 from ..data._validation import (
     HasMethods,
     Interval,
     StrOptions,
     _fit_context,
+    available_if,
     check_is_fitted,
     level_of_caller,
     validate_data,
@@ -49,7 +50,6 @@ def _weighs_others(estimator):
             f"weigh needs weighting='adaptive': weighting={estimator.weighting!r} learns nothing "
             "that scores other rows."
         )
-    return True
 
 
 class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
@@ -203,6 +203,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     history_ : History
         Records of the run; residuals in the unit of `tol`.
 
+    named_columns_ : list of str
+        Columns of X in `fit` that `y` and what goes with it were, where given by name.
+
     status_ : str
         Why the run ended, in a sentence.
 
@@ -314,7 +317,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             Rows of numbers, without gaps.
 
         y : array-like of shape (n_samples,)
-            Given labels.
+            Given labels. Like `sample_weight` and `is_clean`, it may be the name of a column of
+            X, a dataframe or Arrow table. Such columns are no features, and left out of tables
+            that are predicted.
 
         sample_weight : array-like of shape (n_samples,), default=None
             On top of what is learned.
@@ -326,10 +331,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             Rows with verified labels that are not in X; they are trained on as well.
 
         y_val : array-like of shape (n_val,), default=None
-            Required with `X_val`.
+            Required with `X_val`; or a column of it by name.
 
         sample_weight_val : array-like of shape (n_val,), default=None
-            Weights of the rows of `X_val`.
+            Weights of the rows of `X_val`; or a column of it by name.
 
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row that it splits, for
@@ -349,8 +354,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         if self.final_estimator is not None:
             check_final_estimator(self.final_estimator)
         split_params = self._split_params(params)
+        found = split_columns(X, y, sample_weight, is_clean)
+        self.named_columns_, X, y, sample_weight, is_clean = found
+        held_out = split_columns(X_val, y_val, sample_weight_val, name="X_val")[1:]
         container = RowContainer.of(X, y)
-        rows = label_rows(self, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val)
+        rows = label_rows(self, X, y, sample_weight, is_clean, *held_out)
 
         def attributes(*found):
             return attributes_after(self, lambda fitted: fitted._store(rows, container, *found))
@@ -487,6 +495,27 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
+    def score(self, X, y, sample_weight=None):
+        """Share of rows whose class is predicted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,)
+            True labels, or the name of a column of X.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Or the name of a column of X.
+
+        Returns
+        -------
+        score : float
+            Accuracy; 1 is best.
+        """
+        check_is_fitted(self)
+        return super().score(*split_columns(X, y, sample_weight)[1:])
+
     def to_sklearn(self):
         """The fitted model as a plain classifier of scikit-learn.
 
@@ -536,7 +565,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
 
         y : array-like of shape (n_samples,)
-            Given labels, all of them in `classes_`.
+            Given labels, all of them in `classes_`; or the name of a column of X.
 
         Returns
         -------
@@ -549,6 +578,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             For labels that were not in `fit`.
         """
         check_is_fitted(self)
+        _, X, y = split_columns(X, y)
         X = self._validated_features(X)
         scored = self.label_scorer_.score(X, label_positions(y, X, self.classes_))
         return expit(LabelNumbers.unpack(self.hyper_).logit(scored.log_odds))

@@ -158,10 +158,8 @@ def final_estimator_has(method):
     """For `available_if`: the linear model has all methods, a final estimator its own."""
 
     def check(self):
-        if self.final_estimator is None:
-            return True
-        getattr(getattr(self, "final_estimator_", self.final_estimator), method)
-        return True
+        if self.final_estimator is not None:
+            getattr(getattr(self, "final_estimator_", self.final_estimator), method)
 
     return check
 

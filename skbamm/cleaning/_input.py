@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from numbers import Real
 
@@ -26,22 +25,11 @@ MOST_WEIGHT = 1e150
 
 def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
     """Validated rows of X and of X_val, stacked; sets what the estimator knows of its features."""
-    if isinstance(X, (str, os.PathLike)):
-        raise TypeError(
-            f"X must be an array or a table: got the path {os.fspath(X)!r}. Read it first, or save "
-            "it as a .npy file and pass numpy.load(path, mmap_mode='r')."
-        )
     X, y = validate_data(
         estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
     )
-    y = _validated_labels(y, "y")
-    weight = validate_weight(sample_weight, X, "sample_weight")
-    clean = _validated_mask(is_clean, len(y))
+    y, weight, clean = label_columns(X, y, sample_weight, is_clean)
     n_given = len(y)
-    if np.asarray(sample_weight).dtype == bool:
-        raise ValueError(
-            "sample_weight is boolean: to mark rows with verified labels, pass is_clean=."
-        )
     if has_validation_rows(X_val, y_val, sample_weight_val):
         if is_clean is not None:
             raise ValueError(
@@ -72,6 +60,17 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
     if estimator.class_weight is not None:
         weight = weight * class_factors(estimator.class_weight, classes, mass)[labels]
     return LabelRows(X, labels, weight, clean, n_given, classes)
+
+
+def label_columns(X, y, sample_weight, is_clean, *, all_zero=False):
+    """Validated labels, weights and mask of rows with verified labels of some rows."""
+    y = _validated_labels(y, "y")
+    weight = validate_weight(sample_weight, X, "sample_weight", all_zero=all_zero)
+    if np.asarray(sample_weight).dtype == bool:
+        raise ValueError(
+            "sample_weight is boolean: to mark rows with verified labels, pass is_clean=."
+        )
+    return y, weight, _validated_mask(is_clean, len(y))
 
 
 def check_learnable(mass, n_verified):
@@ -142,9 +141,13 @@ def _validated_labels(y, name):
     return np.asarray(y)
 
 
+def label_kind(y):
+    return "text" if y.dtype.kind in "OUST" else "numbers"
+
+
 def _checked_against(y, y_val):
     """Labels of validation rows; warns of classes that y does not have."""
-    kinds = ["text" if labels.dtype.kind in "OUST" else "numbers" for labels in (y, y_val)]
+    kinds = label_kind(y), label_kind(y_val)
     if kinds[0] != kinds[1]:
         raise ValueError(
             f"y and y_val must be labels of one kind: got {kinds[0]} in y and {kinds[1]} in y_val."

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import dask
 import dask.array as da
 import numpy as np
-from sklearn.utils.metaestimators import available_if
 
 from .._base import fit_atomically
 from ..cleaning import HyperCleaningClassifier
 from ..cleaning._classifier import _weighs_others
-from ..data._validation import _fit_context, check_is_fitted, validate_data
+from ..data._columns import split_columns
+from ..data._validation import _fit_context, available_if, check_is_fitted, validate_data
 from ._client import kept
 from ._estimator import DaskEstimator, with_client
 from ._label_rows import RECORD
@@ -70,7 +71,8 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         X : dask array or dataframe of shape (n_samples, n_features)
             Partitions may be uneven or empty, and their sizes unknown.
         y : dask array or series of shape (n_samples,)
-            Given labels; cut like X, or of known chunk sizes.
+            Given labels; cut like X, or of known chunk sizes. Like `sample_weight` and `is_clean`
+            it may be the name of a column of a dataframe X.
         sample_weight : dask array or series of shape (n_samples,), default=None
             On top of what is learned.
         is_clean : dask array or series of bool of shape (n_samples,), default=None
@@ -92,6 +94,7 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         from ._sample import Census
 
         client = self.client_
+        named, X, y, sample_weight, is_clean = split_columns(X, y, sample_weight, is_clean)
         partitions = partitions_of(X, y=y, weight=sample_weight, is_clean=is_clean)
         validate_data(self, partitions.head, reset=True, skip_check_array=True)
         columns = kept(client, partitions.each(checked_labels))
@@ -111,6 +114,7 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
             self._store_rates(fit.sums, found[1:], fit.container)
             self.status_ = self._describe(fit.learned.solution, self.residual_)
         self.sample_weight_ = found[0]
+        self.named_columns_ = named
         return self
 
     def to_local(self):
@@ -119,7 +123,14 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
         if hasattr(local, "sample_weight_"):
             record = local.label_record_
             lazy = {name: getattr(record, name) for name in (*RECORD, "rows")}
-            local.sample_weight_, *found = dask.compute(local.sample_weight_, *lazy.values())
+            try:
+                local.sample_weight_, *found = dask.compute(local.sample_weight_, *lazy.values())
+            except (CancelledError, KeyError, ValueError) as error:  # without a client the last two
+                raise RuntimeError(
+                    "Weights and labels of the training rows were on the cluster, and are gone: it "
+                    "was restarted or closed. Call fit again. What predicts is still there, and "
+                    "to_sklearn() gives a model that predicts the same."
+                ) from error
             local.label_record_ = replace(record, **dict(zip(lazy, found, strict=True)))
         return local
 
@@ -168,6 +179,7 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
             Lazy; an ndarray where X is no Dask collection. In [0, 1], as `sample_weight_`.
         """
         check_is_fitted(self)
+        _, X, y = split_columns(X, y)
         return self._lazily("weigh", X, y, empty=np.empty(0))
 
     def label_report(self):

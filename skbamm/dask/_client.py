@@ -86,7 +86,10 @@ def finished(client, futures):
             if "error" in first:
                 raise first["error"].exception()
             if "cancelled" in first:
-                raise RuntimeError("The work was cancelled on the cluster.")
+                raise RuntimeError(
+                    "The work was cancelled on the cluster. Rows that were persisted there are "
+                    "gone after client.restart(): persist them anew, and call fit again."
+                )
             if waiting:
                 watchdog.look(len(waiting))
     except BaseException:

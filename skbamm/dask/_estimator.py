@@ -6,8 +6,11 @@ import copy
 import inspect
 from typing import Any
 
-from sklearn.base import BaseEstimator, clone
+import dask
+from sklearn.base import BaseEstimator, clone, is_regressor
+from sklearn.metrics import accuracy_score, r2_score
 
+from ..data._columns import split_columns
 from ._client import current_client
 from ._partitions import by_partition, is_collection
 
@@ -64,6 +67,33 @@ class DaskEstimator(BaseEstimator):
         if not is_collection(given[0]):
             return function(*given)
         return by_partition(function, *given, empty=empty)
+
+    def score(self, X, y, sample_weight=None):
+        """Score predictions as the local estimator does, on the client.
+
+        Parameters
+        ----------
+        X : dask array or dataframe, or whatever the local estimator takes
+            Of shape (n_samples, n_features).
+
+        y : like X, of shape (n_samples,) or (n_samples, n_targets)
+            True targets or labels, or the name of a column of X.
+
+        sample_weight : like X, of shape (n_samples,), default=None
+            Or the name of a column of X.
+
+        Returns
+        -------
+        score : float
+            Coefficient of determination, or accuracy.
+        """
+        if is_collection(X):
+            _, X, y, weight = split_columns(X, y, sample_weight, several=is_regressor(self))
+            # One by one: dask warns of arrays and dataframes together.
+            y, predicted, weight = (dask.compute(one)[0] for one in (y, self.predict(X), weight))
+            metric = r2_score if is_regressor(self) else accuracy_score
+            return metric(y, predicted, sample_weight=weight)
+        return super().score(X, y, sample_weight)
 
     def __getstate__(self) -> Any:
         state: Any = super().__getstate__()

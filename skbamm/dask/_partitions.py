@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
-from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_array
 from sklearn.utils.validation import FLOAT_DTYPES
 
+from ..cleaning._input import label_columns
 from ..data._containers import RowContainer
+from ..data._validation import validate_weight
 from ._client import on_each, results
 
 
@@ -27,6 +27,7 @@ class Partitions:
     """Training rows by partition, in their order; none is computed yet."""
 
     columns: dict[str, list]  # delayed partitions of "X", "y" and what else there is for each row
+    layout: dict[str, Any]  # names, or the number, of columns of each of these; None in 1-D
     head: Any  # an ndarray or dataframe like X, without rows
     lengths: Any  # numbers of rows, ndarray of shape (n_partitions,); None if not known
 
@@ -52,15 +53,13 @@ class Partitions:
             dict(zip(self.columns, values, strict=True))
             for values in zip(*self.columns.values(), strict=True)
         ]
-        return on_each(_naming, range(len(rows)), rows, *more, function=function, **same)
+        same |= {"function": function, "layout": self.layout}
+        return on_each(_naming, range(len(rows)), rows, *more, **same)
 
     def gathered(self, client):
         """All rows in memory: X, y and the other columns."""
-        arrays = iter(results(client, list(chain(*self.columns.values()))))
-        return {
-            name: _concatenated([next(arrays) for _ in column])
-            for name, column in self.columns.items()
-        }
+        found = results(client, self.each(lambda **columns: columns))
+        return {name: _concatenated([rows[name] for rows in found]) for name in self.columns}
 
 
 def partitions_of(X, **others):
@@ -83,22 +82,42 @@ def partitions_of(X, **others):
         head = np.empty((0, X.shape[1]), dtype=X.dtype)
     else:
         head = X._meta
-    columns = {"X": _delayed(X)}
+    columns, layout = {"X": _delayed(X)}, {"X": _layout(X)}
     for name, value in others.items():
         if value is None and name != "y":
             continue
         columns[name] = _delayed(_aligned(value, lengths, name))
+        layout[name] = _layout(value)
         if len(columns[name]) != len(columns["X"]):
             raise ValueError(
                 f"{name} must have as many partitions as X: got {len(columns[name])}, not "
                 f"{len(columns['X'])}."
             )
-    return Partitions(columns, head, lengths)
+    return Partitions(columns, layout, head, lengths)
 
 
-def _naming(number, columns, *more, function, **same):
+def _layout(collection):
+    """Names of the columns of a dataframe, the number of those of an array."""
+    if collection.ndim == 1:
+        return None
+    return list(collection.columns) if hasattr(collection, "columns") else collection.shape[1]
+
+
+def _laid_out(value, layout, name):
+    """A partition with the columns of its collection, in their order."""
+    found = _layout(value)
+    if found == layout:
+        return value
+    both = isinstance(found, list) and isinstance(layout, list)
+    if both and len(found) == len(layout) and set(found) == set(layout):
+        return value[layout]
+    raise ValueError(f"{name} has other columns than its collection: {found} in place of {layout}.")
+
+
+def _naming(number, columns, *more, function, layout, **same):
     """Say in which partition a value is wrong."""
     try:
+        columns = {name: _laid_out(value, layout[name], name) for name, value in columns.items()}
         return function(*more, **columns, **same)
     except ValueError as error:
         raise ValueError(f"Partition {number}: {error}") from None
@@ -107,35 +126,25 @@ def _naming(number, columns, *more, function, **same):
 def checked_rows(X, y, weight=None):
     """Finite floats, y in two dimensions, weights not negative (or None); of no rows, too."""
     X, y = _floats(X, "X", FLOAT_DTYPES, accept_sparse="csr"), _floats(np.asarray(y), "y")
-    weight = None if weight is None else _not_negative(weight)
     _check_lengths(X, y=y, sample_weight=weight)
+    if weight is not None:
+        weight = validate_weight(weight, X, "sample_weight", all_zero=True) if len(y) else y
     return X, y if y.ndim > 1 else y[:, None], weight
 
 
 def checked_labels(X, y, weight=None, is_clean=None):
     """Finite floats, labels, weights, a mask of rows with verified labels, and how rows came."""
     container = RowContainer.of(X, y)
-    X, y = _floats(X, "X", FLOAT_DTYPES), column_or_1d(y)
-    weight = np.ones(len(y)) if weight is None else _not_negative(weight)
-    clean = np.zeros(len(y), dtype=bool) if is_clean is None else np.asarray(is_clean)
-    _check_lengths(X, y=y, sample_weight=weight, is_clean=clean)
-    if len(y):
-        check_classification_targets(y)
-    if not np.isin(clean, (0, 1)).all():
-        raise ValueError("is_clean must be a boolean mask.")
-    return X, y, weight, clean.astype(bool), container
+    X = _floats(X, "X", FLOAT_DTYPES)
+    _check_lengths(X, y=y, sample_weight=weight, is_clean=is_clean)
+    if not len(X):
+        return X, np.ravel(y), np.ones(0), np.zeros(0, dtype=bool), container
+    return X, *label_columns(X, y, weight, is_clean, all_zero=True), container
 
 
 def _floats(values, name, dtype=np.float64, **options):
     options |= {"dtype": dtype, "ensure_2d": name == "X", "ensure_min_samples": 0}
     return check_array(values, input_name=name, **options)
-
-
-def _not_negative(weight):
-    weight = _floats(np.asarray(weight), "sample_weight")
-    if (weight < 0).any():
-        raise ValueError("Negative values in sample_weight.")
-    return weight
 
 
 def _check_lengths(X, **columns):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._base import fit_atomically
+from ..data._columns import split_columns
 from ..data._tables import dataframe_kind
 from ..data._validation import _fit_context, check_is_fitted, validate_data
 from ..linalg._cross_products import SHIFT_ROWS, FoldSums, column_shift
@@ -68,7 +69,8 @@ tol, warm_start, random_state, device, verbose : see there
         X : dask array or dataframe of shape (n_samples, n_features)
             Partitions may be uneven or empty, and their sizes unknown.
         y : dask array, series or dataframe of shape (n_samples,) or (n_samples, n_targets)
-            Cut like X, or of known chunk sizes.
+            Cut like X, or of known chunk sizes. Or, like `sample_weight`, the name of a column of
+            a dataframe X; a list of names for several targets.
         sample_weight : dask array or series of shape (n_samples,), default=None
             A weight of 2 equals the row twice.
 
@@ -89,12 +91,15 @@ tol, warm_start, random_state, device, verbose : see there
         if why:
             raise ValueError(f"{why} needs all rows at once: use BilevelRegularizedRegressor.")
         client = self.client_
+        named, X, y, sample_weight = split_columns(X, y, sample_weight, several=True)
         partitions = partitions_of(X, y=y, weight=sample_weight).counted(client)
         if partitions.n_samples < 2:
             raise ValueError(f"Found {partitions.n_samples} rows, but a minimum of 2 is required.")
         if is_few(self, partitions.n_samples, partitions.head.shape[1]):
             rows = partitions.gathered(client)
-            return super().fit(rows["X"], rows["y"], rows.get("weight"))
+            super().fit(rows["X"], rows["y"], rows.get("weight"))
+            self.named_columns_ = named
+            return self
         validate_data(self, partitions.head, reset=True, skip_check_array=True)
         shift = _shift(client, partitions, self.fit_intercept)
         labels = position_labels(int(self.cv), self._seed(), n_repeats(self, partitions.n_samples))
@@ -104,7 +109,7 @@ tol, warm_start, random_state, device, verbose : see there
         has_rows = partitions.lengths > 0
         sums = summed(client, [piece for piece, has in zip(pieces, has_rows, strict=True) if has])
         repeats = fold_statistics(sums, partitions.n_samples, y.ndim == 1, overwrite=True)
-        self.dataframe_ = dataframe_kind(X)
+        self.dataframe_, self.named_columns_ = dataframe_kind(X), named
         self._fit(repeats, (X, y, sample_weight))
         return self
 

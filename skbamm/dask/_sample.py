@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cleaning._input import check_learnable, class_factors
+from ..cleaning._input import check_learnable, class_factors, label_kind
 from ..cleaning._rows import LabelFolds, LabelRows, sample_sizes, taken
 from ..data._folds import position_folds
 from ._client import on_each, results, shared
@@ -25,6 +25,7 @@ class Census:
     def take(cls, client, columns):
         """Of what `checked_labels` gives; raises for rows that cannot be learned from."""
         found = results(client, on_each(label_counts, columns))
+        _check_kinds([seen for seen, _, _ in found])
         classes = np.unique(np.concatenate([seen for seen, _, _ in found]))
         counts, mass = np.zeros((len(found), 2, len(classes)), dtype=int), np.zeros(len(classes))
         for counted, (seen, own, weight) in zip(counts, found, strict=True):
@@ -65,6 +66,17 @@ class Census:
             return None
         pairs = zip(self.total.ravel(), sizes.ravel(), strict=True)
         return [np.sort(taken(n_rows, size, seed)) for n_rows, size in pairs], factors.ravel()
+
+
+def _check_kinds(classes):
+    """Raise where labels are text in some partitions, and numbers in others."""
+    first: dict[str, int] = {}
+    for number, seen in enumerate(classes):
+        if len(seen):
+            first.setdefault(label_kind(seen), number)
+    if len(first) > 1:
+        said = ", ".join(f"{kind} in partition {number}" for kind, number in first.items())
+        raise ValueError(f"y must have labels of one kind in all partitions: got {said}.")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import FLOAT_DTYPES
 
 from ..linalg._cross_products import row_blocks
+from ._columns import check_names, index_columns
+from ._files import is_number, open_dataset
 from ._validation import validate_data
 
 # Rows of Arrow data come in batches no longer than that.
@@ -46,20 +48,23 @@ class MappedRows:
 class ArrowRows:
     """Rows of a parquet file, a folder of them, a pyarrow table or a pyarrow dataset.
 
-    `features` are the columns to read as such, None for all that are not `others`, which are read
-    as well.
+    `features` are the columns to read as such, None for all that are neither an index of pandas
+    nor `others`, which are read as well.
     """
 
     def __init__(self, data, *, features=None, others=()):
-        self._dataset = _dataset(data)
-        known = self._dataset.schema.names
+        needed = None if features is None else [*features, *others]
+        self._dataset = open_dataset(data, needed)
+        self._place = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "its files"
+        schema = self._dataset.schema
         if features is None:
-            features = [name for name in known if name not in others]
+            left_out = {*others, *index_columns(schema)}
+            features = [name for name in schema.names if name not in left_out]
         self.names: Sequence[str] = list(features)
         self._others = list(others)
-        missing = [name for name in [*self.names, *self._others] if name not in known]
-        if missing:
-            raise ValueError(f"X has no column named {missing[0]!r}; its columns are {known[:20]}.")
+        check_names([*self.names, *self._others], schema.names)
+        if not self.names:
+            raise ValueError(f"X has no columns but {schema.names}, which are no features.")
         self.shape = (self._dataset.count_rows(), len(self.names))
 
     def __len__(self):
@@ -85,11 +90,8 @@ class ArrowRows:
 
     def _blocks(self, size):
         names = [*self.names, *dict.fromkeys(self._others)]
-        batches = self._dataset.to_batches(
-            columns=names, batch_size=size, **_little_ahead(self._dataset)
-        )
         memory = other = np.empty((0, len(self.names)), self._dtype())
-        for batch in batches:
+        for batch in self._batches(names, size):
             if len(batch):
                 if len(memory) < len(batch):
                     memory = np.empty((len(batch), len(self.names)), memory.dtype)
@@ -98,6 +100,13 @@ class ArrowRows:
                     {name: _floats(batch, [name])[:, 0] for name in self._others},
                 )
                 memory, other = other, memory
+
+    def _batches(self, columns, batch_size):
+        options = {"columns": columns, "batch_size": batch_size, **_little_ahead(self._dataset)}
+        try:
+            yield from self._dataset.to_batches(**options)
+        except OSError as error:  # a damaged page, a disk that fails
+            raise OSError(f"X cannot be read from {self._place}: {error}") from error
 
     def _dtype(self):
         """float32 where all columns are."""
@@ -122,27 +131,18 @@ def row_source(X, **columns) -> Any:
     return (MappedRows if isinstance(X, np.memmap) else ArrowRows)(X, **columns)
 
 
-def column_names(columns):
-    """Names of columns where `columns` is a name or a list of them, else None."""
-    if isinstance(columns, str):
-        return [columns]
-    if isinstance(columns, (list, tuple)) and all(isinstance(name, str) for name in columns):
-        return list(columns) or None
-    return None
-
-
-def predicted(estimator, X, function):
-    """`function` of the blocks of a source, one after the other, as one array.
+def predicted(estimator, X, function, others=()):
+    """`function` of the blocks of a source as one array, and the columns `others` of the source.
 
     From files and tables the columns that the estimator was fitted with are taken by name.
     """
-    names = getattr(estimator, "feature_names_in_", None)
-    source = row_source(X, features=names)
+    source = row_source(X, features=getattr(estimator, "feature_names_in_", None), others=others)
     source.describe(estimator, reset=False)
-    parts = [function(block) for block, _ in source.blocks()]
+    parts = [(function(block), columns) for block, columns in source.blocks()]
     if not parts:
         raise ValueError("Found array with 0 sample(s), but a minimum of 1 is required.")
-    return np.concatenate(parts)
+    found = {name: np.concatenate([columns[name] for _, columns in parts]) for name in others}
+    return np.concatenate([values for values, _ in parts]), found
 
 
 def _one_ahead(blocks):
@@ -154,31 +154,15 @@ def _one_ahead(blocks):
             yield block
 
 
-def _dataset(data):
-    try:
-        import pyarrow.dataset
-    except ImportError as error:
-        raise ImportError(
-            "Reading X from a file needs pyarrow: pip install pyarrow, or pass an array."
-        ) from error
-    if isinstance(data, pyarrow.dataset.Dataset):
-        return data
-    if isinstance(data, (str, os.PathLike)):
-        if not os.path.exists(data):
-            raise ValueError(f"X must be an array, a table or the path of a file: got {data!r}.")
-        return pyarrow.dataset.dataset(os.fspath(data))
-    return pyarrow.dataset.dataset(data)
-
-
 def _little_ahead(dataset):
     """Options with which only few batches are in memory."""
     import pyarrow.dataset
 
     options: dict[str, Any] = {"batch_readahead": 1, "fragment_readahead": 1}
     if getattr(getattr(dataset, "format", None), "default_extname", "") == "parquet":
-        # Otherwise whole row groups are.
+        # Otherwise whole row groups are, and damaged pages are read as numbers.
         options["fragment_scan_options"] = pyarrow.dataset.ParquetFragmentScanOptions(
-            use_buffered_stream=True, pre_buffer=False
+            use_buffered_stream=True, pre_buffer=False, page_checksum_verification=True
         )
     return options
 
@@ -207,9 +191,9 @@ def _numbers(batch, name):
     from pyarrow import types
 
     column = batch.column(name)
+    if not is_number(column.type):
+        raise ValueError(f"Column {name!r} of X is not numeric: its type is {column.type}.")
     if not types.is_floating(column.type):
-        numeric = types.is_integer, types.is_boolean, types.is_decimal
-        if not any(is_kind(column.type) for is_kind in numeric):
-            raise ValueError(f"Column {name!r} of X is not numeric: its type is {column.type}.")
-        column = column.cast(pyarrow.float64())
+        # Rounded as by NumPy: not all whole numbers are numbers of double precision.
+        column = column.cast(pyarrow.float64(), safe=False)
     return column.to_numpy(zero_copy_only=False)

@@ -10,10 +10,12 @@ import numpy as np
 import sklearn
 from scipy import sparse
 from sklearn.base import _fit_context
+from sklearn.utils._available_if import _AvailableIfDescriptor
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklearn.utils.validation import validate_data as sklearn_validate_data
 
+from ._columns import features_only, refuse_files
 from ._tables import explanation
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_fit_context",
+    "available_if",
     "check_is_fitted",
     "has_validation_rows",
     "level_of_caller",
@@ -30,8 +33,24 @@ __all__ = [
 ]
 
 
+class _AvailableIf(_AvailableIfDescriptor):
+    def _check(self, obj, owner):
+        self.check(obj)
+
+
+def available_if(check):
+    """scikit-learn's decorator, but an error tells what the check says, which it raises."""
+    return lambda method: _AvailableIf(method, check, method.__name__)
+
+
 def validate_data(estimator, X, *args, name="X", **kwargs):
-    """scikit-learn's `validate_data`, naming the table and the column that is at fault."""
+    """scikit-learn's `validate_data`, naming the table and the column that is at fault.
+
+    Columns that were targets or weights in `fit`, by name, are left out of further tables.
+    """
+    refuse_files(X, name)
+    is_new = kwargs.get("reset", True)
+    X = features_only(X, () if is_new else getattr(estimator, "named_columns_", ()))
     try:
         return sklearn_validate_data(estimator, X, *args, **kwargs)
     except (TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import FLOAT_DTYPES
 
+from ..data._columns import names_of, split_columns
 from ..data._folds import Folds, make_folds, position_folds
 from ..data._tables import is_row_source
 from ..data._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
@@ -103,6 +104,13 @@ class FoldedRows:
                 return fold_cross_products(X, y, weight, folds.label, len(folds), shift)
             held_out = None if val is None else (val.X, val.y, val.weight)
             return split_cross_products(X, y, weight, folds.splits, shift, held_out)
+
+
+def split_named(X, y, sample_weight):
+    """See `split_columns`; rows that are read block by block stay as they are."""
+    if is_row_source(X) and not isinstance(X, np.memmap):
+        return names_of(y, sample_weight, several=True), X, y, sample_weight
+    return split_columns(X, y, sample_weight, several=True)
 
 
 def regression_data(estimator, X, y, sample_weight, held_out, split_params):

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.metaestimators import available_if
 
 from .._base import fit_atomically
+from ..data._columns import split_columns
 from ..data._folds import Folds, position_folds
 from ..data._tables import dataframe_kind
-from ..data._validation import _fit_context, level_of_caller
+from ..data._validation import _fit_context, available_if, level_of_caller
 from ..linalg._cross_products import FoldSums, column_shift
 from ..linalg._session import PANEL_COLUMNS, threads_for
 from ._input import FoldedRows, is_few, make_repeats, n_repeats, regression_rows
@@ -72,13 +72,10 @@ class SeenRows:
             seeds = range(self.seed, self.seed + n_repeats(estimator, self.n_samples))
             return self._with_sums([by_position(seed) for seed in seeds])
         new = self._with_sums([sums_by(fold)])
-        if new._holds_out():
+        if len(new.folds_with_rows()) > 1:
             return replace(new, stand_in=None)
         more = by_position(self.seed)
         return replace(new, stand_in=more if self.stand_in is None else self.stand_in + more)
-
-    def _holds_out(self):
-        return np.count_nonzero(self.sums[0].weight) > 1
 
     def merged(self, estimator, other):
         """With the rows of another; all folds are given, so that their order does not matter."""
@@ -87,7 +84,8 @@ class SeenRows:
         if not self.sums:
             return other if self.rows is None else other.extended(estimator, self.rows, self.fold)
         new = replace(self, n_samples=self.n_samples + other.n_samples)._with_sums(other.sums)
-        stand_in = None if new._holds_out() else self.stand_in + other.stand_in
+        is_held_out = len(new.folds_with_rows()) > 1
+        stand_in = None if is_held_out else self.stand_in + other.stand_in
         return replace(new, stand_in=stand_in)
 
     def _with_sums(self, more):
@@ -95,27 +93,43 @@ class SeenRows:
             more = [known + new for known, new in zip(self.sums, more, strict=True)]
         return replace(self, rows=None, fold=None, sums=tuple(more))
 
+    def folds_with_rows(self):
+        """Which of the given folds have rows of positive weight."""
+        if self.sums:
+            return np.flatnonzero(self.sums[0].weight)
+        return np.unique(self.fold[self.rows.weights() > 0])
+
+    def describe_folds(self, n_folds):
+        """What `status_` says of folds that were given and have no rows."""
+        if not self.given:
+            return ""
+        known = self.folds_with_rows().tolist()
+        if len(known) == 1:
+            return f"; all rows are in fold {known[0]}, so they were held out by position"
+        empty = sorted(set(range(n_folds)) - set(known))
+        return f"; without rows in folds {empty}" if empty else ""
+
     def repeats(self, estimator):
         """All rows so far in their folds, or the statistics of these."""
+        if self.n_samples < 2:
+            raise ValueError("Learning needs two rows or more, and there is one so far.")
         if self.sums:
             sums = self.sums if self.stand_in is None else (self.stand_in,)
             return fold_statistics(sums, self.n_samples, self.single_target)
         if self.rows.weight is not None and not self.rows.weight.any():
             raise ValueError("sample_weight must not be all zero.")
-        if self.given:
+        if self.given and len(self.folds_with_rows()) > 1:
             labels, index = np.unique(self.fold, return_inverse=True)
-            if len(labels) > 1:
-                return [FoldedRows(self.rows, Folds.from_labels(index, len(labels)))]
+            return [FoldedRows(self.rows, Folds.from_labels(index, len(labels)))]
         return make_repeats(estimator, self.rows, {}, self.seed)
 
 
 def _needs_only_sums(estimator):
     if estimator.loss != "squared_error":
         raise AttributeError(
-            f"loss={estimator.loss!r} needs all rows at once: use fit, or "
-            'loss="squared_error" with partial_fit.'
+            f"partial_fit and merge keep sums over rows, and loss={estimator.loss!r} needs the "
+            'rows themselves: use fit, or loss="squared_error". All penalties work with either.'
         )
-    return True
 
 
 class PartialFitMixin:
@@ -123,6 +137,7 @@ class PartialFitMixin:
 
     cv: Any
     _fit: Any
+    status_: str
 
     # No property of rows, which a meta-estimator would pass on.
     __metadata_request__partial_fit = {"learn": UNUSED}
@@ -145,16 +160,17 @@ class PartialFitMixin:
             The next rows; together with the former ones at least two.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Their targets.
+            Their targets. Or the name, or a list of names, of columns of a dataframe X.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight of 2 equals the row twice.
+            A weight of 2 equals the row twice. Or the name of a column of X.
 
         fold : int or array-like of int of shape (n_samples,), default=None
             The fold, from 0 to ``cv - 1``, in which each row is held out, given in all calls or
             in none. The order of the blocks then makes no difference but for rounding, and the
-            result is that of `fit` with ``cv=PredefinedSplit(fold)``. By default a row's fold
-            follows from its position among all rows, as in `fit`.
+            result is that of `fit` with ``cv=PredefinedSplit(fold)``; `status_` tells which folds
+            have no rows, and while all rows are in one, they are held out by position. By default
+            a row's fold follows from its position among all rows, as in `fit`.
 
         learn : bool, default=True
             False only adds up the block, without torch, and leaves what was learned before as it
@@ -184,10 +200,14 @@ class PartialFitMixin:
         which does not depend on the number of rows. So choose large blocks: thousands of rows.
         Up to 1000 rows, or as many as there are features, are kept as they are.
         """
+        _check_learn(learn)
         seen = _seen_rows(self)
         more = seen.n_samples > 0
+        names, X, y, sample_weight = split_columns(X, y, sample_weight, several=True)
         # A model that stays keeps its features.
         known = more or (not learn and hasattr(self, "coef_"))
+        if not known:
+            self.named_columns_ = names
         block = regression_rows(self, X, y, sample_weight, more=known, enough=learn and not known)
         self.dataframe_ = dataframe_kind(X)
         shape = block.single_target, block.y.shape[1]
@@ -240,6 +260,7 @@ class PartialFitMixin:
         The result is that of `fit` on all rows with ``cv=PredefinedSplit(fold)``, to rounding, in
         whatever order shards are merged.
         """
+        _check_learn(learn)
         seen = _seen_rows(self)
         for other in others:
             more = _rows_of_other(other, seen)
@@ -257,9 +278,15 @@ class PartialFitMixin:
     def _remember(self, seen, learn, given):
         if learn:
             self._fit(seen.repeats(self), given)
+            self.status_ += seen.describe_folds(int(self.cv))
         self.fold_statistics_ = seen
         self.n_samples_seen_ = seen.n_samples
         return self
+
+
+def _check_learn(learn):
+    if not isinstance(learn, (bool, np.bool_)):
+        raise TypeError(f"learn must be True or False: got {learn!r}.")
 
 
 def _seen_rows(estimator):
@@ -326,7 +353,7 @@ def _adopt_features(estimator, other):
         vars(estimator).pop(name, None)
         if hasattr(other, name):
             setattr(estimator, name, getattr(other, name))
-    estimator.dataframe_ = other.dataframe_
+    estimator.dataframe_, estimator.named_columns_ = other.dataframe_, other.named_columns_
 
 
 def _shape_of_target(seen):

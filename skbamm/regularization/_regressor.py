@@ -8,10 +8,12 @@ from operator import attrgetter
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils.extmath import safe_sparse_dot
 
 from .._base import BilevelEstimator, fit_atomically
 from .._progress import Progress, attributes_after
+from ..data._columns import looked_up, split_columns
 from ..data._tables import dataframe_kind, is_row_source
 from ..data._validation import (
     Interval,
@@ -21,7 +23,7 @@ from ..data._validation import (
     validate_data,
 )
 from ..linalg._session import PANEL_COLUMNS, threads_for, torch_session
-from ._input import regression_data
+from ._input import regression_data, split_named
 from ._partial_fit import PartialFitMixin
 
 
@@ -213,6 +215,9 @@ class BilevelRegularizedRegressor(
         Kind of dataframe that X was in `fit` ("pandas", "polars", ...), "" for none. Tables that
         tell of the fit are of that kind.
 
+    named_columns_ : list of str
+        Columns of X in `fit` that `y` and `sample_weight` were, where given by name.
+
     status_ : str
         Why the run ended, in a sentence.
 
@@ -347,21 +352,22 @@ class BilevelRegularizedRegressor(
             and more rows than columns.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Or the name, or a list of names, of columns of a file or Arrow table X.
+            Or the name, or a list of names, of columns of X, a dataframe, file or Arrow table.
+            These are no features then, and left out of tables that are predicted.
 
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of 2 equals the row twice, in training and held-out errors. Or the name of
-            a column of a file or Arrow table X.
+            a column of X.
 
         X_val : like X, of shape (n_val, n_features), default=None
             Rows whose error the penalty minimises, in place of `cv`. The coefficients are
             fitted on X alone.
 
         y_val : array-like of shape (n_val,) or (n_val, n_targets), default=None
-            Required with `X_val`.
+            Required with `X_val`; or columns of it by name.
 
         sample_weight_val : array-like of shape (n_val,), default=None
-            Weights of the rows of `X_val`.
+            Weights of the rows of `X_val`; or a column of it by name.
 
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row, for `GroupKFold` and its
@@ -378,10 +384,15 @@ class BilevelRegularizedRegressor(
             For NaN or infinite entries, wrong lengths, groups that do not partition the
             features, and weights that are all zero. For a file or Arrow table that is read block
             by block, where an option needs all rows at once: `X_val`, ``loss="huber"``, and a
-            splitter whose test rows do not make up all rows.
+            splitter whose test rows do not make up all rows. For files that are no parquet files,
+            or differ in their columns.
+        FileNotFoundError
+            For a path where there is nothing.
         """
+        self.named_columns_, X, y, sample_weight = split_named(X, y, sample_weight)
         given = (X, y, sample_weight)
         held_out = (X_val, y_val, sample_weight_val)
+        held_out = split_columns(*held_out, several=True, name="X_val")[1:]
         repeats = regression_data(self, *given, held_out, self._split_params(params))
         self.dataframe_ = dataframe_kind(X)
         self._fit(repeats, given)
@@ -405,8 +416,37 @@ class BilevelRegularizedRegressor(
         if is_row_source(X):
             from ..data._chunked_source import predicted
 
-            return predicted(self, X, self._linear)
+            return predicted(self, X, self._linear)[0]
         return self._linear(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe, path} of shape (n_samples, n_features)
+            As in `predict`.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets. Or the name, or a list of names, of columns of X.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Or the name of a column of X.
+
+        Returns
+        -------
+        score : float
+            Of several targets the mean.
+        """
+        check_is_fitted(self)
+        names, X, y, sample_weight = split_named(X, y, sample_weight)
+        if not (names and is_row_source(X)):
+            return super().score(X, y, sample_weight)
+        from ..data._chunked_source import predicted
+
+        predictions, columns = predicted(self, X, self._linear, names)
+        y, weight = looked_up(y, columns), looked_up(sample_weight, columns)
+        return r2_score(y, predictions, sample_weight=weight)
 
     def to_sklearn(self):
         """The fitted coefficients as a plain linear model of scikit-learn.

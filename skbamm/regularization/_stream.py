@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import FLOAT_DTYPES
 
-from ..data._chunked_source import MappedRows, column_names, row_source
+from ..data._chunked_source import MappedRows, row_source
+from ..data._columns import column_names, looked_up, names_of
 from ..data._folds import make_folds, position_folds
 from ..data._validation import has_validation_rows, validate_weight
 from ..linalg._cross_products import FoldSums, column_shift
@@ -74,50 +75,42 @@ class RowStream:
     """A source of rows with its targets and weights."""
 
     source: Any  # MappedRows or ArrowRows
-    y: Any  # ndarray, or list of names of columns of the source
-    weight: Any  # the same, or None
+    y: Any  # ndarray, or a name or list of names of columns of the source
+    weight: Any  # ndarray, name of a column of the source, or None
     single_target: bool  # whether y is 1-D
 
     @classmethod
     def open(cls, X, y, sample_weight):
         """What `fit` was given; y and weights may be names of columns of files and tables."""
-        names = weight_name = None
-        if not isinstance(X, np.memmap):
-            names, weight_name = column_names(y), column_names(sample_weight)
-        source = row_source(X, others=[*(names or []), *(weight_name or [])])
+        single_target = isinstance(y, str)
+        source = row_source(X, others=names_of(y, sample_weight, several=True))
         n_rows = np.empty((len(source), 0))
         if len(source) == 0:
             raise ValueError("Found array with 0 sample(s), but a minimum of 2 is required.")
         if y is None:
             raise ValueError("The estimator requires y to be passed, but the target y is None.")
-        if names:
-            single_target = isinstance(y, str)
-        else:
+        if column_names(y) is None:
             y = check_array(y, ensure_2d=False, dtype=FLOAT_DTYPES, input_name="y")
             check_consistent_length(n_rows, y)
             single_target = y.ndim == 1
-        if sample_weight is not None and not weight_name:
+        if sample_weight is not None and not isinstance(sample_weight, str):
             sample_weight = validate_weight(sample_weight, n_rows, "sample_weight")
-        return cls(source, names or y, weight_name or sample_weight, single_target)
+        return cls(source, y, sample_weight, single_target)
 
     def blocks(self):
         """First row, X, y (2-D) and weights of each block in turn."""
         start = 0
         for X, columns in self.source.blocks():
             rows = slice(start, start + len(X))
-            if isinstance(self.y, list):
-                y = np.stack([columns[name] for name in self.y], axis=1)
-            else:
-                y = self.y[rows].reshape(len(X), -1)
+            y = self.y[rows] if isinstance(self.y, np.ndarray) else looked_up(self.y, columns)
             weight = self.weight
-            if isinstance(weight, list):
-                weight = columns[weight[0]].astype(np.float64)
+            if isinstance(weight, str):
+                weight = columns[weight]
                 if (weight < 0).any():
-                    name = self.weight[0]
-                    raise ValueError(f"Negative values in sample_weight, column {name!r}.")
+                    raise ValueError(f"Negative values in sample_weight, column {self.weight!r}.")
             elif weight is not None:
                 weight = weight[rows]
-            yield start, X, np.asarray(y, dtype=np.float64), weight
+            yield start, X, np.asarray(y, dtype=np.float64).reshape(len(X), -1), weight
             start = rows.stop
 
     def statistics(self, fold_of, n_folds, fit_intercept):
@@ -133,7 +126,7 @@ class RowStream:
 
     def targets(self):
         """y as an array of its own."""
-        if not isinstance(self.y, list):
+        if isinstance(self.y, np.ndarray):
             return self.y
         y = np.concatenate([y for _, _, y, _ in self.blocks()])
         return y[:, 0] if self.single_target else y
@@ -141,8 +134,4 @@ class RowStream:
     def whole(self):
         """X, y and weights, in memory."""
         X, columns = self.source.whole()
-        y, weight = self.y, self.weight
-        if isinstance(y, list):
-            y = np.stack([columns[name] for name in y], axis=1)
-            y = y[:, 0] if self.single_target else y
-        return X, y, columns[weight[0]] if isinstance(weight, list) else weight
+        return X, looked_up(self.y, columns), looked_up(self.weight, columns)

@@ -269,6 +269,14 @@ def test_a_class_that_only_y_val_has_is_told():
         )
 
 
-def test_the_path_of_a_file_is_no_table():
-    with pytest.raises(TypeError, match=r"got the path 'rows.parquet'\. Read it first"):
-        HyperCleaningClassifier().fit("rows.parquet", "label")
+@pytest.mark.parametrize("call", ["fit", "predict", "predict_proba", "score", "weigh"])
+def test_the_path_of_a_file_is_no_table(call, tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    model = HyperCleaningClassifier(max_iter=0).fit(X, X[:, 0] > 0)
+    given = () if call.startswith("predict") else ("label",)
+    path = tmp_path / "rows.parquet"
+    with pytest.raises(FileNotFoundError, match=r"rows\.parquet"):
+        getattr(model, call)(path, *given)
+    path.touch()
+    with pytest.raises(TypeError, match=r"got the path '.*rows.parquet'\. Read it first"):
+        getattr(model, call)(path, *given)

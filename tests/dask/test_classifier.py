@@ -11,6 +11,7 @@ from skbamm import HyperCleaningClassifier
 from skbamm.cleaning import _rows
 
 dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 pandas = pytest.importorskip("pandas")
@@ -293,3 +294,75 @@ def test_a_fit_leaves_nothing_of_the_one_before(client):
     assert hasattr(model, "final_estimator_")
     fit(model.set_params(final_estimator=None), *arrays())
     assert not hasattr(model, "final_estimator_")
+
+
+def labels_by_partition(*partitions):
+    parts = [da.from_delayed(dask.delayed(part), part.shape, object) for part in partitions]
+    return da.concatenate(parts)
+
+
+@pytest.mark.parametrize("n_rows", [300, N_ROWS])
+@pytest.mark.parametrize("kind", [str, object], ids=["text", "objects"])
+def test_labels_must_be_of_one_kind_in_all_partitions(kind, n_rows, client):
+    X, third = DATA[0][:n_rows], n_rows // 3
+    numbers = (X[:third, 0] > 1).astype(int)
+    text = np.where(numbers, "1", "0").astype(kind)
+    X = da.from_array(X, chunks=(third, N_FEATURES))
+    with pytest.raises(ValueError, match="got numbers in partition 0, text in partition 1"):
+        DaskHyperCleaningClassifier(client=client).fit(
+            X, labels_by_partition(numbers, text, numbers)
+        )
+
+
+@pytest.mark.parametrize("n_rows", [300, N_ROWS])
+class TestColumnsOfTwoDimensions:
+    def given(self, n_rows):
+        return [array[:n_rows] for array in arrays()]
+
+    # As scikit-learn warns where they are raveled, which may be on a worker.
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+    def test_labels_and_masks_are_raveled_as_locally(self, n_rows, client):
+        X, y, weight, clean = self.given(n_rows)
+        model = DaskHyperCleaningClassifier(client=client, max_iter=0)
+        found = fit(model, X, y[:, None], weight, clean[:, None])
+        data = [array[:n_rows] for array in DATA]
+        assert_same_fit(found, local_fit(data, max_iter=0))
+
+    def test_weights_are_refused_as_locally(self, n_rows, client):
+        X, y, weight, clean = self.given(n_rows)
+        with pytest.raises(ValueError, match="must be 1D array or scalar"):
+            fit(DaskHyperCleaningClassifier(client=client), X, y, weight[:, None], clean)
+
+    def test_a_mask_as_weights_is_refused_as_locally(self, n_rows, client):
+        X, y, _, clean = self.given(n_rows)
+        with pytest.raises(ValueError, match="sample_weight is boolean"):
+            DaskHyperCleaningClassifier(client=client).fit(X, y, clean)
+
+
+@pytest.mark.parametrize("n_rows", [300, N_ROWS])
+def test_labels_may_be_columns_by_name(n_rows, client):
+    X, y, weight, clean = (array[:n_rows] for array in DATA)
+    features = pandas.DataFrame(X).add_prefix("x")
+    table = features.assign(label=y, weight=weight, known=clean)
+    lazy = dd.from_pandas(table, npartitions=3)
+    model = DaskHyperCleaningClassifier(client=client, max_iter=0)
+    found = model.fit(lazy, "label", "weight", is_clean="known")
+    expected = local_fit((features, y, weight, clean), max_iter=0)
+    assert_same_fit(found, expected)
+    assert (found.predict(lazy).compute() == expected.predict(features)).all()
+    np.testing.assert_allclose(found.weigh(lazy, "label").compute(), found.weigh(features, y))
+    score = expected.score(features, y, weight)
+    np.testing.assert_allclose(found.score(lazy, "label", "weight"), score)
+    np.testing.assert_allclose(found.score(table, "label", "weight"), score)
+
+
+@pytest.mark.parametrize("ask", ["to_local", "label_report", "fix_labels", "__getstate__"])
+def test_what_a_restart_has_taken_is_told(ask, client):
+    X, y, *_ = arrays()
+    model = DaskHyperCleaningClassifier(client=client, max_iter=0).fit(X, y)
+    client.cancel(distributed.futures_of(model.sample_weight_), force=True)
+    with pytest.raises(
+        RuntimeError, match=r"are gone: it was restarted or closed\. Call fit again"
+    ):
+        getattr(model, ask)()
+    assert (model.to_sklearn().predict(DATA[0]) == model.predict(DATA[0])).all()

@@ -13,6 +13,7 @@ from skbamm import BilevelRegularizedRegressor
 from tests.regularization.regression_data import make_regression
 
 dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 pandas = pytest.importorskip("pandas")
@@ -214,3 +215,82 @@ def test_a_fit_leaves_nothing_of_the_one_before(client):
     model = DaskBilevelRegularizedRegressor(max_iter=0, client=client)
     model.partial_fit(DATA.X, DATA.y[:, 0]).fit(*arrays())
     assert not hasattr(model, "fold_statistics_") and not hasattr(model, "n_samples_seen_")
+
+
+@pytest.mark.parametrize("n_rows", [300, N_ROWS])
+class TestPartitionsThatDiffer:
+    """The second of three partitions is not what its collection says."""
+
+    def frame(self, n_rows, change):
+        whole = pandas.DataFrame(DATA.X[:n_rows], columns=NAMES)
+        parts = np.split(np.arange(n_rows), 3)
+
+        def part(number):
+            rows = whole.iloc[parts[number]]
+            return change(rows) if number == 1 else rows
+
+        y = da.from_array(DATA.y[:n_rows, 0], chunks=n_rows // 3)
+        return dd.from_map(part, range(3), meta=whole.iloc[:0]), y
+
+    def test_order_of_columns_is_that_of_the_collection(self, n_rows, client):
+        found = DaskBilevelRegularizedRegressor(client=client).fit(
+            *self.frame(n_rows, lambda rows: rows[NAMES[::-1]])
+        )
+        assert_same_fit(
+            found, BilevelRegularizedRegressor().fit(DATA.X[:n_rows], DATA.y[:n_rows, 0])
+        )
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda rows: rows[NAMES[:-1]],
+            lambda rows: rows.assign(more=1.0),
+            lambda rows: rows.rename(columns={NAMES[0]: "other"}),
+        ],
+        ids=["missing", "extra", "renamed"],
+    )
+    def test_other_columns_are_refused(self, change, n_rows, client):
+        with pytest.raises(ValueError, match="Partition 1: X has other columns than its collect"):
+            DaskBilevelRegularizedRegressor(client=client).fit(*self.frame(n_rows, change))
+
+    def test_arrays_of_another_width_are_refused(self, n_rows, client):
+        third = n_rows // 3
+        parts = [DATA.X[:third], DATA.X[:third, :2], DATA.X[:third]]
+        shape = (third, N_FEATURES)
+        parts = [da.from_delayed(dask.delayed(part), shape, float) for part in parts]
+        y = da.from_array(DATA.y[:n_rows, 0], chunks=third)
+        with pytest.raises(ValueError, match=r"Partition 1: X has other columns .*: 2 in place of"):
+            DaskBilevelRegularizedRegressor(client=client).fit(da.concatenate(parts), y)
+
+
+@pytest.mark.parametrize("n_rows", [300, N_ROWS])
+@pytest.mark.parametrize("target", ["y", ["y", "z"]], ids=str)
+def test_targets_may_be_columns_by_name(target, n_rows, client):
+    whole = pandas.DataFrame(DATA.X[:n_rows], columns=NAMES)
+    X = whole.assign(y=DATA.y[:n_rows, 0], z=DATA.y[:n_rows, 1], weight=DATA.weight[:n_rows])
+    X = X[[*NAMES, *np.ravel(target), "weight"]]
+    table = dd.from_pandas(X, npartitions=3)
+    found = DaskBilevelRegularizedRegressor(client=client).fit(table, target, "weight")
+    expected = BilevelRegularizedRegressor().fit(whole, X[target], X["weight"])
+    assert_same_fit(found, expected)
+    np.testing.assert_allclose(found.predict(table).compute(), expected.predict(whole))
+    score = expected.score(whole, X[target], X["weight"])
+    np.testing.assert_allclose(found.score(table, target, "weight"), score)
+    np.testing.assert_allclose(found.score(X, target, "weight"), score)
+    with pytest.raises(ValueError, match="no column named 'other'"):
+        found.fit(table, "other")
+
+
+@pytest.mark.parametrize("n_rows", [300, N_ROWS])
+def test_weights_of_two_dimensions_are_refused_as_locally(n_rows, client):
+    X, y, weight = (array[:n_rows] for array in arrays())
+    with pytest.raises(ValueError, match="must be 1D array or scalar"):
+        DaskBilevelRegularizedRegressor(client=client).fit(X, y, weight[:, None])
+
+
+def test_rows_that_a_restart_has_taken_are_to_be_persisted_anew(client):
+    X, y, _ = arrays()
+    X = X.persist()
+    client.cancel(distributed.futures_of(X), force=True)
+    with pytest.raises(RuntimeError, match="persist them anew, and call fit again"):
+        DaskBilevelRegularizedRegressor(client=client).fit(X, y)

@@ -219,11 +219,6 @@ def test_whole_numbers_and_truth_values_are_numbers(tmp_path):
     assert_same_fit(found, expected)
 
 
-def test_a_path_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match=r"got 'nowhere\.parquet'"):
-        BilevelRegularizedRegressor().fit("nowhere.parquet", "target")
-
-
 def test_a_failed_fit_on_a_file_changes_nothing(tmp_path):
     model = BilevelRegularizedRegressor().fit(DATA.X, DATA.y)
     before = dict(vars(model))

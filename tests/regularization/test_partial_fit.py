@@ -232,6 +232,54 @@ def test_options_that_need_rows_are_refused(options, message):
 def test_partial_fit_is_not_there_for_a_loss_that_needs_rows():
     model = BilevelRegularizedRegressor(loss="huber")
     assert not hasattr(model, "partial_fit")
+    for name in ("partial_fit", "merge"):
+        with pytest.raises(AttributeError, match=r'use fit, or loss="squared_error"'):
+            getattr(model, name)
+
+
+@pytest.mark.parametrize("options", [{}, {"learn": False}, {"fold": 1}], ids=str)
+@pytest.mark.parametrize("n_before", [0, 60, 1200])
+def test_a_block_without_rows_is_refused(options, n_before):
+    model = BilevelRegularizedRegressor()
+    if n_before:
+        learn(model, consecutive(n_before))
+    with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
+        model.partial_fit(DATA.X[:0], DATA.y[:0, 0], **options)
+
+
+@pytest.mark.parametrize("fold", [None, 3])
+def test_a_single_row_is_too_few_to_learn_from(fold):
+    model = BilevelRegularizedRegressor()
+    model.partial_fit(DATA.X[:1], DATA.y[:1], fold=fold, learn=False)
+    with pytest.raises(ValueError, match="needs two rows or more, and there is one"):
+        model.merge()
+
+
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_learn_is_yes_or_no(value):
+    model = BilevelRegularizedRegressor()
+    for call in (model.merge, lambda **given: model.partial_fit(DATA.X, DATA.y, **given)):
+        with pytest.raises(TypeError, match="learn must be True or False: got"):
+            call(learn=value)
+
+
+@pytest.mark.parametrize("n_rows", [200, N_ROWS])
+def test_status_tells_of_folds_without_rows(n_rows):
+    model = learn(BilevelRegularizedRegressor(), consecutive(n_rows), fold=FOLD % 2)
+    assert model.status_.endswith("; without rows in folds [2, 3, 4]")
+    learn(model.merge(), [slice(0, 5)], fold=np.arange(5))
+    assert "fold" not in model.status_
+    model = learn(BilevelRegularizedRegressor(), consecutive(n_rows), fold=0 * FOLD + 2)
+    assert model.status_.endswith("; all rows are in fold 2, so they were held out by position")
+    assert "fold" not in learn(BilevelRegularizedRegressor(), consecutive(n_rows)).status_
+
+
+@pytest.mark.parametrize("n_rows", [200, N_ROWS])
+def test_a_fold_without_weight_is_none(n_rows):
+    fold, weight = FOLD[:n_rows] % 2, DATA.weight[:n_rows] * (FOLD[:n_rows] % 2)
+    given = DATA.X[:n_rows], DATA.y[:n_rows, 0], weight
+    found = BilevelRegularizedRegressor(n_repeats=1).partial_fit(*given, fold=fold)
+    assert_same_fit(found, BilevelRegularizedRegressor(n_repeats=1).fit(*given))
 
 
 @pytest.mark.parametrize("changed", [{"cv": 3}, {"n_repeats": 2}, {"fit_intercept": False}])
