@@ -51,24 +51,37 @@ class GivenNoise:
 def fit_given_noise(predictions, labels, weight) -> GivenNoise:
     """The noise that makes given labels likeliest.
 
-    Wrong labels are alike, or confuse classes as surely predicted rows do, if labels are likelier
-    then by more than there are entries of the matrix (Akaike's criterion) and a margin. A few have
-    to show: rare classes would lose their labels to an error of the estimate.
+    Wrong labels are uniform; or as frequent as labels are (of a mistyped one there are few), if
+    labels are likelier then by a margin; or confuse classes as surely predicted rows do, if by
+    more than there are entries of the matrix (Akaike's criterion) and a margin. A few have to show:
+    rare classes would lose their labels to an error of the estimate.
     """
     n_classes, counts = predictions.shape[1], as_counts(weight)
     rows = _centred_logs(predictions), labels, counts
     joint = confident_joint(predictions, labels, counts)
     mass = np.bincount(labels, counts, minlength=n_classes)
+    frequency = mass / max(mass.sum(), TINY)
     # Where likelihood cannot tell, surely predicted rows say how many wrong labels there are.
-    rate = off_diagonal_shares(joint) @ mass / max(mass.sum(), TINY)
-    share = np.clip(rate * n_classes / (n_classes - 1), *NOISE_SHARES)
-    uniform = np.full((n_classes, n_classes), 1 / n_classes)
-    alike = _Mixture(*rows, uniform, NOISE_COUNT * np.array([1 - share, share])).fitted()
+    rate = off_diagonal_shares(joint) @ frequency
+
+    def mixed(of_wrong):
+        transition = np.tile(of_wrong, (n_classes, 1))
+        share = np.clip(rate / max(1 - frequency @ of_wrong, TINY), *NOISE_SHARES)
+        return _Mixture(*rows, transition, NOISE_COUNT * np.array([1 - share, share])).fitted()
+
     most = NOISE_SHARES[1]
     pairs_counts = NOISE_COUNT * max(rate, NOISE_SHARES[0]) * np.array([1 - most, most])
-    pairs = _Mixture(*rows, _transition(joint, mass), pairs_counts).fitted()
-    gain = pairs.likelihood - alike.likelihood
-    best = pairs if gain > n_classes * (n_classes - 1) + TOTAL_MARGIN else alike
+    best = mixed(np.full(n_classes, 1 / n_classes))
+    n_entries = n_classes * (n_classes - 1)
+    for margin, other in (
+        (LEAST_GAIN, mixed(frequency)),
+        (
+            n_entries + TOTAL_MARGIN,
+            _Mixture(*rows, _transition(joint, mass), pairs_counts).fitted(),
+        ),
+    ):
+        if other.likelihood > best.likelihood + margin:
+            best = other
     if best.noise_rate < FEW_WRONG:
         none = _Mixture(*rows, np.eye(n_classes), pairs_counts).fitted()
         if best.likelihood < none.likelihood + LEAST_GAIN:

@@ -67,6 +67,17 @@ def test_overlapping_and_rare_classes_are_no_noise(bias, seed):
     np.testing.assert_array_equal(noise.transition, np.eye(len(bias)))
 
 
+@pytest.mark.parametrize("n_typos", [1, 3])
+def test_mistyped_labels_hide_no_other_noise(n_typos):
+    """A class of its own for a few rows: uniform noise would make it as large as others."""
+    predictions, given, truth = labelled(0.7 * np.eye(3) + 0.3 * UNIFORM, 600, factor=0.5)
+    given[:n_typos] = 3
+    predictions = np.column_stack([predictions * 0.999, np.full(600, 0.001)])
+    noise = fit_given_noise(predictions, given, np.ones(600))
+    found = estimated(noise, predictions, given)
+    assert_allclose(found[:3], shares_wrong(given, truth), atol=0.08)
+
+
 @pytest.fixture
 def mixture():
     random = np.random.default_rng(0)
