@@ -22,7 +22,7 @@ from ._constants import (
     STIFFNESS,
     UNMOVED,
 )
-from ._lasso import lasso_fits, sparse_coefficients, weighted_lasso
+from ._lasso import lasso_fits, sparse_coefficients, sparsest_exact, weighted_lasso
 from .losses._nonquadratic_problem import NonquadraticError, NonquadraticProblem
 from .losses._quadratic import PenalizedError, PenaltyProblem
 from .penalties._functions import Absolute, Barrier, Square
@@ -275,6 +275,11 @@ class PenaltySearch:
         solved = final.solve_lower(nothing, loss.zeros()[None])
         if exact_zeros:
             weights = to_numpy(final.lower.majorizer(nothing, solved)[0, 0].sqrt())
+            floor = float(self._exact_below(found.params)[0])
+            if found.initial_criterion <= floor:
+                coef = sparsest_exact(loss, weights, floor, positive=is_positive)
+                if coef is not None:
+                    return self.tensor(coef)
             coef = sparse_coefficients(
                 found, loss, weights, positive=is_positive, device=self.design.device
             )
