@@ -65,17 +65,17 @@ def _exact(design, target, strength, coef, *, positive):
     or complement. What is left is solved for, if that gives what the optimality conditions ask.
     """
     size = np.abs(coef) * np.linalg.norm(design, axis=0) / max(np.linalg.norm(target), TINIEST)
-    pull = strength * len(design)
+    shrink = strength * len(design)
     for least in NO_EFFECT:
         kept = size > least
         active, signs = design[:, kept], np.sign(coef[kept])
         gram = active.T @ active
         if not kept.any() or np.linalg.cond(gram) * RESOLUTION > 1:
             continue
-        solved = np.linalg.solve(gram, active.T @ target - pull * signs)
+        solved = np.linalg.solve(gram, active.T @ target - shrink * signs)
         slopes = design.T @ (target - active @ solved)
         steepest = (slopes if positive else np.abs(slopes)).max(where=~kept, initial=0.0)
-        if (np.sign(solved) == signs).all() and steepest <= pull * (1 + PREFERENCE):
+        if (np.sign(solved) == signs).all() and steepest <= shrink * (1 + PREFERENCE):
             found = np.zeros_like(coef)
             found[kept] = solved
             return found
