@@ -33,7 +33,9 @@ __all__ = [
 def validate_data(estimator, X, *args, name="X", **kwargs):
     """scikit-learn's `validate_data`, naming the table and the column that is at fault."""
     try:
-        return sklearn_validate_data(estimator, X, *args, **kwargs)
+        # scikit-learn adds all entries up, in their own precision, to see whether all are finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return sklearn_validate_data(estimator, X, *args, **kwargs)
     except (TypeError, ValueError) as error:
         said = str(error).replace("Input X contains", f"Input {name} contains", 1)
         more = explanation(X, error)

@@ -34,7 +34,8 @@ def make_design(folded, **options):
     is_partition = products.formed_train is None and len(products.test) > 1
     is_large = n_features > LARGE and folded.n_targets <= FEW_TARGETS
     if is_large:  # so are its constant columns left out
-        varies = _varies(*_moments(products), products.shift)
+        mean, square = _means_of(products)
+        varies = _varies(mean, square, products.shift)
         is_large = varies[:n_features].sum() > LARGE
     if is_partition and is_large:
         from ._large_design import SharedGramDesign  # which imports this file
@@ -123,7 +124,8 @@ class GramDesign:
 
     def __init__(self, products, *, device, **options):
         total = products.total
-        self.units = Units.of(*_moments(products), products.shift, **options)
+        mean, square = _means_of(products)
+        self.units = Units.of(mean, square, products.shift, **options)
         self.device = device
         #: How many points are solved at once.
         self.n_at_once = AT_ONCE if len(self.units.scale) <= FEW_FEATURES else 1
@@ -258,7 +260,7 @@ def _varies(mean, square, shift):
     return square - mean**2 > noise
 
 
-def _moments(products):
+def _means_of(products):
     """Weighted means and mean squares of the shifted columns and targets."""
     total = products.total
     return total[-1, :-1] / total[-1, -1], np.diag(total)[:-1] / total[-1, -1]

@@ -12,6 +12,7 @@ from ..linalg._tensors import to_numpy
 from ..solvers import History
 from ._constants import NESTED_MAX_ITER
 from ._design import RowDesign, make_design
+from ._extremes import in_raw_units
 from ._options import PenaltyOptions, resolve_descriptions
 from ._search import PenaltySearch, SearchResult
 from .losses._huber import HuberError
@@ -87,14 +88,16 @@ def make_search(folded, options, shrinkage):
         # Constant columns have no say in their mean and deviation.
         learned = np.isnan(options.strengths[group][units.penalized])
         descriptions = resolve_descriptions(descriptions.T, learned)
+    doubled = 0.0 if folded.exponents is None else folded.exponents[len(group) :].mean()
     features = PenalizedFeatures(
         group=group[units.penalized],
         grouped=options.groups.given,
         strength=options.strengths[group][units.penalized],
         descriptions=descriptions,
         log_bounds=tuple(np.log(np.asarray(options.alpha_bounds) * units.strength)),
-        log_target_scale=float(np.log(units.target_scale).mean()),
+        log_target_scale=float(np.log(units.target_scale).mean() + np.log(2) * doubled),
         positive=options.positive,
+        log_unit=float(np.log(units.strength)),
     )
     spec = make_spec(options.kind, features, shrinkage, asked=options.shrinkage)
     if options.loss == "squared_error":
@@ -114,6 +117,7 @@ class _Outcome:
     # (n_reported, n_hyper): what is reported has the same shape whatever shrinkage was chosen.
     embedding: np.ndarray
     options: PenaltyOptions
+    exponents: np.ndarray | None  # of 2, by which columns were divided
 
     def learned_from(self, reported):
         """The initial point, given what was reported before; None where that does not fit."""
@@ -134,8 +138,13 @@ class _Outcome:
         log_weights = torch.stack([one.log_weights for one in found]).mean(0)
         hyper = np.mean([to_numpy(one.hyper[0]) for one in found], axis=0)
         fit = self.search.refit(found[0], log_weights, exact_zeros=exact_zeros)
+        coef, intercept = fit["coef"], fit["intercept"]
+        if self.exponents is not None:
+            coef, intercept = in_raw_units(coef, intercept, self.exponents)
         return LearnedPenalty(
-            **{**fit, "alpha": with_constant_columns(fit["alpha"], self.options)},
+            coef=coef,
+            intercept=intercept,
+            alpha=with_constant_columns(fit["alpha"], self.options),
             hyper=self.embedding @ hyper,
             hyper_names=self.names,
             history=self.history(found[0].history),
@@ -184,7 +193,7 @@ def _first_search(folded, options, run, progress):
         if np.isinf(shrinkage):
             embedding = spec.from_common()
             search = make_search(folded, options, shrinkage)
-    return search, _Outcome(search, shrinkage, names, embedding, options)
+    return search, _Outcome(search, shrinkage, names, embedding, options, folded.exponents)
 
 
 def _chosen_shrinkage(spec, folded, options, run, progress):
