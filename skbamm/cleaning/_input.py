@@ -13,6 +13,7 @@ from sklearn.utils.validation import FLOAT_DTYPES, check_consistent_length, colu
 from ..data._validation import (
     has_validation_rows,
     level_of_caller,
+    require_squares,
     validate_data,
     validate_weight,
     warn_if_unlike,
@@ -28,6 +29,7 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
     X, y = validate_data(
         estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
     )
+    require_squares(X, "X", tiny=not estimator.standardize)
     y, weight, clean = label_columns(X, y, sample_weight, is_clean)
     n_given = len(y)
     if has_validation_rows(X_val, y_val, sample_weight_val):
@@ -45,6 +47,7 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
             reset=False,
             name="X_val",
         )
+        require_squares(X_val, "X_val")
         warn_if_unlike(X, X_val)
         weight_val = validate_weight(sample_weight_val, X_val, "sample_weight_val")
         stack = sparse.vstack if sparse.issparse(X) else np.vstack

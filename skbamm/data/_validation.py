@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.utils._available_if import _AvailableIfDescriptor
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklearn.utils.validation import validate_data as sklearn_validate_data
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_is_fitted",
     "has_validation_rows",
     "level_of_caller",
+    "require_squares",
     "validate_data",
     "validate_weight",
     "warn_if_unlike",
@@ -52,7 +54,9 @@ def validate_data(estimator, X, *args, name="X", **kwargs):
     is_new = kwargs.get("reset", True)
     X = features_only(X, () if is_new else getattr(estimator, "named_columns_", ()))
     try:
-        return sklearn_validate_data(estimator, X, *args, **kwargs)
+        # scikit-learn adds all entries up, in their own precision, to see whether all are finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return sklearn_validate_data(estimator, X, *args, **kwargs)
     except (TypeError, ValueError) as error:
         said = str(error).replace("Input X contains", f"Input {name} contains", 1)
         more = explanation(X, error)
@@ -77,6 +81,34 @@ def validate_weight(weight, X, name, *, all_zero=False):
     if not (all_zero or weight.any()):
         raise ValueError(f"{name} must not be all zero.")
     return weight
+
+
+# Largest entries of columns whose squares are numbers with all their digits.
+SQUARABLE = 1e-150, 1e150
+
+
+def require_squares(X, name, *, tiny=True):
+    """Raise where squares of a table's values overflow, or those of a column vanish.
+
+    The latter unless columns may be `tiny`: in units so large that they count as constant.
+    """
+    if X.dtype == np.float32:
+        return
+    if sparse.issparse(X):
+        least, most = min_max_axis(sparse.csr_matrix(X), axis=0)
+    else:
+        least, most = X.min(axis=0), X.max(axis=0)
+    size = np.maximum(-least, most)
+    wrong = size > SQUARABLE[1]
+    if not tiny:
+        wrong |= (size > 0) & (size < SQUARABLE[0])
+    if wrong.any():
+        columns = np.flatnonzero(wrong)
+        raise ValueError(
+            f"Input {name} has columns whose largest entry is above 1e150, or all below 1e-150, "
+            f"the squares of which no number holds: {len(columns)}, the first of them column "
+            f"{columns[0]}. Choose another unit for them."
+        )
 
 
 def has_validation_rows(X_val, y_val, sample_weight_val):

@@ -242,6 +242,11 @@ class BilevelProblem:
     nonsmooth : NonSmooth or None, default=None
         A term without gradient that the lower level adds to `lower`: a lasso penalty, or
         bounds of params. Solvers that cannot take one refuse the problem.
+
+    follows : bool, default=False
+        Whether `SlBamm`, having moved hyper by its own step, shall take params from `solve_lower`:
+        where the lower level is far from a quadratic, Newton's steps of a metric are slow, and
+        what they leave in params decides where the run goes.
     """
 
     upper: Any
@@ -259,6 +264,7 @@ class BilevelProblem:
         default=None, repr=False
     )
     nonsmooth: NonSmooth | None = field(default=None, repr=False)
+    follows: bool = False
 
     def __post_init__(self):
         for name in ("upper", "lower"):

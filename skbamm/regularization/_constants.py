@@ -59,14 +59,15 @@ SMOOTHING = 3e-2
 # On the way from ridge: smoothing relative to the final one, and the accuracy there.
 SOFTENING, ROUGH = (100.0, 10.0), 1e-3
 # Of the lower level's solution: its gradient relative to the one at zero, and Newton steps at most.
-ACCURACY, MAX_SOLVE_ITER = 1e-5, 200
+ACCURACY, MAX_SOLVE_ITER = 1e-9, 200
 # The same where squares have a barrier alone: Newton's method ends once it knows which hold.
 BARRIER_ACCURACY = 1e-12
-# A gradient relative to the one at zero from which Newton's method needs no way around.
-NEAR = 0.1
+# A gradient relative to the one at zero from which Newton's method needs no way around, and from
+# which params count as the solution.
+NEAR, SOLVED = 0.1, 1e-7
 # A metric's curvature is never less than this fraction of the majorizer's: what is nearly flat
-# far from zero would make it singular.
-CURVATURE_FLOOR = 1e-2
+# far from zero would make it singular. On the way to a solution less is enough.
+CURVATURE_FLOOR, DUAL_FLOOR = 1e-2, 1e-6
 # Of the barrier that keeps coefficients positive while learning, in units of the mean
 # eigenvalue of the Gram matrix.
 STIFFNESS = 1e6
@@ -79,7 +80,7 @@ EXCLUSION = 1e12
 SMALLEST_FRACTION, N_STRENGTHS, N_AT_A_TIME = 1e-4, 80, 8
 # The tolerance is on the duality gap, relative to the squared length of the target: fitted values
 # are as exact as its root.
-LASSO_PATH = {"tol": 1e-4, "max_iter": 1000}
+LASSO_PATH = {"tol": 1e-8, "max_iter": 3000}
 LASSO_FINAL = {"tol": 1e-14, "max_iter": 20_000}
 # Standard errors of the held-out error that exact zeros give up for a stronger lasso.
 LASSO_STANDARD_ERRORS = 0.5
@@ -108,6 +109,9 @@ PREFERENCE = 1e-6
 RESOLUTION = float(np.finfo(np.float64).eps) / PREFERENCE
 # Rounding that moves a prediction by less than this is none.
 UNMOVED = 1e-8
+# Shares of a column in the fitted values, relative to the targets, below which it may have none
+# (if what is left is optimal without it), and below which it has none.
+NO_EFFECT = (1e-5, 1e-9)
 # Coefficients all but zero have no size to be relative to.
 LEAST_SIZE = 1e-10
 # A column, or a description, that varies less than this is constant: variance relative to the

@@ -8,7 +8,13 @@ from functools import partial
 import numpy as np
 from scipy import sparse
 
-from ..linalg._cross_products import augmented, column_shift, partial_out, row_blocks
+from ..linalg._cross_products import (
+    augmented,
+    column_shift,
+    full_columns,
+    partial_out,
+    row_blocks,
+)
 from ..linalg._row_kernels import FoldRows
 from ..linalg._tensors import to_numpy, to_tensor, to_tensors
 from ._constants import AT_ONCE, CONSTANT_VARIANCE, FEW_FEATURES, FEW_TARGETS, LARGE
@@ -26,7 +32,12 @@ def make_design(folded, **options):
         return RowDesign(folded, **options)
     products = folded.cross_products(options["fit_intercept"])
     is_partition = products.formed_train is None and len(products.test) > 1
-    if is_partition and n_features > LARGE and folded.n_targets <= FEW_TARGETS:
+    is_large = n_features > LARGE and folded.n_targets <= FEW_TARGETS
+    if is_large:  # so are its constant columns left out
+        mean, square = _means_of(products)
+        varies = _varies(mean, square, products.shift)
+        is_large = varies[:n_features].sum() > LARGE
+    if is_partition and is_large:
         from ._large_design import SharedGramDesign  # which imports this file
 
         return SharedGramDesign(products, **options)
@@ -41,7 +52,9 @@ class Units:
     columns are partialled out of them in every fold and never become parameters.
     """
 
-    penalized: np.ndarray  # (n_features,), of bool
+    # (n_features,), of bool. Constant columns are neither: what is learned does not see them.
+    penalized: np.ndarray
+    unpenalized: np.ndarray
     scale: np.ndarray  # (n_penalized,)
     target_scale: np.ndarray  # (n_targets,)
     covariate_scale: np.ndarray  # (n_unpenalized [+ 1],), the intercept last
@@ -56,22 +69,25 @@ class Units:
         """Weighted standard deviations, from the shifted columns' means and mean squares."""
         n_features = len(penalized)
         variance = square - mean**2
-        eps = np.finfo(np.float64).eps
-        noise = (10 * eps * np.abs(mean + shift)) ** 2 + CONSTANT_VARIANCE * square
-        scale = np.sqrt(np.where(variance > noise, variance, 1.0))
+        varies = _varies(mean, square, shift)
+        scale = np.sqrt(np.where(varies, variance, 1.0))
         # Without an intercept nothing is taken off the targets: their size is their mean square.
         root = scale if fit_intercept else np.sqrt(square)
         # The pseudoinverse that partials them out takes columns in tiny units for rounding.
         root = np.where(root > 0, root, 1.0)
+        # Without an intercept, a constant column takes its place.
+        kept = varies[:n_features] if fit_intercept else square[:n_features] > 0
+        penalized, unpenalized = penalized & kept, ~penalized & kept
         own = scale[:n_features][penalized]
         of_columns = own**2 if fit_intercept else square[:n_features][penalized]
         scale = own if standardize else np.ones(len(own))
         return cls(
             penalized=penalized,
+            unpenalized=unpenalized,
             scale=scale,
             variance=of_columns / scale**2,
             target_scale=root[n_features:],
-            covariate_scale=np.append(root[:n_features][~penalized], np.ones(int(fit_intercept))),
+            covariate_scale=np.append(root[:n_features][unpenalized], np.ones(int(fit_intercept))),
             strength=1.0 if standardize or not len(own) else (own**2).mean(),
             shift=shift,
             fit_intercept=fit_intercept,
@@ -87,8 +103,8 @@ class Units:
         coef = np.zeros((len(params), n_features))
         target_scale = self.target_scale[:, None]
         coef[:, self.penalized] = params / self.scale * target_scale
-        n_unpenalized = n_features - len(self.scale)
-        coef[:, ~self.penalized] = (
+        n_unpenalized = self.unpenalized.sum()
+        coef[:, self.unpenalized] = (
             covariates[:, :n_unpenalized] / self.covariate_scale[:n_unpenalized] * target_scale
         )
         if not self.fit_intercept:
@@ -108,19 +124,19 @@ class GramDesign:
 
     def __init__(self, products, *, device, **options):
         total = products.total
-        mean, square = total[-1, :-1] / total[-1, -1], np.diag(total)[:-1] / total[-1, -1]
+        mean, square = _means_of(products)
         self.units = Units.of(mean, square, products.shift, **options)
         self.device = device
         #: How many points are solved at once.
         self.n_at_once = AT_ONCE if len(self.units.scale) <= FEW_FEATURES else 1
         # Penalized columns, targets, then what is partialled out of them.
         penalized, columns = self.units.penalized, np.arange(len(total))
-        n_features, targets = len(penalized), columns[len(penalized) : -1]
+        targets = columns[len(penalized) : -1]
         covariates = np.append(
-            columns[:n_features][~penalized], columns[-1:][: int(self.units.fit_intercept)]
+            np.flatnonzero(self.units.unpenalized), columns[-1:][: int(self.units.fit_intercept)]
         )
         self._n_covariates = len(covariates)
-        self._order = np.concatenate([columns[:n_features][penalized], targets, covariates])
+        self._order = np.concatenate([np.flatnonzero(penalized), targets, covariates])
         self._scale = np.concatenate(
             [self.units.scale, self.units.target_scale, self.units.covariate_scale]
         )
@@ -178,6 +194,8 @@ class RowDesign:
     def __init__(self, folded, *, device, **options):
         rows, folds, validation = folded.rows, folded.folds, folded.validation
         shift = column_shift(rows.X, rows.y, options["fit_intercept"])
+        if validation is not None and sparse.issparse(rows.X):
+            shift[: rows.X.shape[1]] *= full_columns(validation.X)
         mean, square = _means_and_squares(rows, shift)
         self.units = Units.of(mean, square, shift, **options)
         self.device = device
@@ -206,12 +224,13 @@ class RowDesign:
         penalized, n_features = units.penalized, len(units.penalized)
         if sparse.issparse(rows.X):
             X = sparse.csr_matrix(rows.X, dtype=np.float64)
-            design = X[:, penalized] @ sparse.diags(1 / units.scale)
-            unpenalized = X[:, ~penalized].toarray()
+            X.data = X.data - units.shift[X.indices]  # of columns without zeros
+            design = X[:, penalized].multiply(1 / units.scale).tocsr()
+            unpenalized = X[:, units.unpenalized].toarray()
         else:
             X = np.asarray(rows.X, dtype=np.float64) - units.shift[:n_features]
             design = np.ascontiguousarray(X[:, penalized]) / units.scale
-            unpenalized = X[:, ~penalized]
+            unpenalized = X[:, units.unpenalized]
         targets = ((rows.y - units.shift[n_features:]) / units.target_scale).T
         ones = np.ones((len(rows), int(units.fit_intercept)))
         covariates = np.hstack([unpenalized, ones]) / units.covariate_scale
@@ -233,6 +252,18 @@ class RowDesign:
             return self.units.raw(to_numpy(params), to_numpy(covariates))
 
         return RowLoss(rows, rows.train_weight), raw
+
+
+def _varies(mean, square, shift):
+    """Columns that are not constant but for rounding, from their shifted means and mean squares."""
+    noise = (10 * np.finfo(np.float64).eps * np.abs(mean + shift)) ** 2 + CONSTANT_VARIANCE * square
+    return square - mean**2 > noise
+
+
+def _means_of(products):
+    """Weighted means and mean squares of the shifted columns and targets."""
+    total = products.total
+    return total[-1, :-1] / total[-1, -1], np.diag(total)[:-1] / total[-1, -1]
 
 
 def _means_and_squares(rows, shift):

@@ -12,6 +12,8 @@ from ..linalg._tensors import to_numpy
 from ..solvers import History
 from ._constants import NESTED_MAX_ITER
 from ._design import RowDesign, make_design
+from ._extremes import in_raw_units
+from ._options import PenaltyOptions, resolve_descriptions
 from ._search import PenaltySearch, SearchResult
 from .losses._huber import HuberError
 from .losses._quadratic import HeldOutError
@@ -81,14 +83,21 @@ def make_search(folded, options, shrinkage):
     of_design = {"penalized": ~(options.strengths == 0)[group], **options.design}
     design = make_design(folded, **of_design)
     units = design.units
+    descriptions = options.descriptions[:, units.penalized]
+    if len(descriptions) and not (units.penalized | units.unpenalized).all():
+        # Constant columns have no say in their mean and deviation.
+        learned = np.isnan(options.strengths[group][units.penalized])
+        descriptions = resolve_descriptions(descriptions.T, learned)
+    doubled = 0.0 if folded.exponents is None else folded.exponents[len(group) :].mean()
     features = PenalizedFeatures(
         group=group[units.penalized],
         grouped=options.groups.given,
         strength=options.strengths[group][units.penalized],
-        descriptions=options.descriptions[:, units.penalized],
+        descriptions=descriptions,
         log_bounds=tuple(np.log(np.asarray(options.alpha_bounds) * units.strength)),
-        log_target_scale=float(np.log(units.target_scale).mean()),
+        log_target_scale=float(np.log(units.target_scale).mean() + np.log(2) * doubled),
         positive=options.positive,
+        log_unit=float(np.log(units.strength)),
     )
     spec = make_spec(options.kind, features, shrinkage, asked=options.shrinkage)
     if options.loss == "squared_error":
@@ -107,6 +116,8 @@ class _Outcome:
     names: list[str]  # of what is reported
     # (n_reported, n_hyper): what is reported has the same shape whatever shrinkage was chosen.
     embedding: np.ndarray
+    options: PenaltyOptions
+    exponents: np.ndarray | None  # of 2, by which columns were divided
 
     def learned_from(self, reported):
         """The initial point, given what was reported before; None where that does not fit."""
@@ -126,8 +137,14 @@ class _Outcome:
         spec = self.search.spec
         log_weights = torch.stack([one.log_weights for one in found]).mean(0)
         hyper = np.mean([to_numpy(one.hyper[0]) for one in found], axis=0)
+        fit = self.search.refit(found[0], log_weights, exact_zeros=exact_zeros)
+        coef, intercept = fit["coef"], fit["intercept"]
+        if self.exponents is not None:
+            coef, intercept = in_raw_units(coef, intercept, self.exponents)
         return LearnedPenalty(
-            **self.search.refit(found[0], log_weights, exact_zeros=exact_zeros),
+            coef=coef,
+            intercept=intercept,
+            alpha=with_constant_columns(fit["alpha"], self.options),
             hyper=self.embedding @ hyper,
             hyper_names=self.names,
             history=self.history(found[0].history),
@@ -138,6 +155,27 @@ class _Outcome:
             shrinkage=float(self.shrinkage),
             first=found[0],
         )
+
+
+def with_constant_columns(alpha, options):
+    """Strengths with those of constant columns, which are NaN: what the rest of a group has.
+
+    That is its geometric mean, or that of all columns where a group has none else.
+    """
+    strengths = options.strengths[options.groups.index]
+    missing, learned = np.isnan(alpha), np.isnan(strengths)
+    if not missing.any():
+        return alpha
+    known = ~missing & learned
+    log = np.log(alpha, where=known, out=np.zeros(len(alpha)))
+    n_known, sums = (
+        np.bincount(options.groups.index, values, minlength=len(options.groups))
+        for values in (known, log)
+    )
+    overall = sums.sum() / max(n_known.sum(), 1)
+    means = np.where(n_known > 0, sums / n_known.clip(1), overall)
+    filled = np.where(learned, np.exp(means)[options.groups.index], strengths)
+    return np.where(missing, filled, alpha)
 
 
 def _first_search(folded, options, run, progress):
@@ -155,7 +193,7 @@ def _first_search(folded, options, run, progress):
         if np.isinf(shrinkage):
             embedding = spec.from_common()
             search = make_search(folded, options, shrinkage)
-    return search, _Outcome(search, shrinkage, names, embedding)
+    return search, _Outcome(search, shrinkage, names, embedding, options, folded.exponents)
 
 
 def _chosen_shrinkage(spec, folded, options, run, progress):

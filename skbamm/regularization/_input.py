@@ -22,6 +22,7 @@ from ..linalg._cross_products import (
 )
 from ..linalg._session import PANEL_COLUMNS, threads_for
 from ._constants import FEW_ROWS, FEW_ROWS_REPEATS
+from ._extremes import moderated, moderated_alike
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,17 @@ class Rows:
     y: np.ndarray  # (n_samples, n_targets)
     weight: np.ndarray | None = None
     single_target: bool = True
+    # (n_features + n_targets,): of 2, by which columns were divided; None for no columns.
+    exponents: np.ndarray | None = None
 
     def target(self, index):
         """The same rows with one target, or a slice of the targets."""
-        return self if isinstance(index, slice) else Rows(self.X, self.y[:, [index]], self.weight)
+        if isinstance(index, slice):
+            return self
+        exponents, n_features = self.exponents, self.X.shape[1]
+        if exponents is not None:
+            exponents = np.append(exponents[:n_features], exponents[n_features + index])
+        return Rows(self.X, self.y[:, [index]], self.weight, exponents=exponents)
 
     def __len__(self):
         return len(self.y)
@@ -73,6 +81,10 @@ class FoldedRows:
     @property
     def single_target(self):
         return self.rows.single_target
+
+    @property
+    def exponents(self):
+        return self.rows.exponents
 
     def target(self, index):
         """The same rows with one target, or a slice of the targets."""
@@ -136,6 +148,9 @@ def regression_data(estimator, X, y, sample_weight, held_out, split_params):
     if not has_validation_rows(*held_out):
         return make_repeats(estimator, rows, split_params, estimator._seed())
     validation = _validation_rows(estimator, rows, *held_out)
+    rows = moderated(rows, estimator)
+    validation = moderated_alike(rows, validation)
+    warn_if_unlike(rows.X, validation.X)
     folds = Folds([(np.arange(len(rows)), np.arange(len(validation)))])
     return [FoldedRows(rows, folds, validation)]
 
@@ -159,9 +174,10 @@ def n_repeats(estimator, n_samples):
 def make_repeats(estimator, rows, split_params, seed):
     """The rows in their folds; in several assignments of these where `cv` is an int."""
     y = rows.y[:, 0] if rows.single_target else rows.y
+    moderate = moderated(rows, estimator)
     return [
         FoldedRows(
-            rows,
+            moderate,
             make_folds(estimator.cv, rows.X, y, seed=seed + repeat, split_params=split_params),
         )
         for repeat in range(n_repeats(estimator, len(y)))
@@ -207,7 +223,6 @@ def _rows(estimator, X, y, weight, weight_name, *, all_zero=False, **options):
 
 def _validation_rows(estimator, rows, X_val, y_val, weight):
     found = _rows(estimator, X_val, y_val, weight, "sample_weight_val", reset=False, name="X_val")
-    warn_if_unlike(rows.X, found.X)
     n_targets, n_given = rows.y.shape[1], found.y.shape[1]
     if n_given != n_targets:
         raise ValueError(f"y_val must have as many targets as y: got {n_given}, not {n_targets}.")

@@ -15,6 +15,7 @@ from ._constants import (
     LASSO_STANDARD_ERRORS,
     N_AT_A_TIME,
     N_STRENGTHS,
+    NO_EFFECT,
     PREFERENCE,
     RESOLUTION,
     SMALLEST_FRACTION,
@@ -27,7 +28,7 @@ def weighted_lasso(loss, fold, weights, strengths, *, positive, initial=None, **
 
     For descending strengths, weights and initial coefficients (or None) of shape (n_targets,
     n_features); `accuracy` is `LASSO_PATH` or `LASSO_FINAL`. Of shape (n_strengths,
-    n_targets, n_features).
+    n_targets, n_features). The last of final ones is exact, zeros included.
     """
     design, targets = loss.root_rows(fold)
     # scikit-learn's loss is a mean over rows, ours a sum.
@@ -48,9 +49,37 @@ def weighted_lasso(loss, fold, weights, strengths, *, positive, initial=None, **
                 **accuracy,
                 precompute=scaled.shape[0] >= scaled.shape[1],
                 coef_init=None if initial is None else initial[target] * weight,
+                random_state=0,  # of no use, but None would move NumPy's global generator
             )
+        if accuracy == LASSO_FINAL:
+            problem = scaled, root * targets[:, target], strengths[-1]
+            path[:, -1] = _exact(*problem, path[:, -1], positive=positive)
         coef[:, target] = path.T / weight
     return coef
+
+
+def _exact(design, target, strength, coef, *, positive):
+    """The lasso's minimiser from an approximate one, of ``|t - Dw|^2 / 2n + strength |w|``.
+
+    Descent by coordinates leaves a coefficient of rounding where a column is another one's copy
+    or complement. What is left is solved for, if that gives what the optimality conditions ask.
+    """
+    size = np.abs(coef) * np.linalg.norm(design, axis=0) / max(np.linalg.norm(target), TINIEST)
+    shrink = strength * len(design)
+    for least in NO_EFFECT:
+        kept = size > least
+        active, signs = design[:, kept], np.sign(coef[kept])
+        gram = active.T @ active
+        if not kept.any() or np.linalg.cond(gram) * RESOLUTION > 1:
+            continue
+        solved = np.linalg.solve(gram, active.T @ target - shrink * signs)
+        slopes = design.T @ (target - active @ solved)
+        steepest = (slopes if positive else np.abs(slopes)).max(where=~kept, initial=0.0)
+        if (np.sign(solved) == signs).all() and steepest <= shrink * (1 + PREFERENCE):
+            found = np.zeros_like(coef)
+            found[kept] = solved
+            return found
+    return coef * (size > NO_EFFECT[-1])
 
 
 def strength_grid(loss, weights):
@@ -117,6 +146,30 @@ def sparse_coefficients(found, loss, weights, *, positive, device):
     strength = _half_standard_error_rule(strengths, errors, margin)
     grid = np.append(strengths[strengths > strength], strength)
     return weighted_lasso(loss, 0, weights, grid, positive=positive, **LASSO_FINAL)[-1]
+
+
+def sparsest_exact(loss, weights, floor, *, positive):
+    """Least squares on the fewest columns of a lasso path that fit all rows, or None.
+
+    For targets that are fitted but for rounding: a lasso would take a part of every coefficient.
+    ``floor`` is the mean squared error below which a fit is exact, in units of the targets'
+    variance; the root rows of a Gram matrix do not know what no column fits. Effects smaller than
+    the floor's root cannot be told from none.
+    """
+    design, targets = loss.root_rows(0)
+    length = np.linalg.norm(design, axis=0)[:, None]
+    grid = strength_grid(loss, weights[None])
+    path = weighted_lasso(loss, 0, weights, grid, positive=positive, **LASSO_PATH)
+    for params in path:
+        coef = params.T
+        for _ in range(2):  # once more without the columns that turn out to have no effect
+            kept = (np.abs(coef) * length > np.sqrt(floor)).any(axis=1)
+            coef = np.zeros_like(coef)
+            coef[kept] = np.linalg.lstsq(design[:, kept], targets)[0]
+        error = np.square(targets - design @ coef).sum() / targets.shape[1]
+        if error <= floor and not (positive and (coef < 0).any()):
+            return coef.T
+    return None
 
 
 def _half_standard_error_rule(strengths, errors, margin):

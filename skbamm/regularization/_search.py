@@ -22,7 +22,7 @@ from ._constants import (
     STIFFNESS,
     UNMOVED,
 )
-from ._lasso import lasso_fits, sparse_coefficients, weighted_lasso
+from ._lasso import lasso_fits, sparse_coefficients, sparsest_exact, weighted_lasso
 from .losses._nonquadratic_problem import NonquadraticError, NonquadraticProblem
 from .losses._quadratic import PenalizedError, PenaltyProblem
 from .penalties._functions import Absolute, Barrier, Square
@@ -250,7 +250,7 @@ class PenaltySearch:
         """Coefficients and weights on all rows, in the units of the data.
 
         A dict of ``coef`` (n_targets, n_features), ``intercept`` (n_targets,) and ``alpha``
-        (n_features,).
+        (n_features,), NaN for constant columns.
         """
         penalty = LinearPenalty(log_weights.new_zeros(0, len(log_weights)), log_weights, 1)
         loss, raw = self.design.all_rows()
@@ -258,9 +258,9 @@ class PenaltySearch:
         final = replace(found.problem, lower=lower)
         coef, intercept = raw(self._all_rows_params(final, found, exact_zeros))
         unit = 0.0 if self.spec.is_square else self.spec.features.log_target_scale
-        penalized = self.design.units.penalized
-        alpha = np.zeros(len(penalized))
-        alpha[penalized] = np.exp(to_numpy(log_weights) + unit)
+        units = self.design.units
+        alpha = np.where(units.unpenalized, 0.0, np.nan)
+        alpha[units.penalized] = np.exp(to_numpy(log_weights) + unit)
         return {"coef": coef, "intercept": intercept, "alpha": alpha}
 
     def _all_rows_params(self, final, found, exact_zeros):
@@ -275,6 +275,11 @@ class PenaltySearch:
         solved = final.solve_lower(nothing, loss.zeros()[None])
         if exact_zeros:
             weights = to_numpy(final.lower.majorizer(nothing, solved)[0, 0].sqrt())
+            floor = float(self._exact_below(found.params)[0])
+            if found.initial_criterion <= floor:
+                coef = sparsest_exact(loss, weights, floor, positive=is_positive)
+                if coef is not None:
+                    return self.tensor(coef)
             coef = sparse_coefficients(
                 found, loss, weights, positive=is_positive, device=self.design.device
             )

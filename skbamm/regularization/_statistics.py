@@ -22,6 +22,7 @@ class FoldStatistics:
     single_target: bool  # whether y was 1-D
     held_out: tuple[int, ...]  # the folds that are held out, one after the other
     excluded: int | None = None  # a fold that is left out of all training rows
+    exponents = None  # columns are as they are
 
     @property
     def shape(self):

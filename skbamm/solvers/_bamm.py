@@ -122,6 +122,9 @@ class SlBamm(Solver):
         return begin(self, problem, BammState, multiplier=multiplier, averaging=averaging)
 
     def step(self, problem, state):
+        if problem.follows and state.moved and self.hyper_step == "auto":
+            params = problem.solve_lower(state.hyper, state.params)
+            state = replace(state, params=params)
         averaging = self._averaging(problem, state.iteration)
         metric, metric_age = self._metric(problem, state, averaging)
         directions = self._directions(problem, state, metric, averaging)

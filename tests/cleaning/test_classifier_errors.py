@@ -280,3 +280,16 @@ def test_the_path_of_a_file_is_no_table(call, tmp_path):
     path.touch()
     with pytest.raises(TypeError, match=r"got the path '.*rows.parquet'\. Read it first"):
         getattr(model, call)(path, *given)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("unit", [1e-300, 1e-160, 1e160, 1e300])
+def test_values_whose_squares_no_number_holds_are_refused(unit, convert):
+    rng = np.random.default_rng(0)
+    plain, y = rng.normal(size=(30, 3)), np.arange(30) % 2
+    X = plain * [1, unit, 1]
+    with pytest.raises(ValueError, match=r"Input X has columns .* first of them column 1"):
+        HyperCleaningClassifier().fit(convert(X), y)
+    if unit > 1:
+        with pytest.raises(ValueError, match="Input X_val has columns"):
+            HyperCleaningClassifier().fit(convert(plain), y, X_val=convert(X), y_val=y)

@@ -12,11 +12,14 @@ from .._constants import (
     ACCURACY,
     BARRIER_ACCURACY,
     CURVATURE_FLOOR,
+    DUAL_FLOOR,
     MAX_SOLVE_ITER,
     NEAR,
     ROUGH,
     ROUNDING,
+    SINGULAR,
     SOFTENING,
+    SOLVED,
 )
 from ..penalties._functions import Absolute, Barrier, Square
 from ._quadratic import PenalizedError, PenaltyProblem
@@ -60,7 +63,7 @@ class NonquadraticError(PenalizedError):
         """Curvature of the penalty where its gradient is taken to be `dual`."""
         ratio = self.function.majorizer(params)
         curved = ratio * (1 - dual * self.function.stretch(params))
-        curved = curved.maximum(CURVATURE_FLOOR * ratio)
+        curved = curved.maximum(DUAL_FLOOR * ratio)
         return self._alpha(hyper) * curved + self.barrier.curvature(params)
 
     def next_dual(self, params, dual, direction, step):
@@ -99,22 +102,31 @@ class NonquadraticProblem(PenaltyProblem):
         """The lower level is solved when its gradient is this small relative to the one at zero."""
         return BARRIER_ACCURACY if isinstance(self.lower.function, Square) else ACCURACY
 
+    def problem(self, initial_hyper, lower_bound, upper_bound):
+        problem = super().problem(initial_hyper, lower_bound, upper_bound)
+        return replace(problem, follows=True)
+
     def metric(self, hyper, params, averaging):
+        """At the lower level's solution the inverse Hessian itself, elsewhere a safe one."""
         lower, loss = self.lower, self.lower.loss
+        exact = not averaging and bool((self._relative_gradient(hyper, params) <= SOLVED).all())
         if averaging:
             loss = loss.combine(1 - averaging, self.upper.loss, 2 * averaging)
-        floor = CURVATURE_FLOOR * lower.majorizer(hyper, params)
+        floor = (SINGULAR if exact else CURVATURE_FLOOR) * lower.majorizer(hyper, params)
         curvature = lower.curvature(hyper, params).maximum(floor)
-        return InexactMetric(loss.metric((1 - averaging) * curvature))
+        return PointMetric(loss.metric((1 - averaging) * curvature), exact)
 
     def solve_lower(self, hyper, params):
         """The minimiser of the lower level, from `params` unless these are far from it."""
-        size = self.lower.loss.gradient(torch.zeros_like(params)).square().sum((1, 2, 3))
-        gradient = self.lower.params_gradient(hyper, params).square().sum((1, 2, 3))
-        far = (gradient > NEAR**2 * size) | ~params.flatten(1).any(1)
+        far = (self._relative_gradient(hyper, params) > NEAR) | ~params.flatten(1).any(1)
         if bool(far.any()):
             params = self._from_ridge(hyper, params).where(far[:, None, None, None], params)
         return self._descend(self.lower, hyper, params, self.accuracy)
+
+    def _relative_gradient(self, hyper, params):
+        """Its norm relative to the one at zero, shape (n_candidates,)."""
+        size = self.lower.loss.gradient(torch.zeros_like(params)).flatten(1).norm(dim=1)
+        return self.lower.params_gradient(hyper, params).flatten(1).norm(dim=1) / size
 
     def _from_ridge(self, hyper, params):
         """Ridge with the weights of coefficients of usual size, then smoother penalties."""
@@ -183,11 +195,11 @@ def _backtrack(lower, hyper, params, direction, value, gradient):
 
 
 @dataclass(frozen=True)
-class InexactMetric:
+class PointMetric:
     """An inverse of a Hessian that changes with params."""
 
     inverse: Metric
-    exact = False
+    exact: bool
 
     def solve(self, vector):
         return self.inverse.solve(vector)

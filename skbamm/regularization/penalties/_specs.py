@@ -149,6 +149,7 @@ class PenalizedFeatures:
     # A fixed strength of the lasso is divided by the targets' scale, one of ridge is not.
     log_target_scale: float
     positive: bool = False  # whether coefficients must not be negative
+    log_unit: float = 0.0  # of strengths
 
     @property
     def learned(self):
@@ -310,7 +311,7 @@ class AdaptiveSpec:
             path,
             learned,
             fixed,
-            LOG_WEIGHT_LIMIT,
+            (LOG_WEIGHT_LIMIT[0] + features.log_unit, LOG_WEIGHT_LIMIT[1] + features.log_unit),
             None if groups is None else membership,
             terms if len(terms) else None,
             features.positive,
