@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
+from ._options import FRACTION, FUNCTION, NOTHING, PARAMS_STEP, POSITIVE, SEARCH, word
 from ._steps import PowerLaw, Schedule, at, begin, divide, move_hyper, projected_norm
 
 # Without strong convexity of the lower level, averaging is high at first and fades.
@@ -107,6 +108,13 @@ class SlBamm(Solver):
     """
 
     needs = frozenset({Need.SMOOTH_LOWER_LEVEL, Need.CURVATURE_PRODUCTS})
+    kinds = {
+        "averaging": (FRACTION, FUNCTION, NOTHING),
+        "params_step": PARAMS_STEP,
+        "multiplier_step": (POSITIVE, FUNCTION, word("cauchy")),
+        "accuracy": (POSITIVE, NOTHING),
+        **SEARCH,
+    }
 
     averaging: Schedule | None = None
     params_step: Schedule | str = "auto"

@@ -8,6 +8,17 @@ from typing import Any
 
 from ._base import Need, Solver, State
 from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
+from ._options import (
+    AUTO,
+    COUNT,
+    FUNCTION,
+    NOT_NEGATIVE,
+    NOTHING,
+    PARAMS_STEP,
+    SEARCH,
+    SWITCH,
+    word,
+)
 from ._steps import Schedule, SecantStep, at, begin, divide, projected_norm
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
@@ -89,6 +100,14 @@ class IapttGm(Solver):
     """
 
     needs = frozenset({Need.CURVATURE_PRODUCTS})
+    kinds = {
+        "n_steps": (COUNT,),
+        "params_step": PARAMS_STEP,
+        "initialization_step": (NOT_NEGATIVE, FUNCTION, NOTHING),
+        "truncation": (SWITCH, AUTO),
+        "dynamics": (word("gradient"), word("nesterov")),
+        **SEARCH,
+    }
 
     n_steps: int = 40
     params_step: Schedule | str = "auto"

@@ -11,6 +11,7 @@ from ._bamm import backtrack
 from ._base import Need, Solver, State
 from ._dynamics import Preconditioner
 from ._linear_system import conjugate_gradient
+from ._options import COUNT
 from ._outer import Hypergradient
 from ._steps import projected_norm
 
@@ -77,6 +78,8 @@ class Implicit(Solver):
     """
 
     needs = frozenset(Need)
+
+    kinds = {"n_linear": (COUNT,), "memory": (COUNT,)}
 
     n_linear: int = 200
     memory: int = 10

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ._base import Solver, State
 from ._dynamics import Preconditioner
 from ._envelope import EnvelopeLevels, measured_curvature, proximal_step
+from ._options import AUTO, PARAMS_STEP, POSITIVE, SEARCH
 from ._steps import Schedule, at, begin, divide, move_hyper, projected_norm
 
 # One over the envelope's gamma, relative to the curvature of the lower level: above its weak
@@ -124,6 +125,15 @@ class Meha(Solver):
            Optimization: A Single-loop and Hessian-free Solution Strategy", ICML 2024,
            arXiv:2405.09927. Algorithm 1.
     """
+
+    kinds = {
+        "upper_weight": PARAMS_STEP,
+        "proximity": (POSITIVE, AUTO),
+        "params_step": PARAMS_STEP,
+        "proximal_step": PARAMS_STEP,
+        "accuracy": (POSITIVE,),
+        **SEARCH,
+    }
 
     upper_weight: Schedule | str = "auto"
     proximity: float | str = "auto"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
 from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
+from ._options import COUNT, PARAMS_STEP, SEARCH
 from ._steps import Schedule, at, begin, move_hyper, projected_norm
 
 # What the lower level leaves of the upper gradient, relative to it, when flatness matters.
@@ -50,6 +51,8 @@ class OuterSolver(Solver):
     n_steps, params_step, hyper_step, memory, max_move : int, float, callable or str
         As in `Unrolling`.
     """
+
+    kinds = {"n_steps": (COUNT,), "params_step": PARAMS_STEP, **SEARCH}
 
     n_steps: int = 100
     params_step: Schedule | str = "auto"

@@ -6,11 +6,13 @@ import copy
 import math
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import Any
 
 from ..linalg._session import torch_session
 from ._base import Need, Solver
 from ._history import History, Recorder, Snapshot, Status, as_callback
+from ._options import COUNT, check_options
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
 
     tol : float, default=1e-6
         The run has converged when the stationarity residual (in units of the upper
-        objective for each unit of `hyper`) is not above `tol`.
+        objective for each unit of `hyper`) is not above `tol`; never where that is negative.
 
     callback : callable or Callback, default=None
         ``callback(state, row)`` after every step, `row` being the record that goes into
@@ -94,8 +96,11 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
         raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
-    if max_iter < 0:
-        raise ValueError(f"max_iter must not be negative: got {max_iter}.")
+    check_options(solver)
+    if not COUNT.holds(max_iter) and max_iter != 0:
+        raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
+    if not isinstance(tol, Real) or math.isnan(tol):
+        raise ValueError(f"tol must be a number: got {tol!r}.")
     _check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch_session():

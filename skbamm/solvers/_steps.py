@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,7 +40,15 @@ class PowerLaw:
 
 def at(schedule, iteration: int) -> float:
     """Value of a number or of a callable of the iteration."""
-    return float(schedule(iteration) if callable(schedule) else schedule)
+    if not callable(schedule):
+        return float(schedule)
+    value = float(schedule(iteration))
+    if not 0 <= value < math.inf:
+        raise ValueError(
+            f"a schedule must return finite numbers not below 0: got {value} in iteration "
+            f"{iteration}."
+        )
+    return value
 
 
 def divide(numerator: float, denominator: float) -> float:
