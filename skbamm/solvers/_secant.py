@@ -34,7 +34,6 @@ class SecantSearch:
     """
 
     anchor: Any
-    unit: float = 1.0
     gradient: Any = None  # at the anchor
     direction: Any = None
     value: float = 0.0  # at the anchor
@@ -45,6 +44,8 @@ class SecantSearch:
     stalled: bool = False
     differences: Any = None  # the last steps, (n_kept, n)
     changes: Any = None  # of the gradient along them, (n_kept, n)
+    unit: float = 1.0  # of values and gradients
+    retreated: bool = False  # whether the last direction led to nothing finite
 
     def propose(self, project, hyper, value, gradient, *, memory, max_move, rounding=0.0):
         """Where to go from `hyper`, and the search's next state.
@@ -55,14 +56,15 @@ class SecantSearch:
         if not self.started and self.differences is None:
             search = replace(self, unit=_unit(gradient))
         value, gradient = value / search.unit, gradient / search.unit
+        if not (math.isfinite(value) and bool(gradient.isfinite().all())):
+            # From a point that was to be the first there is nowhere to go.
+            return self.retreat(project) if self.started else (math.nan * hyper, self)
         if self.started:
-            if not (math.isfinite(value) and bool(gradient.isfinite().all())):
-                return self.retreat(project)
             predicted = float((self.gradient * (hyper - self.anchor)).sum())
             slack = max(_ROUNDING, 10 * _precision(hyper).eps) * abs(self.value)
             slack += rounding / self.unit
             if value <= self.value + _SUFFICIENT_DECREASE * predicted + slack:
-                search = self._learn(hyper, gradient, memory)
+                search = replace(self._learn(hyper, gradient, memory), retreated=False)
             else:
                 search = self._shorten(value, predicted)
                 return _snapped(project, search.anchor + search.fraction * search.direction), search
@@ -77,6 +79,9 @@ class SecantSearch:
     def retreat(self, project):
         """A shorter step, from where nothing can be evaluated, and the search's next state."""
         search = self._shorten(math.nan, 0.0)
+        if not search.started:
+            # Back at the anchor, which is evaluated again before the search gives up.
+            search = replace(search, stalled=self.retreated, retreated=True)
         return _snapped(project, search.anchor + search.fraction * search.direction), search
 
     def _accept(self, project, hyper, value, gradient, max_move):

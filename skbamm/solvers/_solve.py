@@ -13,6 +13,7 @@ from ..linalg._session import torch_session
 from ._base import Need, Solver
 from ._history import History, Recorder, Snapshot, Status, as_callback
 from ._options import COUNT, check_options
+from ._steps import is_finite
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,13 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     Returns
     -------
     solution : Solution
-        The best iterate; never a non-finite one unless the initial point is.
+        The best iterate, always a finite one. A step to where an objective is not finite is taken
+        back and shortened; one of given length ends the run as diverged.
+
+    Raises
+    ------
+    ValueError
+        For options that make no sense, and where an objective is not finite at the initial point.
     """
     solver = get_solver(solver)
     if isinstance(solver, type):
@@ -104,7 +111,9 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     _check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch_session():
-        state = solver.init(problem) if state is None else state
+        if state is None:
+            _check_initial_point(problem)
+            state = solver.init(problem)
         run = _Run(problem, state)
         callback = None if callback is None else as_callback(callback)
         n_iter, status = 0, Status.MAX_ITER if max_iter else Status.FROZEN
@@ -150,6 +159,22 @@ def get_solver(solver):
                 f"solver must be one of {sorted(SOLVERS)} or an instance: got {solver!r}."
             ) from None
     return solver
+
+
+def _check_initial_point(problem):
+    """Raise where an objective is not finite at the initial point."""
+    hyper = problem.project_hyper(problem.initial_hyper)
+    params = problem.project_params(problem.initial_params)
+    levels = {"upper": problem.upper, "lower": problem.lower}
+    values = {name: level.value(hyper, params) for name, level in levels.items()}
+    if not is_finite(*values.values()) and problem.solve_lower is not None:
+        values = dict(zip(levels, problem.levels(hyper, params), strict=True))
+    for name, value in values.items():
+        if not is_finite(value):
+            raise ValueError(
+                f"{name} must be finite at the initial point: got {value.tolist()}; choose another "
+                "initial_hyper or initial_params."
+            )
 
 
 def _check_needs(problem, solver):
@@ -241,7 +266,7 @@ class _Run:
         self.recorder.amend(self.arrived, criterion=self.latest, lower=self.lower)
 
     def _keep_best(self, state, score, criterion, finite):
-        if finite and score < self.score:
+        if finite and math.isfinite(criterion) and score < self.score:
             self.score, self.criterion = score, criterion
             self.hyper, self.params = state.hyper, state.params
 

@@ -146,10 +146,11 @@ def move_hyper(solver, problem, state, gradient, value, *, rounding=0.0) -> dict
 
 
 def is_finite(*values) -> bool:
-    """Whether numbers and tensors are."""
+    """Whether numbers and tensors are; None is left out."""
     return all(
         math.isfinite(value) if isinstance(value, float) else bool(value.isfinite().all())
         for value in values
+        if value is not None
     )
 
 

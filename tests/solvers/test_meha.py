@@ -25,11 +25,11 @@ def test_the_lasso_problem_is_solved_at_any_size(n_hyper, dtype):
 
 
 @both_precisions
-@pytest.mark.parametrize("start", [1e-3, 0.5, 1.0])
-def test_the_lasso_problem_is_solved_from_where_its_criterion_is_flat(start, dtype):
+@pytest.mark.parametrize("initial", [1e-3, 0.5, 1.0])
+def test_the_lasso_problem_is_solved_from_where_its_criterion_is_flat(initial, dtype):
     # Weights above 1 / n keep all params at zero, whatever the upper objective wants.
     problem = weighted_lasso_problem(1000, dtype=dtype)
-    problem = dataclasses.replace(problem, initial_hyper=torch.full((1000,), start, dtype=dtype))
+    problem = dataclasses.replace(problem, initial_hyper=torch.full((1000,), initial, dtype=dtype))
     run = solve(problem, "meha")
     assert run.status is Status.CONVERGED
     assert float(run.criterion) == pytest.approx(-0.5, abs=1e-4)
@@ -44,7 +44,7 @@ class Ridge:
         self.y = self.X @ generator.normal(size=n_features) + generator.normal(size=2 * n_samples)
         self.n, self.positive = n_samples, positive
 
-    def problem(self, dtype, start=0.0):
+    def problem(self, dtype, initial=0.0):
         X, y, n = torch.tensor(self.X, dtype=dtype), torch.tensor(self.y, dtype=dtype), self.n
         return BilevelProblem(
             lambda hyper, params: (X[n:] @ params - y[n:]).square().mean() / 2,
@@ -52,7 +52,7 @@ class Ridge:
                 (X[:n] @ params - y[:n]).square().mean() / 2
                 + hyper.exp().sum() * params.square().sum() / 2
             ),
-            torch.tensor([start], dtype=dtype),
+            torch.tensor([initial], dtype=dtype),
             torch.zeros(X.shape[1], dtype=dtype),
             lower_bound=-8.0,
             upper_bound=5.0,
@@ -72,12 +72,12 @@ class Ridge:
         return (self.criterion(log_strength + 1e-4) - self.criterion(log_strength - 1e-4)) / 2e-4
 
 
-@pytest.mark.parametrize("start", [0.0, -4.0])
+@pytest.mark.parametrize("initial", [0.0, -4.0])
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize(("dtype", "tol"), [(single, 1e-6), (single, 1e-3), (double, 1e-4)])
-def test_a_run_on_a_ridge_that_converged_is_stationary(dtype, tol, positive, start):
+def test_a_run_on_a_ridge_that_converged_is_stationary(dtype, tol, positive, initial):
     ridge = Ridge(100, 10, positive)
-    run = solve(ridge.problem(dtype, start), "meha", tol=tol)
+    run = solve(ridge.problem(dtype, initial), "meha", tol=tol)
     found = run.state.hyper.item()
     # In float32 gradients that differ by the weight tell the derivative to some 1e-3.
     precision = 1e-6 if dtype == double else 2e-3
