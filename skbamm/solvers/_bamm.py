@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
-from ._steps import PowerLaw, Schedule, at, begin, divide, move_hyper, projected_norm
+from ._options import FRACTION, FUNCTION, NOTHING, PARAMS_STEP, POSITIVE, SEARCH, word
+from ._steps import (
+    PowerLaw,
+    Schedule,
+    at,
+    begin,
+    divide,
+    is_finite,
+    move_hyper,
+    projected_norm,
+    retreat,
+)
 
 # Without strong convexity of the lower level, averaging is high at first and fades.
 FADING = PowerLaw(0.9, 0.5)
@@ -32,6 +43,7 @@ class BammState(State):
     metric: Any = None  # the problem's
     metric_age: int = 0  # how many steps it has served
     slow: bool = False  # whether params and multiplier converge slowly under it
+    origin: tuple = ()  # params and multiplier that the last step began from
 
 
 class Directions(NamedTuple):
@@ -107,6 +119,13 @@ class SlBamm(Solver):
     """
 
     needs = frozenset({Need.SMOOTH_LOWER_LEVEL, Need.CURVATURE_PRODUCTS})
+    kinds = {
+        "averaging": (FRACTION, FUNCTION, NOTHING),
+        "params_step": PARAMS_STEP,
+        "multiplier_step": (POSITIVE, FUNCTION, word("cauchy")),
+        "accuracy": (POSITIVE, NOTHING),
+        **SEARCH,
+    }
 
     averaging: Schedule | None = None
     params_step: Schedule | str = "auto"
@@ -150,10 +169,14 @@ class SlBamm(Solver):
             displacement=displacement,
             metric=metric,
             metric_age=metric_age,
+            origin=(state.params, state.multiplier),
             slow=last is None or (displacement > 0.5 * last and not state.moved),
             **hyper,
         )
-        return replace(following, moved=float((following.hyper - state.hyper).norm()) > 0)
+        if not is_finite(directions.hyper, following.hyper, params, following.multiplier):
+            following = retreat(self, problem, state, ("params", "multiplier"))
+            following = replace(following, params_converged=False, hypergradient=None)
+        return replace(following, moved=bool((following.hyper != state.hyper).any()))
 
     def _directions(self, problem, state, metric, averaging):
         from ..problems import AveragedObjective
@@ -262,9 +285,12 @@ class SlBamm(Solver):
 def backtrack(objective, hyper, params, update):
     """The update, halved where the objective rises, and where it arrives.
 
-    Beyond quadratics a line search can overshoot.
+    Beyond quadratics a line search can overshoot. From where the objective is not finite no step
+    is known to descend: then both are NaN.
     """
     value = float(objective.value(hyper, params))
+    if not math.isfinite(value):
+        return math.nan * update, math.nan * params
     allowed = value + 1e-12 * abs(value)
     arrived = params - update
     for _ in range(20):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from sklearn.base import BaseEstimator
 
 from ._history import Status
+from ._options import Kind
 from ._secant import SecantSearch
 
 
@@ -71,9 +72,12 @@ class Solver(BaseEstimator):
     ----------
     needs : frozenset of Need
         What the method, in theory, needs of a problem.
+    kinds : dict of str to tuple
+        What each option may be; `solve` checks those that are named in it.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
+    kinds: ClassVar[dict[str, tuple[Kind, ...]]] = {}
 
     def init(self, problem) -> Any:
         """Make the first state.

@@ -1,12 +1,18 @@
-"""The pieces of MEHA's iteration: both levels at a point, a proximal step, curvature."""
+"""The pieces of MEHA's iteration: both levels at a point, a proximal step, curvature, errors."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from ._dynamics import Preconditioner
 from ._steps import N_POWER_ITER, random_direction, unit
+
+# Rounding of a gradient or value, in units of the last place.
+ROUNDING = 4.0
+# Points closer than this, in the same units, tell nothing about what lies between them.
+RESOLVED = 16.0
 
 
 @dataclass(frozen=True)
@@ -20,43 +26,69 @@ class EnvelopeLevels:
     upper: Any
     lower: Any
     proximal: Any
+    gap: Any  # of the gradients of f + g in hyper, at params and at the proximal params
+    size: Any  # of what the gap is the difference of, in absolute values
 
     @classmethod
     def at(cls, problem, hyper, params, proximal_params):
         upper = problem.upper.gradients(hyper, params)
         lower = problem.lower.gradients(hyper, params)
         proximal = problem.lower.gradients(hyper, proximal_params)
-        return cls(problem, hyper, params, proximal_params, upper, lower, proximal)
+        gap = lower.hyper - proximal.hyper
+        size = lower.hyper.abs() + proximal.hyper.abs()
+        if problem.nonsmooth is not None:
+            for sign, point in ((1, params), (-1, proximal_params)):
+                gradient = problem.nonsmooth.hyper_gradient(hyper, point)
+                gap, size = gap + sign * gradient, size + gradient.abs()
+        return cls(problem, hyper, params, proximal_params, upper, lower, proximal, gap, size)
 
     def hypergradient(self, weight):
         """That of x in the penalized objective, divided by the weight."""
-        gap = self.lower.hyper - self.proximal.hyper
-        nonsmooth = self.problem.nonsmooth
-        if nonsmooth is not None:
-            gap = gap + nonsmooth.hyper_gradient(self.hyper, self.params)
-            gap = gap - nonsmooth.hyper_gradient(self.hyper, self.proximal_params)
-        return self.upper.hyper + 1 / weight * gap
+        return self.upper.hyper + 1 / weight * self.gap
 
-    def rounding(self, weight):
-        """What rounding makes of the hypergradient."""
+    @property
+    def eps(self):
         import torch
 
-        eps = torch.finfo(self.params.dtype).eps
-        return (
-            10 * eps * (float(self.lower.hyper.norm()) + float(self.proximal.hyper.norm())) / weight
-        )
+        return torch.finfo(self.params.dtype).eps
 
-    def value(self, weight, proximity):
-        """The penalized objective divided by the weight."""
+    @property
+    def is_resolved(self):
+        return is_resolved(self.params - self.proximal_params, self.params)
+
+    @property
+    def displacement(self):
+        """How far the upper objective draws params from what solves the lower level."""
+        return float((self.params - self.proximal_params).norm())
+
+    def mixed(self, known):
+        """How much a displacement may change the gradient in hyper: the most that was seen."""
+        if not self.is_resolved:
+            return known
+        return max(float(self.gap.norm()) / self.displacement, known)
+
+    def rounding(self, weight, mixed):
+        """What rounding makes of each entry of the hypergradient.
+
+        Gradients are rounded, and so are the two points that they are taken at, which a small
+        weight brings close together.
+        """
+        resolution = self.eps * float(self.params.norm())
+        rounded = ROUNDING * self.eps * self.size
+        if self.is_resolved:
+            return (rounded + resolution / self.displacement * self.gap.abs()) / weight
+        return (rounded + resolution * mixed) / weight
+
+    def value_and_rounding(self, weight, proximity):
+        """The penalized objective divided by the weight, and how far rounding reaches in it."""
         problem, hyper, params, proximal = (
             self.problem,
             self.hyper,
             self.params,
             self.proximal_params,
         )
-        gap = float(problem.lower.value(hyper, params)) - float(
-            problem.lower.value(hyper, proximal)
-        )
+        lower, least = (float(problem.lower.value(hyper, point)) for point in (params, proximal))
+        gap, size = lower - least, abs(lower) + abs(least)
         difference = params - proximal
         if problem.metric is None or problem.nonsmooth is not None:
             gap -= proximity * float(difference.square().sum()) / 2
@@ -64,9 +96,18 @@ class EnvelopeLevels:
             # The same in the norm of the metric: the proximal params are stationary.
             gap -= float((difference * self.proximal.params).sum()) / 2
         if problem.nonsmooth is not None:
-            gap += float(problem.nonsmooth.value(hyper, params))
-            gap -= float(problem.nonsmooth.value(hyper, proximal))
-        return float(problem.upper.value(hyper, params)) + gap / weight
+            for sign, point in ((1, params), (-1, proximal)):
+                value = float(problem.nonsmooth.value(hyper, point))
+                gap, size = gap + sign * value, size + abs(value)
+        value = float(problem.upper.value(hyper, params)) + gap / weight
+        return value, ROUNDING * self.eps * size / weight
+
+
+def is_resolved(change, params):
+    """Whether a change of params is more than rounding."""
+    import torch
+
+    return float(change.norm()) > RESOLVED * torch.finfo(params.dtype).eps * float(params.norm())
 
 
 def proximal_step(problem, hyper, params, gradient, proximal_term, precondition):
@@ -91,3 +132,22 @@ def measured_curvature(level, metric, hyper, params, direction=None, n_iter=N_PO
         product = 1 / length * plain(displaced - gradient)
         curvature, vector = float(product.norm()), unit(product)
     return curvature
+
+
+def remainder(change, last_change, rounding):
+    """What is to come of changes that shrink like a geometric series."""
+    if not change > rounding:
+        return change
+    if math.isinf(change) or math.isinf(last_change):
+        return math.inf
+    ratio = min(change / last_change, 0.999) if last_change > 0 else 0.999
+    return change * ratio / (1 - ratio)
+
+
+def worst_norm(problem, hyper, gradient, error):
+    """The largest projected norm of a gradient whose entries are known to an error."""
+    steps = [
+        (hyper - problem.project_hyper(hyper - other)).abs()
+        for other in (gradient - error, gradient + error)
+    ]
+    return float(steps[0].maximum(steps[1]).norm())

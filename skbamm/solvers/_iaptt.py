@@ -8,7 +8,18 @@ from typing import Any
 
 from ._base import Need, Solver, State
 from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
-from ._steps import Schedule, SecantStep, at, begin, divide, projected_norm
+from ._options import (
+    AUTO,
+    COUNT,
+    FUNCTION,
+    NOT_NEGATIVE,
+    NOTHING,
+    PARAMS_STEP,
+    SEARCH,
+    SWITCH,
+    word,
+)
+from ._steps import Schedule, SecantStep, at, begin, divide, is_finite, projected_norm
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
 # lower level has several basins: a trajectory that ends in one of them forgets its
@@ -32,6 +43,7 @@ class IapttState(State):
     n_used: int | None = None  # how many steps of the last trajectory counted
     gradient: Any = None  # of the last step, in hyper and initialization joined
     length: float | None = None  # of the last step of hyper
+    origin: Any = None  # from where it was made, joined
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -89,6 +101,14 @@ class IapttGm(Solver):
     """
 
     needs = frozenset({Need.CURVATURE_PRODUCTS})
+    kinds = {
+        "n_steps": (COUNT,),
+        "params_step": PARAMS_STEP,
+        "initialization_step": (NOT_NEGATIVE, FUNCTION, NOTHING),
+        "truncation": (SWITCH, AUTO),
+        "dynamics": (word("gradient"), word("nesterov")),
+        **SEARCH,
+    }
 
     n_steps: int = 40
     params_step: Schedule | str = "auto"
@@ -116,6 +136,8 @@ class IapttGm(Solver):
             # Below rounding, the trajectory has forgotten its initialization.
             by_initialization = by_initialization * 0
         by_hyper = upper.hyper + by_trajectory
+        if not is_finite(value, by_hyper, by_initialization, params):
+            return self._retreat(problem, state)
         hyper_norm = projected_norm(problem, state.hyper, by_hyper)
         initialization_norm = float(
             (
@@ -176,28 +198,20 @@ class IapttGm(Solver):
         if not truncates:
             return problem.upper.value(hyper, points[-1]), self.n_steps
         values = torch.stack([problem.upper.value(hyper, point).sum() for point in points[1:]])
+        values = values.where(values.isfinite(), -math.inf)  # what can be evaluated counts
         n_used = int(values.argmax()) + 1  # the first of several
         return values[n_used - 1], n_used
 
     def _move_along_secants(self, problem, state, following, value):
         """One step of hyper and initialization together."""
-        hyper, initialization = state.hyper, state.initialization
-
-        def split(joined):
-            n_hyper = hyper.numel()
-            return (
-                problem.project_hyper(joined[:n_hyper].reshape(hyper.shape)),
-                problem.project_params(joined[n_hyper:].reshape(initialization.shape)),
-            )
-
         joined, search = self._secant_step().move(
-            lambda joined: _joined(*split(joined)),
+            lambda joined: _joined(*_split(problem, joined)),
             state,
-            _joined(hyper, initialization),
+            _joined(state.hyper, state.initialization),
             following.gradient,
             lambda: value,
         )
-        hyper, initialization = split(joined)
+        hyper, initialization = _split(problem, joined)
         return replace(
             following,
             hyper=hyper,
@@ -228,7 +242,28 @@ class IapttGm(Solver):
             ),
             length=length,
             stalled=stalled,
+            origin=_joined(state.hyper, state.initialization),
         )
+
+    def _retreat(self, problem, state):
+        """As `retreat`, with hyper and initialization joined."""
+        following = replace(state, iteration=state.iteration + 1, residual=math.inf)
+        joined, search = _joined(state.hyper, state.initialization), state.search
+        if search is not None and search.tries and bool((joined != search.anchor).any()):
+            joined, search = search.retreat(lambda joined: _joined(*_split(problem, joined)))
+            hyper, initialization = _split(problem, joined)
+            return replace(
+                following,
+                hyper=hyper,
+                initialization=initialization,
+                search=search,
+                stalled=search.stalled,
+            )
+        if state.length is not None and float((joined - state.origin).norm()) > COLLAPSED:
+            hyper, initialization = _split(problem, (joined + state.origin) / 2)
+            length = SHRINK * state.length
+            return replace(following, hyper=hyper, initialization=initialization, length=length)
+        return replace(following, residual=math.nan, hypergradient_norm=math.nan)
 
 
 def _kesten_length(state, gradient, by_hyper):
@@ -244,6 +279,16 @@ def _cap(gradient):
     """The step along a gradient that changes its largest entry by as much as is allowed."""
     # Along nothing any step will do.
     return divide(LARGEST_CHANGE, float(gradient.abs().max())) or 1.0
+
+
+def _split(problem, joined):
+    """Hyper and initialization, both feasible."""
+    hyper, initialization = problem.initial_hyper, problem.initial_params
+    n_hyper = hyper.numel()
+    return (
+        problem.project_hyper(joined[:n_hyper].reshape(hyper.shape)),
+        problem.project_params(joined[n_hyper:].reshape(initialization.shape)),
+    )
 
 
 def _joined(hyper, initialization):

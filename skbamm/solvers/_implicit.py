@@ -11,6 +11,7 @@ from ._bamm import backtrack
 from ._base import Need, Solver, State
 from ._dynamics import Preconditioner
 from ._linear_system import conjugate_gradient
+from ._options import COUNT
 from ._outer import Hypergradient
 from ._steps import projected_norm
 
@@ -78,6 +79,8 @@ class Implicit(Solver):
 
     needs = frozenset(Need)
 
+    kinds = {"n_linear": (COUNT,), "memory": (COUNT,)}
+
     n_linear: int = 200
     memory: int = 10
 
@@ -91,6 +94,9 @@ class Implicit(Solver):
         following = replace(state, iteration=state.iteration + 1)
         try:
             x, depth = self._minimize(run, state.depth + 1)
+            if depth == state.depth == 0 and run.has_rejected:
+                # Is there nothing finite any more, or only nothing further?
+                run.forget(state.x)
         except _NotFiniteError:
             return replace(following, residual=math.nan, hypergradient_norm=math.nan)
         here, (hyper, params, multiplier) = run.known[state.x.tobytes()], run.at(x)
@@ -153,6 +159,7 @@ class _Evaluations:
         self.known = {found.x.tobytes(): found for found in state.evaluations}
         self.latest = {}
         self.params, self.multiplier = state.params, state.multiplier
+        self.has_rejected = False
 
     def tensor(self, x):
         hyper = self.state.hyper
@@ -178,11 +185,28 @@ class _Evaluations:
         )
         self.multiplier = found.multiplier
         gradient = found.gradient.double().flatten().cpu().numpy()
-        if not math.isfinite(value + gradient.sum()):
-            raise _NotFiniteError
         key = x.tobytes()
+        if not math.isfinite(value + abs(gradient).sum()):
+            self.known[key] = self._rejected(x)
+            self.params, self.multiplier = self.state.params, self.state.multiplier
+            return
         self.known[key] = Evaluation(x, value, gradient, found.error, found.undetermined)
         self.latest[key] = hyper, self.params, self.multiplier
+
+    def _rejected(self, x):
+        """As if the value rose as steeply as it fell, so that the line search shortens its step."""
+        here = self.known.get(self.state.x.tobytes())
+        if here is None:
+            raise _NotFiniteError
+        self.has_rejected = True
+        rise = max(abs(here.gradient @ (x - here.x)), 1e-8 * abs(here.value), 1e-300)
+        return Evaluation(x, here.value + rise, 0 * here.gradient, math.inf, False)
+
+    def forget(self, x):
+        """Evaluate a point again."""
+        known = self.known.pop(x.tobytes())
+        self._evaluate(x)
+        self.known[x.tobytes()] = known
 
     def at(self, x):
         """Hyper, params and multiplier at a point that was evaluated, now or last."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ._base import Need
+from ._options import COUNT
 from ._outer import Hypergradient, OuterSolver, OuterState, last_step_error
 from ._steps import begin, divide
 
@@ -23,6 +24,8 @@ class ImplicitDifferentiation(OuterSolver):
     """
 
     needs = frozenset(Need)
+
+    kinds = {**OuterSolver.kinds, "n_linear": (COUNT,)}
 
     n_linear: int = 50
 

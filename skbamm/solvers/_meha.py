@@ -8,19 +8,32 @@ from typing import Any, NamedTuple
 
 from ._base import Solver, State
 from ._dynamics import Preconditioner
-from ._envelope import EnvelopeLevels, measured_curvature, proximal_step
-from ._steps import Schedule, at, begin, divide, move_hyper, projected_norm
+from ._envelope import (
+    EnvelopeLevels,
+    is_resolved,
+    measured_curvature,
+    proximal_step,
+    remainder,
+    worst_norm,
+)
+from ._options import AUTO, PARAMS_STEP, POSITIVE, SEARCH
+from ._steps import Schedule, at, begin, divide, is_finite, move_hyper, projected_norm, retreat
 
 # One over the envelope's gamma, relative to the curvature of the lower level: above its weak
-# convexity (in theory above twice it) where it may not be convex; anything where it is.
-PROXIMITY, CONVEX_PROXIMITY = 3.0, 0.1
-# The upper objective leads at first, relative to the lower one's curvature, where the basin of
-# the lower level has still to be chosen.
+# convexity (in theory above twice it) where it may not be convex. Where it is, anything will do,
+# and least is best: along a curvature c, params converge at a rate of c^2 / (c + 1 / gamma).
+PROXIMITY, CONVEX_PROXIMITY = 3.0, 1e-3
+# The upper objective leads at first, relative to the lower one's curvature, where a basin has
+# still to be chosen.
 FIRST_WEIGHT, CONVEX_FIRST_WEIGHT = 1.0, 1e-2
 # The weight shrinks by this, when the hypergradient has by the next, or is below its bias.
 WEIGHT_SHRINK = 0.25
 NORM_SHRINK = 0.1
-LEAST_WEIGHT = 1e-9
+# It shrinks no more where rounding would be above this share of the hypergradient.
+ROUNDED = 1e-2
+# With a non-smooth term, what the upper objective changes in params, relative to these, when no
+# kinks are left between them and the solution of the lower level.
+DISPLACED = 1e-3
 # How much of a measured curvature counts an iteration later.
 FADING = 0.99
 # An error of the hypergradient that never matters, relative to itself.
@@ -33,6 +46,7 @@ class MehaState(State):
 
     proximal_params: Any = None
     upper_weight: float = 1.0  # of the upper objective, relative to the lower one's 1
+    upper_leads: bool = False  # whether there is something to choose by a large weight
     lower_curvature: float = 1.0
     upper_curvature: float = 1.0
     # In how many iterations, up to this one, unsolved params left a small error in the
@@ -41,8 +55,15 @@ class MehaState(State):
     hypergradient: Any = None
     change: float = math.inf  # of the hypergradient, in the last iteration
     before: Any = None  # hypergradient before the weight was changed last, while it is needed
-    bias: float = math.inf  # estimated error that the weight makes
+    bias: Any = None  # estimated error that the weight makes, of each entry; None if unknown
+    uncertainty: float = math.inf  # what bias and rounding may add to the norm
+    mixed: float = 0.0  # how much displaced params change the gradient in hyper
     stage_norm: float = 0.0  # the first norm under this weight
+    # Whether the weight is small enough to tell a solution, and whether a smaller one would tell
+    # more, in the precision that there is.
+    acts: bool = True
+    may_shrink: bool = False
+    origin: tuple = ()  # params and proximal params that the last step began from
 
     @property
     def averaging(self):
@@ -90,11 +111,12 @@ class Meha(Solver):
     upper_weight : float, callable or "auto", default="auto"
         The weight w; a callable gets the iteration. In theory it fades like
         ``PowerLaw(1 / c0, p)`` with p < 1/2. "auto" begins with the ratio of the curvatures of
-        both levels (a hundredth of it where the lower level is strongly convex) and is divided
-        by 4 whenever x has converged as far as the bias of this weight deserves.
+        both levels (a hundredth of it where the lower level is strongly convex, unless a non-smooth
+        term may hide what a linear upper objective wants) and is divided by 4 whenever x has
+        converged as far as the bias of this weight deserves, as long as rounding permits.
 
     proximity : float or "auto", default="auto"
-        One over gamma; "auto" is three times the lower level's curvature (a tenth of it where
+        One over gamma; "auto" is three times the lower level's curvature (a thousandth of it where
         the lower level is strongly convex).
 
     params_step, proximal_step : float, callable or "auto", default="auto"
@@ -115,8 +137,9 @@ class Meha(Solver):
 
     Notes
     -----
-    "auto" departs from the published schedules in when x and w move, as `SlBamm`'s does. With
-    numbers or schedules the residual leaves the bias of w out.
+    "auto" departs from the published schedules in when x and w move, as `SlBamm`'s does. Its
+    residual counts what bias and rounding may add, entry by entry, and is infinite while w is so
+    large that the penalty has not been seen to act. Numbers or schedules leave the bias of w out.
 
     References
     ----------
@@ -124,6 +147,15 @@ class Meha(Solver):
            Optimization: A Single-loop and Hessian-free Solution Strategy", ICML 2024,
            arXiv:2405.09927. Algorithm 1.
     """
+
+    kinds = {
+        "upper_weight": PARAMS_STEP,
+        "proximity": (POSITIVE, AUTO),
+        "params_step": PARAMS_STEP,
+        "proximal_step": PARAMS_STEP,
+        "accuracy": (POSITIVE,),
+        **SEARCH,
+    }
 
     upper_weight: Schedule | str = "auto"
     proximity: float | str = "auto"
@@ -142,16 +174,19 @@ class Meha(Solver):
             measured_curvature(level, metric, hyper, params)
             for level in (problem.lower, problem.upper)
         )
+        # A linear upper objective has no curvature to compare, and may not change at all where
+        # the non-smooth term holds params: there a large weight looks further.
+        leads = not problem.strongly_convex or (problem.nonsmooth is not None and upper == 0)
         if self.upper_weight == "auto":
-            # A linear upper objective has no curvature to compare.
             weight = divide(lower, upper) or 1.0
-            weight *= CONVEX_FIRST_WEIGHT if problem.strongly_convex else FIRST_WEIGHT
+            weight *= FIRST_WEIGHT if leads else CONVEX_FIRST_WEIGHT
         else:
             weight = at(self.upper_weight, 0)
         return replace(
             state,
             proximal_params=params,
             upper_weight=weight,
+            upper_leads=leads,
             lower_curvature=lower,
             upper_curvature=upper,
         )
@@ -167,13 +202,18 @@ class Meha(Solver):
         following = self._move_hyper(problem, state, following, levels, steps)
         params = self._move_params(problem, following, levels, weight, steps)
         lower, upper = self._curvatures(problem, state, steps.metric, following.hyper, params)
-        return replace(
+        following = replace(
             following,
             params=params,
             proximal_params=proximal_params,
             lower_curvature=lower,
             upper_curvature=upper,
+            origin=(state.params, state.proximal_params),
         )
+        if is_finite(following.hypergradient_norm, lower, upper, params, proximal_params):
+            return following
+        following = retreat(self, problem, state, ("params", "proximal_params"))
+        return replace(following, n_close=0, change=math.inf, hypergradient=None)
 
     def _steps(self, problem, state, weight):
         lower = state.lower_curvature if state.lower_curvature > 0 else 1.0
@@ -224,6 +264,9 @@ class Meha(Solver):
         if "auto" not in (self.params_step, self.proximal_step, self.proximity):
             return known
         change = params - state.params
+        if not is_resolved(change, params):
+            # Curvature along rounding says nothing, and numbers that fade would move params on.
+            return known
         lower, upper = (
             # What was seen long ago, or was rounding, is forgotten in time.
             max(measured_curvature(level, metric, hyper, params, change, n_iter=1), FADING * before)
@@ -238,7 +281,9 @@ class Meha(Solver):
         change = math.inf
         if state.hypergradient is not None:
             change = float((hypergradient - state.hypergradient).norm())
-        error = _remainder(change, state.change, levels.rounding(weight))
+        mixed = levels.mixed(FADING * state.mixed)
+        rounding = levels.rounding(weight, mixed)
+        error = remainder(change, state.change, float(rounding.norm()))
         # The projected norm is zero, and no scale, where all entries are on their bounds.
         enough = max(self.accuracy * norm_, SMALL * float(hypergradient.norm()))
         following = replace(
@@ -249,83 +294,101 @@ class Meha(Solver):
             n_close=state.n_close + 1 if error <= enough else 0,
             hypergradient=hypergradient,
             change=change,
+            mixed=mixed,
         )
-        converged = following.params_converged
-        bias, stage_norm = state.bias, state.stage_norm
-        if self.upper_weight != "auto":
-            bias = 0.0
-        elif converged and state.before is not None:
-            bias = _shift(problem, state.hyper, hypergradient, state.before) * (
-                WEIGHT_SHRINK / (1 - WEIGHT_SHRINK)
-            )
-        if converged and stage_norm == 0:
-            stage_norm = norm_
         if self.hyper_step != "auto":
             error = change
-        residual = norm_ + error + bias
-        return replace(following, residual=residual, bias=bias, stage_norm=stage_norm)
+        if self.upper_weight == "auto":
+            following = self._weigh(problem, state, following, levels, rounding)
+            error += math.inf if following.bias is None or not following.acts else 0
+            rounding = rounding + (0 if following.bias is None else following.bias)
+        reached = worst_norm(problem, state.hyper, hypergradient, rounding)
+        return replace(following, residual=reached + error, uncertainty=reached - norm_)
+
+    def _weigh(self, problem, state, following, levels, rounding):
+        """What this weight leaves open, and whether a smaller one would tell more."""
+        bias, hypergradient = state.bias, following.hypergradient
+        if following.params_converged and state.before is not None:
+            bias = WEIGHT_SHRINK / (1 - WEIGHT_SHRINK) * (hypergradient - state.before).abs()
+        acts = problem.nonsmooth is None or (
+            levels.displacement <= DISPLACED * float(levels.proximal_params.norm())
+        )
+        rounded = float(rounding.norm()) / WEIGHT_SHRINK
+        may_shrink = bias is not None and rounded < float(bias.norm())
+        if bias is None or not acts:
+            size = following.mixed * levels.displacement / following.upper_weight
+            may_shrink |= rounded <= ROUNDED * (size + float(levels.upper.hyper.norm()))
+        stage_norm = state.stage_norm
+        if following.params_converged and stage_norm == 0:
+            stage_norm = following.hypergradient_norm
+        return replace(
+            following, bias=bias, acts=acts, may_shrink=may_shrink, stage_norm=stage_norm
+        )
 
     def _move_hyper(self, problem, state, following, levels, steps):
         """Next hyper and weight."""
         weight, hypergradient = following.upper_weight, following.hypergradient
-        shrinks = self._weight_is_done(problem, state, following)
-        fields = {}
+        shrinks = self._weight_is_done(problem, following)
+        moved: dict = {}
         if self.hyper_step != "auto":
             # The published step is along the gradient that the weight has not been taken from.
-            fields = move_hyper(self, problem, state, weight * hypergradient, None)
-        elif shrinks:
+            moved = move_hyper(self, problem, state, weight * hypergradient, None)
+        elif following.params_converged and not shrinks:
+            moved = self._search(problem, state, following, levels, steps)
+            shrinks = moved["stalled"] and self._may_shrink(problem, following)
+        if shrinks and self.hyper_step == "auto":
             # It keeps what it knows of curvature, but compares no values.
             search = replace(state.search, started=False, stalled=False, fresh=False)
-            fields = {"search": search, "stalled": False}
-        elif following.params_converged:
-            fields = move_hyper(
-                self,
-                problem,
-                state,
-                hypergradient,
-                lambda: levels.value(weight, steps.proximity),
-            )
+            moved |= {"search": search, "stalled": False}
         before = None if following.params_converged else state.before
-        following = replace(following, before=before, **fields)
+        following = replace(following, before=before, **moved)
+        has_moved = bool((following.hyper != state.hyper).any())
         if shrinks:
             following = replace(
-                following, upper_weight=WEIGHT_SHRINK * weight, before=hypergradient, stage_norm=0.0
+                following,
+                upper_weight=WEIGHT_SHRINK * weight,
+                before=None if has_moved and self.hyper_step == "auto" else hypergradient,
+                stage_norm=0.0,
             )
-        if shrinks or (
-            self.hyper_step == "auto" and float((following.hyper - state.hyper).norm()) > 0
-        ):
+        if shrinks or (has_moved and self.hyper_step == "auto"):
             # Nothing is known about how params converge under the new numbers.
             following = replace(following, n_close=0, change=math.inf, hypergradient=None)
         return following
 
-    def _weight_is_done(self, problem, state, following):
+    def _search(self, problem, state, following, levels, steps):
+        """Along secants, unless all that is left is less than what is not known of it."""
+        waits = following.upper_weight <= self._least_weight(problem, following)
+        if following.hypergradient_norm <= following.uncertainty and not waits:
+            # Where it may shrink no more, either.
+            return {"stalled": True}
+        value, rounding = levels.value_and_rounding(following.upper_weight, steps.proximity)
+        moved = move_hyper(
+            self, problem, state, following.hypergradient, lambda: value, rounding=rounding
+        )
+        stands = moved["stalled"] or bool((moved["hyper"] == state.hyper).all())
+        # The weight will shrink when there have been more iterations.
+        return {**moved, "stalled": stands and not waits}
+
+    def _weight_is_done(self, problem, following):
         """Whether the weight is to shrink: x has converged as far as it is worth."""
-        if self.upper_weight != "auto" or not following.params_converged:
+        if not following.params_converged or not self._may_shrink(problem, following):
             return False
         norm_, bias = following.hypergradient_norm, following.bias
-        is_done = (
-            norm_ <= NORM_SHRINK * following.stage_norm
+        if norm_ <= NORM_SHRINK * following.stage_norm:
+            return True
+        if bias is None:
             # Nothing is to be chosen by a large weight: its bias comes first.
-            or (problem.strongly_convex if math.isinf(bias) else norm_ <= bias)
-            or state.stalled
+            return not following.upper_leads
+        hyper, hypergradient = following.hyper, following.hypergradient
+        return norm_ <= worst_norm(problem, hyper, hypergradient, bias) - norm_
+
+    def _may_shrink(self, problem, following):
+        return (
+            self.upper_weight == "auto"
+            and following.may_shrink
+            and following.upper_weight > self._least_weight(problem, following)
         )
-        # No faster than 1 / k where the basin of the lower level may still be a wrong one.
-        least = LEAST_WEIGHT if problem.strongly_convex else FIRST_WEIGHT / following.iteration
-        return is_done and following.upper_weight > least
 
-
-def _remainder(change, last_change, rounding):
-    """What is to come of changes that shrink like a geometric series."""
-    if not change > rounding:
-        return change
-    if math.isinf(change) or math.isinf(last_change):
-        return math.inf
-    ratio = min(change / last_change, 0.999) if last_change > 0 else 0.999
-    return change * ratio / (1 - ratio)
-
-
-def _shift(problem, hyper, first, second):
-    """Distance of two projected steps."""
-    return float(
-        (problem.project_hyper(hyper - first) - problem.project_hyper(hyper - second)).norm()
-    )
+    def _least_weight(self, problem, following):
+        """No faster than 1 / k where the basin of the lower level may still be a wrong one."""
+        return 0.0 if problem.strongly_convex else FIRST_WEIGHT / following.iteration

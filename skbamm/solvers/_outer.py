@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
 from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
-from ._steps import Schedule, at, begin, move_hyper, projected_norm
+from ._options import COUNT, PARAMS_STEP, SEARCH
+from ._steps import Schedule, at, begin, is_finite, move_hyper, projected_norm, retreat
 
 # What the lower level leaves of the upper gradient, relative to it, when flatness matters.
 UNSOLVED = 1e-3
@@ -51,6 +52,8 @@ class OuterSolver(Solver):
         As in `Unrolling`.
     """
 
+    kinds = {"n_steps": (COUNT,), "params_step": PARAMS_STEP, **SEARCH}
+
     n_steps: int = 100
     params_step: Schedule | str = "auto"
     hyper_step: Schedule | str = "auto"
@@ -64,6 +67,9 @@ class OuterSolver(Solver):
         dynamics, points, bases = self._descend(problem, state)
         found = self._differentiate(problem, state, dynamics, points, bases)
         hyper, params = state.hyper, points[-1]
+        value = problem.upper.value(hyper, params) if self.hyper_step == "auto" else None
+        if not is_finite(found.gradient, found.error, params, value, found.multiplier):
+            return retreat(self, problem, state)
         hypergradient_norm = projected_norm(problem, hyper, found.gradient)
         return OuterState(
             iteration=state.iteration + 1,
@@ -73,9 +79,7 @@ class OuterSolver(Solver):
             residual=hypergradient_norm + found.error,
             hypergradient_norm=hypergradient_norm,
             undetermined=found.undetermined and Need.ONE_LOWER_SOLUTION in self.needs,
-            **move_hyper(
-                self, problem, state, found.gradient, lambda: problem.upper.value(hyper, params)
-            ),
+            **move_hyper(self, problem, state, found.gradient, lambda: value),
         )
 
     def _descend(self, problem, state):

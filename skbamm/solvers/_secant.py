@@ -14,6 +14,8 @@ _ROUNDING = 1e-12
 _SUFFICIENT_DECREASE = 1e-4
 _SMALLEST_FRACTION = 1e-5
 _GROWTH = 4.0
+# A value in units of the gradient shall be finite too.
+_LEAST_UNIT = 2.0**-500
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,10 @@ class SecantSearch:
     ``value / |gradient|^2``, which is safe for values that are bounded below by zero, at any
     scale. When no fraction of a direction decreases the value, the search forgets its secants and
     begins afresh at the anchor; failing again, it has stalled: the precision of the values is
-    reached.
+    reached. A point where value or gradient is not finite counts as one that does not decrease.
+
+    Values and gradients are kept in a unit, a power of two near the first gradient, so that their
+    squares stay finite at any scale.
     """
 
     anchor: Any
@@ -39,27 +44,54 @@ class SecantSearch:
     stalled: bool = False
     differences: Any = None  # the last steps, (n_kept, n)
     changes: Any = None  # of the gradient along them, (n_kept, n)
+    unit: float = 1.0  # of values and gradients
+    retreated: bool = False  # whether the last direction led to nothing finite
 
-    def propose(self, project, hyper, value, gradient, *, memory, max_move):
-        """Where to go from `hyper`, and the search's next state."""
+    def propose(self, project, hyper, value, gradient, *, memory, max_move, rounding=0.0):
+        """Where to go from `hyper`, and the search's next state.
+
+        `rounding` is how far it reaches in the values, beyond what it is relative to them.
+        """
         search = self
+        if not self.started and self.differences is None:
+            search = replace(self, unit=_unit(gradient))
+        value, gradient = value / search.unit, gradient / search.unit
+        if not (math.isfinite(value) and bool(gradient.isfinite().all())):
+            # From a point that was to be the first there is nowhere to go.
+            return self.retreat(project) if self.started else (math.nan * hyper, self)
         if self.started:
             predicted = float((self.gradient * (hyper - self.anchor)).sum())
             slack = max(_ROUNDING, 10 * _precision(hyper).eps) * abs(self.value)
+            slack += rounding / self.unit
             if value <= self.value + _SUFFICIENT_DECREASE * predicted + slack:
-                search = self._learn(hyper, gradient, memory)
+                search = replace(self._learn(hyper, gradient, memory), retreated=False)
             else:
                 search = self._shorten(value, predicted)
                 return _snapped(project, search.anchor + search.fraction * search.direction), search
         search = search._accept(project, hyper, value, gradient, max_move)
         return _snapped(project, hyper + search.direction), search
 
+    @property
+    def tries(self):
+        """Whether the point after the anchor is on trial."""
+        return self.started and self.fraction > 0
+
+    def retreat(self, project):
+        """A shorter step, from where nothing can be evaluated, and the search's next state."""
+        search = self._shorten(math.nan, 0.0)
+        if not search.started:
+            # Back at the anchor, which is evaluated again before the search gives up.
+            search = replace(search, stalled=self.retreated, retreated=True)
+        return _snapped(project, search.anchor + search.fraction * search.direction), search
+
     def _accept(self, project, hyper, value, gradient, max_move):
         """Take a point as the anchor of a new direction."""
         search, precision = self, _precision(hyper)
         if not self.started:
-            square = float((hyper - project(hyper - gradient)).square().sum())
-            search = replace(self, scale=abs(value) / max(square, precision.tiny))
+            step = (hyper - project(hyper - self.unit * gradient)) / self.unit
+            square = float(step.square().sum())
+            scale = min(abs(value) / max(square, precision.tiny), precision.max**0.5)
+            search = replace(self, scale=scale)
         # A coordinate that sits on its bound with the gradient pointing out is fixed.
         is_free = project(hyper - _nudge(hyper) * gradient.sign()) != hyper
         free = gradient.where(is_free, 0)
@@ -96,6 +128,9 @@ class SecantSearch:
         curvature = float((difference * change).sum())
         length, steepness = float(difference.square().sum()), float(change.square().sum())
         tiny = _precision(difference).tiny
+        if length == 0:
+            # The step was below rounding: longer ones, until they are not.
+            return replace(self._forget(), scale=_GROWTH * max(self.scale, tiny))
         if not curvature > 1e-10 * math.sqrt(length * steepness):
             # The curvature is not positive: longer steps along the plain gradient.
             step = _GROWTH * math.sqrt(length) / max(float(gradient.norm()), tiny)
@@ -147,6 +182,14 @@ def _snapped(project, target):
     target, at_lower, at_upper = project(target), project(below), project(above)
     target = at_lower.where(at_lower > below, target)
     return at_upper.where(at_upper < above, target)
+
+
+def _unit(gradient):
+    """The power of two next to the largest entry."""
+    largest = float(gradient.abs().max())
+    if not 0 < largest < math.inf:
+        return 1.0
+    return max(math.ldexp(0.5, math.frexp(largest)[1]), _precision(gradient).tiny, _LEAST_UNIT)
 
 
 def _remember(kept, latest, memory):

@@ -6,11 +6,14 @@ import copy
 import math
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import Any
 
 from ..linalg._session import torch_session
 from ._base import Need, Solver
 from ._history import History, Recorder, Snapshot, Status, as_callback
+from ._options import COUNT, check_options
+from ._steps import is_finite
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
 
     tol : float, default=1e-6
         The run has converged when the stationarity residual (in units of the upper
-        objective for each unit of `hyper`) is not above `tol`.
+        objective for each unit of `hyper`) is not above `tol`; never where that is negative.
 
     callback : callable or Callback, default=None
         ``callback(state, row)`` after every step, `row` being the record that goes into
@@ -87,19 +90,30 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
     Returns
     -------
     solution : Solution
-        The best iterate; never a non-finite one unless the initial point is.
+        The best iterate, always a finite one. A step to where an objective is not finite is taken
+        back and shortened; one of given length ends the run as diverged.
+
+    Raises
+    ------
+    ValueError
+        For options that make no sense, and where an objective is not finite at the initial point.
     """
     solver = get_solver(solver)
     if isinstance(solver, type):
         raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
-    if max_iter < 0:
-        raise ValueError(f"max_iter must not be negative: got {max_iter}.")
+    check_options(solver)
+    if not COUNT.holds(max_iter) and max_iter != 0:
+        raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
+    if not isinstance(tol, Real) or math.isnan(tol):
+        raise ValueError(f"tol must be a number: got {tol!r}.")
     _check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch_session():
-        state = solver.init(problem) if state is None else state
+        if state is None:
+            _check_initial_point(problem)
+            state = solver.init(problem)
         run = _Run(problem, state)
         callback = None if callback is None else as_callback(callback)
         n_iter, status = 0, Status.MAX_ITER if max_iter else Status.FROZEN
@@ -145,6 +159,22 @@ def get_solver(solver):
                 f"solver must be one of {sorted(SOLVERS)} or an instance: got {solver!r}."
             ) from None
     return solver
+
+
+def _check_initial_point(problem):
+    """Raise where an objective is not finite at the initial point."""
+    hyper = problem.project_hyper(problem.initial_hyper)
+    params = problem.project_params(problem.initial_params)
+    levels = {"upper": problem.upper, "lower": problem.lower}
+    values = {name: level.value(hyper, params) for name, level in levels.items()}
+    if not is_finite(*values.values()) and problem.solve_lower is not None:
+        values = dict(zip(levels, problem.levels(hyper, params), strict=True))
+    for name, value in values.items():
+        if not is_finite(value):
+            raise ValueError(
+                f"{name} must be finite at the initial point: got {value.tolist()}; choose another "
+                "initial_hyper or initial_params."
+            )
 
 
 def _check_needs(problem, solver):
@@ -236,7 +266,7 @@ class _Run:
         self.recorder.amend(self.arrived, criterion=self.latest, lower=self.lower)
 
     def _keep_best(self, state, score, criterion, finite):
-        if finite and score < self.score:
+        if finite and math.isfinite(criterion) and score < self.score:
             self.score, self.criterion = score, criterion
             self.hyper, self.params = state.hyper, state.params
 

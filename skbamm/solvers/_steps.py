@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ._secant import SecantSearch
 
@@ -39,7 +40,15 @@ class PowerLaw:
 
 def at(schedule, iteration: int) -> float:
     """Value of a number or of a callable of the iteration."""
-    return float(schedule(iteration) if callable(schedule) else schedule)
+    if not callable(schedule):
+        return float(schedule)
+    value = float(schedule(iteration))
+    if not 0 <= value < math.inf:
+        raise ValueError(
+            f"a schedule must return finite numbers not below 0: got {value} in iteration "
+            f"{iteration}."
+        )
+    return value
 
 
 def divide(numerator: float, denominator: float) -> float:
@@ -86,7 +95,7 @@ class GradientStep:
     def begin(self, hyper):
         """Nothing is remembered from step to step."""
 
-    def move(self, project, state, hyper, gradient, value):
+    def move(self, project, state, hyper, gradient, value, rounding=0.0):
         """The next hyper, and what the next step is to know."""
         return project(hyper - at(self.length, state.iteration) * gradient), None
 
@@ -101,10 +110,16 @@ class SecantStep:
     def begin(self, hyper):
         return SecantSearch(hyper)
 
-    def move(self, project, state, hyper, gradient, value):
-        """As in `GradientStep`; ``value()`` is the value at `hyper`."""
+    def move(self, project, state, hyper, gradient, value, rounding=0.0):
+        """As in `GradientStep`; ``value()`` is the value at `hyper`, known to a `rounding`."""
         return state.search.propose(
-            project, hyper, float(value()), gradient, memory=self.memory, max_move=self.max_move
+            project,
+            hyper,
+            float(value()),
+            gradient,
+            memory=self.memory,
+            max_move=self.max_move,
+            rounding=rounding,
         )
 
 
@@ -122,9 +137,39 @@ def begin(solver, problem, kind, **fields):
     return kind(0, hyper, params, search=hyper_step(solver).begin(hyper), **fields)
 
 
-def move_hyper(solver, problem, state, gradient, value) -> dict:
+def move_hyper(solver, problem, state, gradient, value, *, rounding=0.0) -> dict:
     """Fields `hyper`, `search` and `stalled` of the state after a step of hyper."""
     hyper, search = hyper_step(solver).move(
-        problem.project_hyper, state, state.hyper, gradient, value
+        problem.project_hyper, state, state.hyper, gradient, value, rounding
     )
     return {"hyper": hyper, "search": search, "stalled": search is not None and search.stalled}
+
+
+def is_finite(*values) -> bool:
+    """Whether numbers and tensors are; None is left out."""
+    return all(
+        math.isfinite(value) if isinstance(value, float) else bool(value.isfinite().all())
+        for value in values
+        if value is not None
+    )
+
+
+def retreat(solver, problem, state, names=()):
+    """The state after a step from where something is not finite.
+
+    The step that led there is taken back in part: that of hyper where it is on trial, else that
+    of the variables of these names, back to `state.origin`. Where there is none, or its length
+    was given, the run has diverged: what the state has is finite, but its residual is NaN.
+    """
+    following = replace(state, iteration=state.iteration + 1, residual=math.inf)
+    search, hyper = state.search, state.hyper
+    if solver.hyper_step == "auto" and search.tries and bool((hyper != search.anchor).any()):
+        hyper, search = search.retreat(problem.project_hyper)
+        return replace(following, hyper=hyper, search=search, stalled=search.stalled)
+    if names and state.origin and solver.params_step == "auto":
+        points = dict(zip(names, state.origin, strict=True))
+        halves = {name: (getattr(state, name) + point) / 2 for name, point in points.items()}
+        eps = next(iter(halves.values())).abs().max() * 1e-9
+        if any(bool(((half - points[name]).abs() > eps).any()) for name, half in halves.items()):
+            return replace(following, **halves)
+    return replace(following, residual=math.nan, hypergradient_norm=math.nan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ._base import Need
+from ._options import COUNT, FRACTION, FUNCTION, NOTHING
 from ._outer import Hypergradient, OuterSolver, last_step_error
 from ._steps import PowerLaw, Schedule, at
 
@@ -81,6 +82,8 @@ class TruncatedUnrolling(Unrolling):
            Optimization", AISTATS 2019.
     """
 
+    kinds = {**Unrolling.kinds, "n_reverse": (COUNT,)}
+
     n_reverse: int = 20
 
     @property
@@ -113,6 +116,8 @@ class Bda(Unrolling):
     """
 
     needs = frozenset({Need.CURVATURE_PRODUCTS, Need.SMOOTH_LOWER_LEVEL})
+
+    kinds = {**Unrolling.kinds, "averaging": (FRACTION, FUNCTION, NOTHING)}
 
     averaging: Schedule | None = None
 

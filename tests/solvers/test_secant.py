@@ -143,3 +143,32 @@ def test_rounding_does_not_keep_a_coordinate_off_its_bound(step, bound):
     value = float(gradient @ gradient)  # the first step is the gradient itself
     target, _ = SecantSearch(initial).propose(project, initial, value, gradient, **OPTIONS)
     assert float(target[0]) == bound
+
+
+@pytest.mark.parametrize(
+    ("dtype", "exponent"), [(torch.float64, e) for e in (-900, 900)] + [(torch.float32, 100)]
+)
+def test_squares_of_values_and_gradients_do_not_overflow(dtype, exponent):
+    problem, unit = Quadratic.random(), 2.0**exponent
+    A, b = problem.A.to(dtype), problem.b.to(dtype)
+    x = torch.zeros_like(b)
+    search = SecantSearch(x)
+    for _ in range(60):
+        value, gradient = unit * problem.value(x.double()), unit * (A @ x - b)
+        x, search = search.propose(problem.project, x, value, gradient, **OPTIONS)
+    atol = 1e-8 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(x.double(), problem.unconstrained, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("which", ["value", "gradient"])
+def test_a_point_where_something_is_not_finite_is_not_accepted(which):
+    problem = Quadratic.random()
+    initial = torch.zeros_like(problem.b)
+    gradient = problem.gradient(initial)
+    tried, search = SecantSearch(initial).propose(
+        problem.project, initial, problem.value(initial), gradient, **OPTIONS
+    )
+    bad = {"value": (-torch.inf, gradient), "gradient": (0.0, gradient / 0)}[which]
+    shorter, search = search.propose(problem.project, tried, *bad, **OPTIONS)
+    torch.testing.assert_close(shorter, initial + 0.1 * (tried - initial))
+    assert torch.equal(search.anchor, initial)
