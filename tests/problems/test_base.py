@@ -311,5 +311,5 @@ def test_a_solver_s_class_is_no_solver():
 
 
 def test_a_negative_number_of_iterations_is_refused():
-    with pytest.raises(ValueError, match="max_iter must not be negative: got -5"):
+    with pytest.raises(ValueError, match="max_iter must be a whole number not below 0: got -5"):
         solve(small_problem(), max_iter=-5)

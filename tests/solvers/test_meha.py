@@ -14,13 +14,15 @@ from skbamm.solvers._envelope import EnvelopeLevels, worst_norm
 
 single, double = torch.float32, torch.float64
 both_precisions = pytest.mark.parametrize("dtype", [single, double])
+# In single precision the default `tol` is below rounding there, and a run may say so.
+ENDED = {single: {Status.CONVERGED, Status.STALLED}, double: {Status.CONVERGED}}
 
 
 @both_precisions
 @pytest.mark.parametrize("n_hyper", [10, 700, 5000])
 def test_the_lasso_problem_is_solved_at_any_size(n_hyper, dtype):
     run = solve(weighted_lasso_problem(n_hyper, dtype=dtype), "meha")
-    assert run.status is Status.CONVERGED
+    assert run.status in ENDED[dtype]
     assert float(run.criterion) == pytest.approx(-0.5, abs=1e-4)
 
 
@@ -31,7 +33,7 @@ def test_the_lasso_problem_is_solved_from_where_its_criterion_is_flat(initial, d
     problem = weighted_lasso_problem(1000, dtype=dtype)
     problem = dataclasses.replace(problem, initial_hyper=torch.full((1000,), initial, dtype=dtype))
     run = solve(problem, "meha")
-    assert run.status is Status.CONVERGED
+    assert run.status in ENDED[dtype]
     assert float(run.criterion) == pytest.approx(-0.5, abs=1e-4)
 
 
