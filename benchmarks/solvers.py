@@ -98,7 +98,7 @@ def cases(n_hyper):
     yield Case("strongly convex", problem, relative(optimum), tuned)
     problem, optimum = strongly_convex_problem(10, identity=False)
     yield Case("strongly convex, stiff (n = 10)", problem, relative(optimum), {})
-    problem, optimum = sine_product_problem(initial=(4.0, 0.0))
+    problem, optimum = sine_product_problem(start=(4.0, 0.0))
     tuned = {"iaptt-gm": IapttGm(params_step=5e-4, hyper_step=0.1)}
     yield Case("sine of product (n = 1)", problem, relative(optimum), tuned, 300)
     problem, optimum = sine_sum_problem(n_hyper)

@@ -37,7 +37,7 @@ def gap(hyper):
 # The problems, how to measure the error, and the solvers to show.
 merely = merely_convex_problem(100)
 strongly, strongly_optimum = strongly_convex_problem(100)
-product, product_optimum = sine_product_problem(initial=(4.0, 0.0))
+product, product_optimum = sine_product_problem(start=(4.0, 0.0))
 total, total_optimum = sine_sum_problem(100)
 panels = {
     "merely convex": (

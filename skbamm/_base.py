@@ -30,6 +30,10 @@ _SENTENCES = {
         "stopped after {n_iter} iterations: the training loss leaves coefficients undetermined, "
         "which this solver cannot take ({residual}, tol={tol:.1e})"
     ),
+    Status.UNSOLVED: (
+        "stopped after {n_iter} iterations: the training loss could not be minimized, so that the "
+        "criterion is not to be trusted ({residual}, tol={tol:.1e})"
+    ),
     Status.STOPPED: "stopped on request after {n_iter} iterations ({residual})",
     Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
     Status.EXACT: (
@@ -37,7 +41,7 @@ _SENTENCES = {
     ),
     Status.FROZEN: "evaluated at the initialization only: nothing was learned",
 }
-
+_WARNED = (Status.MAX_ITER, Status.DIVERGED, Status.UNDETERMINED, Status.UNSOLVED)
 
 # Name of the version in a saved state; it is no attribute.
 _SAVED_BY = "_skbamm_version"
@@ -180,7 +184,7 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
         )
         if solution.status is Status.MAX_ITER and not np.isfinite(residual):
             sentence = f"stopped at max_iter={solution.n_iter}, before its residual was known"
-        if solution.status in (Status.MAX_ITER, Status.DIVERGED, Status.UNDETERMINED):
+        if solution.status in _WARNED:
             warnings.warn(
                 f"{type(self).__name__} {sentence}. Increase max_iter or tol; history_ shows "
                 "whether the criterion still falls.",

@@ -157,7 +157,9 @@ def learn_free(design, options) -> LearnedWeights:
     )
     # Each of n free weights has a gradient of the order 1 / n.
     unit = float(np.sqrt(len(noisy)))
-    return _run(problem, options, unit, partial(_learned_free, design, weighting, options, unit))
+    # It is the averaged problem that is solved, and only its weights are used.
+    conclude = partial(_learned_free, design, weighting, options, unit)
+    return _run(problem, options, unit, conclude, verify=False)
 
 
 def _learned_free(design, weighting, options, unit, solution) -> LearnedWeights:
@@ -202,9 +204,8 @@ def _run(problem, options, unit, conclude) -> LearnedWeights:
     if callback is not None:
         callback = callback.mapped(conclude, partial(History.in_units, unit=unit))
     tol = options.tol / unit
-    return conclude(
-        solve(problem, options.solver, max_iter=options.max_iter, tol=tol, callback=callback)
-    )
+    limits = {"max_iter": options.max_iter, "tol": tol}
+    return conclude(solve(problem, options.solver, **limits, callback=callback, verify=verify))
 
 
 def _training_loss(design, quality, relabel):

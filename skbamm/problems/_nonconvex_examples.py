@@ -22,7 +22,7 @@ class LipschitzMetric:
         return self.step * vector
 
 
-def sine_product_problem(n_hyper=1, *, initial=(8.0, 0.0), dtype=torch.float64, device=None):
+def sine_product_problem(n_hyper=1, *, start=(8.0, 0.0), dtype=torch.float64, device=None):
     r"""Lower level with many local minima: the non-convex problem of IAPTT-GM (problem NC1).
 
     Summed over `n_hyper` independent coordinates,
@@ -37,7 +37,7 @@ def sine_product_problem(n_hyper=1, *, initial=(8.0, 0.0), dtype=torch.float64, 
     ----------
     n_hyper : int, default=1
         Length of `hyper`.
-    initial : tuple of two floats, default=(8, 0)
+    start : tuple of two floats, default=(8, 0)
         Every entry of hyper and of params.
     dtype, device : torch.dtype, torch.device or str
         Of the tensors of the problem; float64 on the CPU by default.
@@ -69,8 +69,8 @@ def sine_product_problem(n_hyper=1, *, initial=(8.0, 0.0), dtype=torch.float64, 
     problem = BilevelProblem(
         upper,
         lower,
-        torch.full((n_hyper,), float(initial[0]), **options),
-        torch.full((n_hyper,), float(initial[1]), **options),
+        torch.full((n_hyper,), float(start[0]), **options),
+        torch.full((n_hyper,), float(start[1]), **options),
         lower_bound=1.0,
         upper_bound=largest,
         metric=metric,

@@ -6,6 +6,7 @@ from ._history import Callback, History, Snapshot, Status
 from ._iaptt import IapttGm
 from ._implicit import Implicit
 from ._linear_system import ConjugateGradient, NeumannSeries
+from ._lower_level import LowerGap
 from ._meha import Meha
 from ._solve import Solution, get_solver, solve
 from ._steps import PowerLaw
@@ -33,6 +34,7 @@ __all__ = [
     "History",
     "IapttGm",
     "Implicit",
+    "LowerGap",
     "Meha",
     "Need",
     "NeumannSeries",

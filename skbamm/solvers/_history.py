@@ -13,9 +13,11 @@ import numpy as np
 class Status(enum.StrEnum):
     """Why a run ended.
 
-    "undetermined": the lower level leaves params undetermined where the upper objective
-    depends on them, and the method has no answer to that. "exact": the initial point fits so
-    exactly that only rounding could be learned; estimators find that, not `solve`.
+    "converged": the verified residual at the returned point is not above `tol`. "unsolved": the
+    lower level could not be solved at the returned point, so that its criterion and residual
+    are not to be trusted. "undetermined": the lower level leaves params undetermined where the
+    upper objective depends on them, and the method has no answer to that. "exact": the initial
+    point fits so exactly that only rounding could be learned; estimators find that, not `solve`.
     """
 
     CONVERGED = "converged"
@@ -26,6 +28,7 @@ class Status(enum.StrEnum):
     FROZEN = "frozen"
     EXACT = "exact"
     UNDETERMINED = "undetermined"
+    UNSOLVED = "unsolved"
 
 
 @dataclass

@@ -7,18 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..linalg._tensors import as_tensor
-from ._bamm import backtrack
 from ._base import Need, Solver, State
 from ._dynamics import Preconditioner
 from ._linear_system import conjugate_gradient
+from ._lower_level import solve_lower
 from ._options import COUNT
 from ._outer import Hypergradient
 from ._steps import projected_norm
-
-# Newton steps on a lower level that the problem cannot solve itself.
-MAX_NEWTON = 50
-# Of a Newton step relative to params, in units of rounding, when the lower level is solved.
-SOLVED = 1e3
 
 
 class Evaluation(NamedTuple):
@@ -131,7 +126,7 @@ class Implicit(Solver):
 
     def _evaluate(self, problem, hyper, params, multiplier):
         """Value, hypergradient, the estimate of its error; params and multiplier."""
-        params, is_solved = solve_lower(problem, hyper, params, self.n_linear)
+        params, is_solved = solve_lower(problem, hyper, params)
         lower, upper = problem.lower, problem.upper.gradients(hyper, params)
         metric = None if problem.metric is None else problem.metric(hyper, params, 0.0)
         left, flat = upper.params * 0, False
@@ -212,30 +207,3 @@ class _Evaluations:
         """Hyper, params and multiplier at a point that was evaluated, now or last."""
         old = self.state.hyper, self.state.params, self.state.multiplier
         return self.latest.get(x.tobytes(), old)
-
-
-def solve_lower(problem, hyper, params, n_linear):
-    """The lower level's solution near params, and whether it has been found."""
-    if problem.solve_lower is not None:
-        return problem.solve_lower(hyper, params), True
-    import torch
-
-    lower = problem.lower
-    small = SOLVED * torch.finfo(params.dtype).eps
-    for _ in range(MAX_NEWTON):
-        gradient = lower.params_gradient(hyper, params)
-        point = params
-        update, _, _ = conjugate_gradient(
-            lambda vector, at=point: lower.hessian_product(hyper, at, vector),
-            gradient,
-            gradient * 0,
-            Preconditioner(1.0),
-            n_linear,
-        )
-        if not (update * gradient).sum() > 0:
-            # Flat, or bent down: nothing left to descend, or along the gradient alone.
-            update = gradient
-        update, params = backtrack(lower, hyper, params, update)
-        if float(update.norm()) <= small * max(float(params.norm()), small):
-            return params, True
-    return params, False

@@ -60,11 +60,14 @@ class ImplicitDifferentiation(OuterSolver):
         raise NotImplementedError
 
 
-def conjugate_gradient(product, target, initial, precondition, n_iter):
-    """Solve a linear system; what `ImplicitDifferentiation` asks of `_solve`."""
+def conjugate_gradient(product, target, initial, precondition, n_iter, accuracy=1e-10, largest=0.0):
+    """Solve a linear system; what `ImplicitDifferentiation` asks of `_solve`.
+
+    `largest` is a curvature that is known, next to which others may be flat.
+    """
     multiplier, left = initial, target - product(initial)
     direction, previous, largest = None, 0.0, 0.0
-    enough = 1e-10 * float(target.norm())
+    enough = accuracy * float(target.norm())
     for _ in range(n_iter):
         if not float(left.norm()) > enough:
             break

@@ -1,8 +1,7 @@
-"""The only loop: stopping, best so far, divergence check, history."""
+"""The only loop: when a run ends, and what it is said to have found."""
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,9 +10,19 @@ from typing import Any
 
 from ..linalg._session import torch_session
 from ._base import Need, Solver
-from ._history import History, Recorder, Snapshot, Status, as_callback
+from ._history import History, Snapshot, Status, as_callback
+from ._implicit import Implicit
+from ._lower_level import LowerGap
 from ._options import COUNT, check_options
+from ._run import Run
 from ._steps import is_finite
+from ._verification import Finishing, FinishingState
+
+# How often a run is finished anew, and how far below `tol` a method's own residual is driven.
+MAX_FINISHED = 3
+LEAST_ASKED = 1e-2
+# Iterations, beyond as many as it took so far, for a method to get there.
+PATIENCE = 50
 
 
 @dataclass(frozen=True)
@@ -23,24 +32,28 @@ class Solution:
     Attributes
     ----------
     hyper, params : Tensor
-        The best iterate by the criterion, and the lower level's solution there where
-        the problem can compute it.
+        The best point by the criterion among those that the run knows, and the lower level's
+        solution there: that of `problem.solve_lower`, else of a descent from the run's own params.
 
     criterion : Tensor
-        Its value, a scalar.
+        The upper objective there, a scalar.
 
     initial_criterion : Tensor
-        The value at the initial point.
+        The same for the initial point, whose lower level is solved as well.
 
     status : Status
-        Why the run ended.
+        Why the run ended. *converged* is said of the returned point, after it was verified.
 
     n_iter : int
         Number of solver steps.
 
     residual, hypergradient_norm : float or None
-        Certificate of stationarity when the run ended: the last residual that was known, and
-        the norm of the projected hypergradient. None where no step was made.
+        Certificate of stationarity of the returned point: the norm of its projected hypergradient
+        by implicit differentiation, without and with an estimate of its error, roundings
+        included. Infinite where the lower level is not solved; None where no step was made.
+
+    lower_gap : LowerGap or None
+        How far the lower level is from solved at the returned point.
 
     history : History
         One row for each step.
@@ -57,11 +70,14 @@ class Solution:
     n_iter: int
     residual: Any
     hypergradient_norm: Any
+    lower_gap: LowerGap | None
     history: History
     state: Any = field(repr=False)
 
 
-def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, state=None):
+def solve(
+    problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, state=None, verify=True
+):
     """Run a solver on a bilevel problem.
 
     Parameters
@@ -86,6 +102,12 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
 
     state : object, default=None
         State to continue from; the default is the solver's first.
+
+    verify : bool, default=True
+        Whether the answer is verified: its lower level solved, and its hypergradient taken there.
+        A run that stands still where this refutes it goes on along verified hypergradients (with
+        given `hyper_step`: as it is, to a smaller residual). Otherwise the solution is what the
+        method says, the point of its smallest residual, and costs nothing more.
 
     Returns
     -------
@@ -114,26 +136,106 @@ def solve(problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, 
         if state is None:
             _check_initial_point(problem)
             state = solver.init(problem)
-        run = _Run(problem, state)
+        run = Run(problem, state, verify)
+        ending = _Ending(solver, run, tol)
         callback = None if callback is None else as_callback(callback)
         n_iter, status = 0, Status.MAX_ITER if max_iter else Status.FROZEN
         for n_iter in range(1, max_iter + 1):
             if callback is not None:
                 callback.begin(n_iter)
-            previous, state = state, solver.step(problem, state)
+            previous, state = state, ending.method(state).step(problem, state)
             row = run.record(previous, state)
             if not run.is_finite:
                 status = Status.DIVERGED
                 break
             stop = False
             if callback is not None:
-                so_far = partial(run.so_far, state, n_iter)
+                so_far = partial(_so_far, run, state, n_iter, tol)
                 stop = callback.end(Snapshot(state, row, run.recorder.live(), so_far))
-            ended = solver.terminate(state, tol) or (Status.STOPPED if stop else None)
+            ended, state = ending.end(state)
+            ended = ended or (Status.STOPPED if stop else None)
             if ended is not None:
                 status = ended
                 break
-        return run.solution(state, status, n_iter)
+        return _solution(run, state, status, n_iter, tol)
+
+
+def _so_far(run, state, n_iter, tol):
+    """The solution if the run ended here; the run itself does not notice."""
+    return _solution(run.copy(), state, Status.STOPPED, n_iter, tol)
+
+
+def _solution(run, state, status, n_iter, tol):
+    answer = run.answer(state, verify=n_iter > 0)
+    if status is Status.MAX_ITER and run.verifies and answer.is_converged(tol):
+        status = Status.CONVERGED
+    if not math.isfinite(answer.criterion):
+        status = Status.DIVERGED
+    elif not answer.is_solved and status is not Status.DIVERGED:
+        status = Status.UNSOLVED
+    criterion, initial = answer.hyper.new_tensor([answer.criterion, run.initial_value()])
+    return Solution(
+        hyper=answer.hyper,
+        params=answer.params,
+        criterion=criterion,
+        initial_criterion=initial,
+        status=status,
+        n_iter=n_iter,
+        residual=answer.residual,
+        hypergradient_norm=answer.hypergradient_norm,
+        lower_gap=answer.lower_gap,
+        history=run.recorder.history(),
+        state=state,
+    )
+
+
+class _Ending:
+    """Whether a run ends where its method says so, and how it goes on where that is not true."""
+
+    def __init__(self, solver, run, tol):
+        self.solver = solver
+        self.run = run
+        self.tol = self.asked = tol  # `asked`: of the method's own residual
+        memory, max_move = getattr(solver, "memory", 10), getattr(solver, "max_move", 1.0)
+        self.finishing = Finishing(tol, memory, max_move)
+        self.n_finished, self.finished = 0, None  # how often, and from where
+        self.last = math.inf  # iteration in which the method has to have got there
+
+    def method(self, state):
+        """Whose step is next."""
+        return self.finishing if isinstance(state, FinishingState) else self.solver
+
+    def end(self, state):
+        """Status, None to go on, and the state to go on from."""
+        ended = self.method(state).terminate(state, self.asked)
+        if ended is None and state.iteration >= self.last:
+            ended = Status.STALLED
+        if ended not in (Status.CONVERGED, Status.STALLED) or not self.run.verifies:
+            return ended, state
+        answer = self.run.answer(state)
+        if answer.is_converged(self.tol):
+            return Status.CONVERGED, state
+        if not math.isfinite(answer.criterion):
+            return Status.DIVERGED, state
+        if not answer.is_solved:
+            return Status.UNSOLVED, state
+        if self._can_finish(answer):
+            self.n_finished, self.finished, self.last = self.n_finished + 1, answer, math.inf
+            return None, self.finishing.begin(self.run.problem, state.iteration, answer)
+        if ended is Status.CONVERGED and self.asked > LEAST_ASKED * self.tol:
+            # Its residual may be of another size than the true one.
+            self.asked, self.last = self.asked / 10, 2 * state.iteration + PATIENCE
+            return None, state
+        return Status.STALLED, state
+
+    def _can_finish(self, answer):
+        # With steps of given lengths the method is to be as published.
+        is_automatic = getattr(self.solver, "hyper_step", None) == "auto"
+        is_able = is_automatic or isinstance(self.solver, Implicit)
+        # Of a smaller norm nothing is left but the error.
+        is_worth = answer.hypergradient_norm > self.tol and not answer.undetermined
+        is_new = self.finished is None or self.finished.criterion != answer.criterion
+        return is_able and is_worth and is_new and self.n_finished < MAX_FINISHED
 
 
 def get_solver(solver):
@@ -193,110 +295,3 @@ def _check_needs(problem, solver):
             raise ValueError(
                 f"{type(solver).__name__} needs {need}, and {lacks[need]}: use one of {able}."
             )
-
-
-class _Run:
-    """Best iterate and records of one run.
-
-    The best iterate has the lowest criterion. Where the problem cannot compute that (it
-    has no `solve_lower`), the upper objective at unfinished params says nothing, and the
-    best iterate is the one with the smallest residual.
-
-    A point is evaluated when the run leaves it: only then are its params nearly solved for,
-    which makes solving them cheap. Rows of the history get its criterion after the fact.
-    """
-
-    def __init__(self, problem, state):
-        self.problem = problem
-        self.recorder = Recorder()
-        self.hyper, self.params = state.hyper, state.params
-        self.residual = state.residual
-        self.latest, self.lower = self._levels(state)
-        self.initial_criterion = self.criterion = self.latest
-        self.recorder.begin(criterion=self.latest, lower=self.lower, hyper=state.hyper)
-        self.exact = problem.solve_lower is not None
-        self.score = self.latest if self.exact else math.inf
-        self.is_finite = _is_finite(state)
-        self.is_evaluated, self.arrived = True, 0
-
-    def _levels(self, state):
-        values = self.problem.levels(state.hyper, state.params)
-        for name, value in zip(("upper", "lower"), values, strict=True):
-            if value.numel() != 1:
-                raise ValueError(
-                    f"{name} must return one value: got a tensor of shape {tuple(value.shape)}."
-                )
-        return map(float, values)
-
-    def record(self, previous, state):
-        was_finite, self.is_finite = self.is_finite, _is_finite(state)
-        residual = float(state.residual)
-        # Infinite where `hyper` has just moved and its error is not known yet.
-        if self.residual is None or math.isfinite(residual):
-            self.residual = residual
-        if not self.exact:
-            at_previous = self.latest
-            self.latest, self.lower = self._levels(state)
-            # A residual is that of the point that the step was taken from.
-            self._keep_best(previous, residual, at_previous, was_finite)
-        elif bool((state.hyper != previous.hyper).any()):
-            self._evaluate(previous, was_finite)
-            self.is_evaluated, self.arrived = False, len(self.recorder)
-        row = {
-            "criterion": self.latest,
-            "lower": self.lower,
-            "residual": residual,
-            "hypergradient_norm": float(state.hypergradient_norm),
-            "averaging": getattr(state, "averaging", 0.0),
-            "hyper": state.hyper,
-        }
-        multiplier = getattr(state, "multiplier", None)
-        if multiplier is not None:
-            row["multiplier_norm"] = float(multiplier.norm())
-        self.recorder.add(**row)
-        return row
-
-    def _evaluate(self, state, finite):
-        """Criterion at a state's hyper, once."""
-        if self.is_evaluated:
-            return
-        self.is_evaluated = True
-        self.latest, self.lower = self._levels(state)
-        self._keep_best(state, self.latest, self.latest, finite)
-        self.recorder.amend(self.arrived, criterion=self.latest, lower=self.lower)
-
-    def _keep_best(self, state, score, criterion, finite):
-        if finite and math.isfinite(criterion) and score < self.score:
-            self.score, self.criterion = score, criterion
-            self.hyper, self.params = state.hyper, state.params
-
-    def so_far(self, state, n_iter):
-        """The solution if the run ended here; the run itself does not notice."""
-        ended = copy.copy(self)
-        ended.recorder = self.recorder.copy()
-        return ended.solution(state, Status.STOPPED, n_iter)
-
-    def solution(self, state, status, n_iter):
-        self._evaluate(state, self.is_finite)
-        params = self.params
-        if self.exact:
-            params = self.problem.solve_lower(self.hyper, params)
-        criterion, initial = self.hyper.new_tensor([self.criterion, self.initial_criterion])
-        return Solution(
-            hyper=self.hyper,
-            params=params,
-            criterion=criterion,
-            initial_criterion=initial,
-            status=status,
-            n_iter=n_iter,
-            residual=self.residual,
-            hypergradient_norm=state.hypergradient_norm,
-            history=self.recorder.history(),
-            state=state,
-        )
-
-
-def _is_finite(state):
-    # An infinite residual is one that is not known yet; NaN comes from the derivatives.
-    unusable = state.residual is not None and math.isnan(state.residual)
-    return not unusable and math.isfinite(float(state.hyper.norm()) + float(state.params.norm()))

@@ -51,7 +51,7 @@ def sine_product(n_hyper=3, initial=(8.0, 0.0)):
         hess_yy=lambda x, y, v: x**2 * np.sin(x * y) * v,
         hess_xy=lambda x, y, v: (x * y * np.sin(x * y) - np.cos(x * y)) * v,
     )
-    return sine_product_problem(n_hyper, initial=initial)[0], (F, f)
+    return sine_product_problem(n_hyper, start=initial)[0], (F, f)
 
 
 def sine_sum(n_hyper=3):

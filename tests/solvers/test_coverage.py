@@ -90,7 +90,7 @@ def test_params_of_meha_are_exactly_zero_while_learning():
 
 @pytest.mark.parametrize("initial", [(1, 2), (1, -2), (8, 2), (4, 0), (8, 0), (10, 0)])
 def test_iaptt_solves_the_sine_product_problem(initial):
-    problem, optimum = sine_product_problem(initial=initial)
+    problem, optimum = sine_product_problem(start=initial)
     assert updates(problem, IapttGm(), relative(optimum), 1e-3, 150) < math.inf
 
 
@@ -101,13 +101,13 @@ def test_iaptt_solves_copies_of_the_sine_product_problem(n_hyper):
 
 
 def test_iaptt_with_given_steps_needs_the_updates_of_its_figure():
-    problem, optimum = sine_product_problem(initial=(4, 0))
+    problem, optimum = sine_product_problem(start=(4, 0))
     solver = IapttGm(params_step=5e-4, hyper_step=0.1)
     assert updates(problem, solver, relative(optimum), 1e-2, 250) <= 239
 
 
 def test_iaptt_with_a_fixed_initialization_ends_in_a_wrong_basin():
-    problem, _ = sine_product_problem(initial=(8, 2))
+    problem, _ = sine_product_problem(start=(8, 2))
     solver = IapttGm(params_step=5e-4, hyper_step=0.1, initialization_step=0.0)
     assert float(solve(problem, solver, max_iter=120, tol=0.0).state.hyper) == 1.0
 
