@@ -39,7 +39,7 @@ from skbamm.problems import (
 from skbamm.solvers import SOLVERS, solve
 
 double = torch.float64
-TOL, MAX_ITER = 1e-4, 300
+TOL, MAX_ITER = 1e-4, 150
 # What is free in the lower level has no curvature above this, relative to the largest.
 FLAT = 1e-9
 

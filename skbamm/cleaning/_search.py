@@ -157,9 +157,7 @@ def learn_free(design, options) -> LearnedWeights:
     )
     # Each of n free weights has a gradient of the order 1 / n.
     unit = float(np.sqrt(len(noisy)))
-    # It is the averaged problem that is solved, and only its weights are used.
-    conclude = partial(_learned_free, design, weighting, options, unit)
-    return _run(problem, options, unit, conclude, verify=False)
+    return _run(problem, options, unit, partial(_learned_free, design, weighting, options, unit))
 
 
 def _learned_free(design, weighting, options, unit, solution) -> LearnedWeights:
@@ -205,7 +203,8 @@ def _run(problem, options, unit, conclude) -> LearnedWeights:
         callback = callback.mapped(conclude, partial(History.in_units, unit=unit))
     tol = options.tol / unit
     limits = {"max_iter": options.max_iter, "tol": tol}
-    return conclude(solve(problem, options.solver, **limits, callback=callback, verify=verify))
+    # The criterion is exact anyway; of free weights the averaged problem is solved.
+    return conclude(solve(problem, options.solver, **limits, callback=callback, verify=False))
 
 
 def _training_loss(design, quality, relabel):

@@ -136,6 +136,7 @@ class PenaltySearch:
             max_iter=0 if is_exact else max_iter,
             tol=run.tol * max(baseline, RESOLUTION),
             callback=callback,
+            verify=False,  # the criterion is exact anyway
         )
         if is_exact and max_iter:
             solution = replace(solution, status=Status.EXACT)
@@ -172,7 +173,8 @@ class PenaltySearch:
 
         def learned(shrinkage):
             bilevel = self._bilevel(problem, common, shrinkage, baseline)
-            return to_numpy(solve(bilevel, solver, max_iter=max_iter, tol=tol).hyper)
+            found = solve(bilevel, solver, max_iter=max_iter, tol=tol, verify=False)
+            return to_numpy(found.hyper)
 
         return np.concatenate([learned(shrinkage) for shrinkage in shrinkages])
 

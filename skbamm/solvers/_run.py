@@ -167,8 +167,7 @@ class Run:
 
     def _unverified(self):
         """As the method left it."""
-        name = next((name for name in ("smallest", "lowest") if name in self.candidates), "initial")
-        candidate = self.candidates[name]
+        candidate = self.candidates.get("lowest" if self.exact else "smallest", self.initial)
         return Answer(
             candidate.hyper,
             candidate.params,
