@@ -21,15 +21,17 @@ from skbamm.solvers import SOLVERS, IapttGm, Need, SlBamm, Status, Unrolling, so
 
 double = torch.float64
 every_solver = pytest.mark.parametrize("name", SOLVERS)
+#: Too few inner steps to solve the lower level, where a method has them.
+SHORT = {name: {"n_steps": 4} for name, kind in SOLVERS.items() if hasattr(kind(), "n_steps")}
 SMOOTH_ONLY = [name for name, kind in SOLVERS.items() if Need.SMOOTH_LOWER_LEVEL in kind.needs]
 PROXIMAL = [name for name in SOLVERS if name not in SMOOTH_ONLY]
 
 
 def ridge_levels(dtype, seed=0):
-    """Six learned strengths of a ridge whose columns correlate: slow for descents."""
+    """Two learned strengths of a ridge."""
     generator = torch.Generator().manual_seed(seed)
     X = torch.randn(60, 6, generator=generator, dtype=double)
-    X = X + X[:, :1]
+    X = X + X[:, :1] / 2
     y = X[:, 1] - X[:, 2] + 0.5 * torch.randn(60, generator=generator, dtype=double)
     X, y = X.to(dtype), y.to(dtype)
 
@@ -38,8 +40,8 @@ def ridge_levels(dtype, seed=0):
 
     def lower(hyper, params):
         return (X[:30] @ params - y[:30]).square().mean() / 2 + (
-            hyper.exp() * params.square()
-        ).sum() / 2
+            hyper.exp() @ params.square().reshape(2, 3).sum(1)
+        ) / 2
 
     return upper, lower
 
@@ -47,7 +49,7 @@ def ridge_levels(dtype, seed=0):
 def ridge_problem(dtype=double, **options):
     return BilevelProblem(
         *ridge_levels(dtype),
-        torch.full((6,), -2.0, dtype=dtype),
+        torch.full((2,), -2.0, dtype=dtype),
         torch.zeros(6, dtype=dtype),
         **{"lower_bound": -6.0, "upper_bound": 2.0, "strongly_convex": True, **options},
     )
@@ -72,8 +74,8 @@ def resolved(hyper, bounds=None):
 
 def slope(hyper, bounds=None):
     """Norm of the projected derivative of `resolved`, by central differences."""
-    step, gradient = 1e-4, np.zeros(6)
-    for index in range(6):
+    step, gradient = 1e-4, np.zeros(2)
+    for index in range(2):
         values = []
         for sign in (1, -1):
             moved = hyper.double().clone()
@@ -85,9 +87,10 @@ def slope(hyper, bounds=None):
 
 
 @every_solver
-@pytest.mark.parametrize(("dtype", "tol"), [(torch.float32, 1e-4), (double, 1e-5)])
+@pytest.mark.parametrize(("dtype", "tol"), [(torch.float32, 1e-3), (double, 1e-4)])
 def test_a_run_converges_to_a_point_that_is_stationary(name, dtype, tol):
-    solution = solve(ridge_problem(dtype), name, tol=tol, max_iter=600)
+    solver = SOLVERS[name](**SHORT.get(name, {}))
+    solution = solve(ridge_problem(dtype), solver, tol=tol, max_iter=300)
     assert solution.status is Status.CONVERGED
     assert solution.residual <= tol
     assert slope(solution.hyper) <= 2 * tol
@@ -110,11 +113,11 @@ def test_criteria_are_those_of_a_solved_lower_level(name, max_iter):
 @pytest.mark.parametrize("name", PROXIMAL)
 def test_criterion_and_residual_are_right_with_bounds_of_params(name):
     problem = ridge_problem(nonsmooth=Box(0.0, math.inf))
-    solution = solve(problem, name, tol=1e-5, max_iter=400)
+    solution = solve(problem, name, tol=1e-4, max_iter=200)
     bounds = [(0, None)] * 6
     assert solution.status is Status.CONVERGED
     assert solution.criterion.item() == pytest.approx(resolved(solution.hyper, bounds), rel=1e-6)
-    assert slope(solution.hyper, bounds) <= 2e-5
+    assert slope(solution.hyper, bounds) <= 2e-4
 
 
 @pytest.mark.parametrize("name", PROXIMAL)
@@ -140,14 +143,14 @@ def test_second_derivatives_are_differenced_where_there_are_none():
     problem = ridge_problem()
     for level in (problem.upper, problem.lower):
         object.__setattr__(level, "twice_differentiable", False)
-    solution = solve(problem, "meha", tol=1e-4, max_iter=600)
+    solution = solve(problem, "meha", tol=1e-4, max_iter=400)
     assert solution.status is Status.CONVERGED
     assert slope(solution.hyper) <= 2e-4
 
 
-@pytest.mark.parametrize("start", [(1, 2), (4, 0), (8, 0)])
-def test_the_optimum_that_a_run_visited_is_returned(start):
-    problem, optimum = sine_product_problem(start=start)
+@pytest.mark.parametrize("initial", [(1, 2), (4, 0), (8, 0)])
+def test_the_optimum_that_a_run_visited_is_returned(initial):
+    problem, optimum = sine_product_problem(start=initial)
     solution = solve(problem, IapttGm(), max_iter=300)
     torch.testing.assert_close(solution.hyper, optimum, rtol=1e-3, atol=0)
     # The optimum is a kink, where no gradient vanishes.
