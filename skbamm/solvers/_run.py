@@ -107,7 +107,7 @@ class Run:
         at_previous = self.latest
         _, self.latest, self.lower = self._levels(state)
         # A residual is that of the point that the step was taken from.
-        if was_finite and residual < self.smallest:
+        if was_finite and math.isfinite(at_previous) and residual < self.smallest:
             self.smallest, self.criterion = residual, at_previous
             self.candidates["smallest"] = Candidate.of(previous)
         if self.is_finite:
