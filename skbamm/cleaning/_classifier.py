@@ -186,7 +186,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         ended.
 
     residual_ : float
-        `hypergradient_norm_` with the error of that gradient added.
+        `hypergradient_norm_` with the error of that gradient added; infinite where a run ended
+        before that was known.
 
     label_record_ : LabelRecord
         What `label_report` is made from.

@@ -203,7 +203,8 @@ class BilevelRegularizedRegressor(
         numbers.
 
     residual_ : float or ndarray of shape (n_targets,)
-        `hypergradient_norm_` with the error of that gradient added.
+        `hypergradient_norm_` with the error of that gradient added; infinite where a run ended
+        before that was known.
 
     n_iter_ : int
         Number of evaluations: the initialization's, and one for each iteration.

@@ -177,8 +177,8 @@ class PenaltySearch:
         base = Point.of(problem, common)
         return base, base.criterion <= float(self._exact_below(base.params)[0])
 
-    def _choice(self, point, standard_errors, ceiling):
-        """The `Choice` at a point; the rule does not take the criterion above the ceiling."""
+    def _choice(self, point, standard_errors, limit):
+        """The `Choice` at a point; the rule does not take the criterion above the limit."""
         # The standard error of two folds is too uncertain.
         if self.spec.kind != "adaptive" or not standard_errors or self.design.train.n_folds < 3:
             return Choice(point, point)
@@ -187,14 +187,14 @@ class PenaltySearch:
             point.params,
             self.spec.strengths,
             bounds=self._bounds(),
-            ceiling=ceiling,
+            limit=limit,
             standard_errors=standard_errors,
             rounding=lambda params: PREFERENCE * self._exact_below(params),
             n_at_once=self.design.n_at_once,
         )
         chosen = point if stronger is None else Point.of(point.problem, *stronger)
         # Rounding, where all strengths are equal.
-        return Choice(point, chosen if chosen.criterion <= ceiling else point)
+        return Choice(point, chosen if chosen.criterion <= limit else point)
 
     def _exact_below(self, params):
         return exact_below(params, self._variance)
