@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import FLOAT_DTYPES, check_consistent_length, column_or_1d
 
 from ..data._validation import (
+    check_size,
     has_validation_rows,
     level_of_caller,
     validate_data,
@@ -22,6 +23,8 @@ from ._rows import LabelRows
 
 # Squares of weights must be numbers.
 MOST_WEIGHT = 1e150
+# Of float64 and float32, in which columns are scaled.
+LARGEST_X = {"d": 1e100, "f": 1e18}
 
 
 def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
@@ -36,6 +39,7 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
     )
     y = _validated_labels(y, "y")
     weight = validate_weight(sample_weight, X, "sample_weight")
+    check_size(X, "X", weight, largest=LARGEST_X[X.dtype.char])
     clean = _validated_mask(is_clean, len(y))
     n_given = len(y)
     if np.asarray(sample_weight).dtype == bool:
@@ -57,8 +61,9 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
             reset=False,
             name="X_val",
         )
-        warn_if_unlike(X, X_val)
         weight_val = validate_weight(sample_weight_val, X_val, "sample_weight_val")
+        check_size(X_val, "X_val", weight_val, largest=LARGEST_X[X_val.dtype.char])
+        warn_if_unlike(X, X_val)
         stack = sparse.vstack if sparse.issparse(X) else np.vstack
         if sparse.issparse(X) != sparse.issparse(X_val):
             X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()

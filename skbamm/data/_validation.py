@@ -22,6 +22,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "check_is_fitted",
+    "check_size",
     "has_validation_rows",
     "level_of_caller",
     "validate_data",
@@ -46,6 +47,25 @@ def validate_data(estimator, X, *args, name="X", **kwargs):
         raise kind("\n".join(filter(None, [f"{first} {more}".strip(), rest]))) from None
 
 
+# Sizes whose squares, and sums of these, stay within the range of numbers in double precision.
+LARGEST, SMALLEST = 1e151, 1e-140
+
+
+def check_size(values, name, weight=None, *, largest=LARGEST):
+    """Raise where entries are so large, or all so small, that weighted sums of squares overflow."""
+    entries = values.data if sparse.issparse(values) else values
+    if not entries.size:
+        return
+    size = max(float(entries.max()), -float(entries.min()))
+    root = 1.0 if weight is None else float(np.sqrt(weight.max()))
+    if size * root > largest or 0 < size * root < SMALLEST:
+        times = "" if weight is None else f", times the weights of up to {weight.max():.0e},"
+        raise ValueError(
+            f"{name} has values of size {size:.0e}, whose squares{times} are beyond the range of "
+            f"numbers: multiply {name} by a power of ten."
+        )
+
+
 def validate_weight(weight, X, name, *, all_zero=False):
     """Weights as float64, ones for None; not negative, and not `all_zero` unless that is so."""
     weight = _check_sample_weight(
@@ -57,6 +77,7 @@ def validate_weight(weight, X, name, *, all_zero=False):
     )
     if not (all_zero or weight.any()):
         raise ValueError(f"{name} must not be all zero.")
+    check_size(weight, name)
     return weight
 
 
@@ -79,12 +100,14 @@ def warn_if_unlike(X, X_val):
     """Warn where validation rows look untransformed: their columns have other scales."""
     if sparse.issparse(X) or sparse.issparse(X_val) or len(X_val) < 10:
         return
-    spread, spread_val = X.std(axis=0), X_val.std(axis=0)
+    # In single precision squares of large values overflow.
+    spread, spread_val = (np.std(rows, axis=0, dtype=np.float64) for rows in (X, X_val))
     known = (spread > 0) & (spread_val > 0)
     if not known.any():
         return
     ratio = np.abs(np.log(spread_val[known] / spread[known]))
-    offset = np.abs(X_val.mean(axis=0) - X.mean(axis=0))[known] / spread[known]
+    means = [rows.mean(axis=0, dtype=np.float64) for rows in (X, X_val)]
+    offset = np.abs(means[1] - means[0])[known] / spread[known]
     # Either tells of a column: a scaler that was left out shows in one or the other.
     if np.median(np.maximum(ratio / np.log(UNLIKE_SPREAD), offset / UNLIKE_OFFSET)) > 1:
         warnings.warn(

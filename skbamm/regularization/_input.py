@@ -12,7 +12,13 @@ from sklearn.utils.validation import FLOAT_DTYPES
 
 from ..data._folds import Folds, make_folds, position_folds
 from ..data._tables import is_row_source
-from ..data._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
+from ..data._validation import (
+    check_size,
+    has_validation_rows,
+    validate_data,
+    validate_weight,
+    warn_if_unlike,
+)
 from ..linalg._cross_products import (
     CrossProducts,
     column_shift,
@@ -191,6 +197,9 @@ def _rows(estimator, X, y, weight, weight_name, *, all_zero=False, **options):
     )
     if weight is not None:
         weight = validate_weight(weight, X, weight_name, all_zero=all_zero)
+    name = options.get("name", "X")
+    check_size(X, name, weight)
+    check_size(y, name.replace("X", "y"), weight)
     if sparse.issparse(X):
         X = X.tocsr()
     targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
