@@ -113,12 +113,12 @@ def test_every_option_is_checked_or_left_out_for_a_reason(kind, options):
     assert names == checked | (names & LEFT_OUT.keys())
 
 
-def checks_of_options(kind, options, **quick):
+def checks_of_options(kind, options):
     """Every option alone, with each of the checks that it can touch."""
     return [
         pytest.param(estimator, check, id=f"{option}-{check.func.__name__}")
         for option in options
-        for estimator, check in estimator_checks_generator(kind(**{**quick, **option}))
+        for estimator, check in estimator_checks_generator(kind(**option))
         if check.func.__name__ in TOUCHED | TOUCHED_BY.get(*option, set())
         and not fails_by_itself(option, check.func.__name__)
     ]
@@ -146,11 +146,9 @@ def test_scikit_learn_accepts_the_classifier(estimator, check):
     check(estimator)
 
 
-# Few iterations, for time: they learn all that there is to learn by another way.
 @short
 @pytest.mark.parametrize(
-    ("estimator", "check"),
-    checks_of_options(HyperCleaningClassifier, CLASSIFIER_OPTIONS, max_iter=3),
+    ("estimator", "check"), checks_of_options(HyperCleaningClassifier, CLASSIFIER_OPTIONS)
 )
 def test_scikit_learn_accepts_every_option_of_the_classifier(estimator, check):
     check(estimator)
