@@ -181,11 +181,23 @@ def _learned_free(design, weighting, options, unit, solution) -> LearnedWeights:
 
 def _run(problem, options, unit, conclude) -> LearnedWeights:
     """Solve a problem, and conclude from its solution."""
+
+    def concluded(solution):
+        if not solution.criterion <= solution.initial_criterion:
+            # Where the lower level is not solved for, the best iterate is no better by necessity.
+            solution = replace(
+                solution,
+                hyper=problem.project_hyper(problem.initial_hyper),
+                params=problem.initial_params,
+                criterion=solution.initial_criterion,
+            )
+        return conclude(solution)
+
     callback = options.callback
     if callback is not None:
-        callback = callback.mapped(conclude, partial(History.in_units, unit=unit))
+        callback = callback.mapped(concluded, partial(History.in_units, unit=unit))
     tol = options.tol / unit
-    return conclude(
+    return concluded(
         solve(problem, options.solver, max_iter=options.max_iter, tol=tol, callback=callback)
     )
 

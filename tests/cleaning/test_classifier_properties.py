@@ -513,6 +513,16 @@ def test_the_initial_criterion_is_what_max_iter_0_reaches(data, weighting, clean
     assert model.initial_criterion_ == without.criterion_ == without.initial_criterion_
 
 
+@pytest.mark.parametrize("seed", [0, 3, 8])
+def test_no_iterate_ends_above_the_initial_criterion(seed):
+    """Of free weights the best iterate is not the one with the lowest criterion."""
+    rng = np.random.default_rng(seed)
+    X, y = 1000 * rng.normal(size=(20, 1)), np.r_[0, 1, rng.integers(2, size=18)]
+    model = HyperCleaningClassifier("sample", max_iter=3)
+    model.fit(X, y, np.eye(20)[0], X_val=X[:11], y_val=y[:11])
+    assert model.criterion_ <= model.initial_criterion_
+
+
 def test_an_instance_of_the_solver_is_its_name(data):
     np.testing.assert_array_equal(fit(data, solver=SlBamm()).coef_, fit(data).coef_)
 
