@@ -24,7 +24,7 @@ block = np.repeat(["absorbance", "first difference", "second difference"], [100,
 options = {"groups": block, "shrinkage": 0, "tol": 1e-3}
 model = BilevelRegularizedRegressor("l2", verbose=1, **options).fit(X, fat)
 print(model.status_)
-error = f"{model.initial_criterion_:.4f} with one strength, {model.criterion_:.4f} learned"
+error = f"{model.initial_criterion_:.4f} without learning, {model.criterion_:.4f} learned"
 print(f"held-out error {error}")
 
 # %%

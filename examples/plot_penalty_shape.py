@@ -31,7 +31,8 @@ tables = {
 models = {}
 for title, data in tables.items():
     models[title] = model = BilevelRegularizedRegressor(n_repeats=1).fit(*data)
-    error = f"{model.criterion_:.3f}, of the best ridge {model.initial_criterion_:.3f}"
+    ridge = model.history_.initial["baseline"]
+    error = f"{model.criterion_:.3f}, of the best ridge {ridge:.3f}"
     print(f"{title:22} exponent {model.exponents_[0]:.2f}, held-out error {error}")
 
 # %%

@@ -20,19 +20,19 @@ from .data._validation import Interval, StrOptions, check_is_fitted, level_of_ca
 from .solvers import SOLVERS, Solver, Status
 
 _SENTENCES = {
-    Status.CONVERGED: "converged after {n_iter} iterations ({residual} <= tol={tol:.1e})",
-    Status.MAX_ITER: "stopped at max_iter={n_iter} with {residual} > tol={tol:.1e}",
+    Status.CONVERGED: "converged after {n_iter} iterations ({residual} <= {tol})",
+    Status.MAX_ITER: "stopped at max_iter={n_iter} with {above}{tol}",
     Status.STALLED: (
         "stopped after {n_iter} iterations: no further decrease at working precision "
-        "({residual}, tol={tol:.1e})"
+        "({residual}, {tol})"
     ),
     Status.UNDETERMINED: (
         "stopped after {n_iter} iterations: the training loss leaves coefficients undetermined, "
-        "which this solver cannot take ({residual}, tol={tol:.1e})"
+        "which this solver cannot take ({residual}, {tol})"
     ),
     Status.UNSOLVED: (
         "stopped after {n_iter} iterations: the training loss could not be minimized, so that the "
-        "criterion is not to be trusted ({residual}, tol={tol:.1e})"
+        "criterion is not to be trusted ({residual}, {tol})"
     ),
     Status.STOPPED: "stopped on request after {n_iter} iterations ({residual})",
     Status.DIVERGED: "diverged in iteration {n_iter}; the best iterate before that is kept",
@@ -41,7 +41,19 @@ _SENTENCES = {
     ),
     Status.FROZEN: "evaluated at the initialization only: nothing was learned",
 }
-_WARNED = (Status.MAX_ITER, Status.DIVERGED, Status.UNDETERMINED, Status.UNSOLVED)
+
+# What to do where a run did not get there.
+_ADVICE = {
+    Status.MAX_ITER: (
+        "Increase max_iter or tol; history_ shows whether the criterion still falls."
+    ),
+    Status.DIVERGED: (
+        "Look for columns or targets of extreme size, or take another solver, or smaller steps of "
+        "this one."
+    ),
+    Status.UNSOLVED: "Use solver='sl-bamm', or a larger alpha.",
+    Status.UNDETERMINED: "Use solver='sl-bamm', or a larger alpha.",
+}
 
 # Name of the version in a saved state; it is no attribute.
 _SAVED_BY = "_skbamm_version"
@@ -178,16 +190,16 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _describe(self, solution, residual):
         """`status_` in a sentence; warns where the run did not get there."""
-        known = f"residual {residual:.1e}" if np.isfinite(residual) else "residual not known yet"
+        known = np.isfinite(residual)
         sentence = _SENTENCES[solution.status].format(
-            n_iter=solution.n_iter, residual=known, tol=self.tol
+            n_iter=solution.n_iter,
+            residual=f"residual {residual:.1e}" if known else "its residual is not known yet",
+            above=f"residual {residual:.1e} > " if known else "no residual known yet, ",
+            tol=f"tol={self.tol:.1e}",
         )
-        if solution.status is Status.MAX_ITER and not np.isfinite(residual):
-            sentence = f"stopped at max_iter={solution.n_iter}, before its residual was known"
-        if solution.status in _WARNED:
+        if solution.status in _ADVICE:
             warnings.warn(
-                f"{type(self).__name__} {sentence}. Increase max_iter or tol; history_ shows "
-                "whether the criterion still falls.",
+                f"{type(self).__name__} {sentence}. {_ADVICE[solution.status]}",
                 ConvergenceWarning,
                 stacklevel=level_of_caller(),
             )

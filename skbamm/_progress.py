@@ -28,6 +28,7 @@ class Progress:
         self.name = type(estimator).__name__
         self.stopped = False  # whether no further stage shall learn
         self.left_out: list[str] = []  # what was not done on request
+        self.explained = ""  # of the last line: why its criterion is not the best one of the run
 
     def __enter__(self):
         self.context.call_on_fit_task_begin(**self.task)
@@ -39,7 +40,8 @@ class Progress:
                 fitted = self.task["estimator"]
                 first, last = np.mean(fitted.initial_criterion_), np.mean(fitted.criterion_)
                 self.say(
-                    f"{fitted.status_}; criterion {last:.6g}, at the initialization {first:.6g}"
+                    f"{fitted.status_}; criterion {last:.6g}{self.explained}, "
+                    f"without learning (max_iter=0) {first:.6g}"
                 )
             self.context.call_on_fit_task_end(**self.task, reconstruction_attributes={})
 
@@ -135,14 +137,12 @@ class Stage:
     def _report(self):
         """Progress lines: every 10th iteration where ``verbose`` is 1, every one above."""
         every = 10 if self.progress.verbose == 1 else 1
-        best = np.inf
 
         def report(snapshot):
-            nonlocal best
-            row, iteration = snapshot.row, snapshot.state.iteration
-            best = min(best, row["criterion"])
+            iteration, history = snapshot.state.iteration, snapshot.history
             if iteration % every == 0 or iteration == 1:
-                residual = row["residual"]
+                best = np.nanmin([history.initial["criterion"], *history["criterion"]])
+                residual = history["residual"][-1]  # in the unit of `tol`, which `row` is not
                 known = f", residual {residual:.1e}" if np.isfinite(residual) else ""
                 self.progress.say(f"iteration {iteration}: best criterion {best:.6g}{known}")
             return False

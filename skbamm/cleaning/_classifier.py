@@ -135,7 +135,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         precision, which "mps" does not have.
 
     verbose : int, default=0
-        1 prints a line every ten iterations and one at the end, 2 one for each iteration.
+        1 prints a line every ten iterations and one at the end, 2 one for each iteration:
+        residuals in the unit of `tol`.
 
     Attributes
     ----------
@@ -181,14 +182,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         behind the label quality share verified rows with the folds.
 
     initial_criterion_ : float
-        The same without learning.
+        The same without learning: what ``max_iter=0`` reaches.
 
     hypergradient_norm_ : float
         Certificate: norm of the gradient of the criterion in the learned numbers when the run
         ended.
 
     residual_ : float
-        `hypergradient_norm_` with the error of that gradient added.
+        `hypergradient_norm_` with the error of that gradient added; infinite where a run ended
+        before that was known.
 
     label_record_ : LabelRecord
         What `label_report` is made from.

@@ -35,10 +35,13 @@ class Standardizer:
         is_sparse = sparse.issparse(rows.X)
         n_rows, n_features = rows.X.shape
         scaler = StandardScaler(with_mean=not is_sparse)
-        for block in _blocks(rows.X):
-            scaler.partial_fit(rows.X[block], sample_weight=rows.weight[block])
+        with np.errstate(invalid="ignore"):  # rounding may leave a variance below zero
+            for block in _blocks(rows.X):
+                scaler.partial_fit(rows.X[block], sample_weight=rows.weight[block])
         mean = np.zeros(n_features) if is_sparse else scaler.mean_
-        scale = scaler.scale_ if standardize else np.ones(n_features)
+        scale = (
+            np.where(scaler.scale_ > 0, scaler.scale_, 1.0) if standardize else np.ones(n_features)
+        )
         scaled = cls(mean, scale, None, is_sparse=is_sparse)
         if is_sparse or MAX_ROTATED < n_features <= n_rows:
             return scaled

@@ -29,8 +29,8 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
     X, y = validate_data(
         estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
     )
-    require_squares(X, "X", tiny=not estimator.standardize)
     y, weight, clean = label_columns(X, y, sample_weight, is_clean)
+    require_squares(X, "X", weight, tiny=not estimator.standardize)
     n_given = len(y)
     if has_validation_rows(X_val, y_val, sample_weight_val):
         if is_clean is not None:
@@ -47,9 +47,9 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
             reset=False,
             name="X_val",
         )
-        require_squares(X_val, "X_val")
-        warn_if_unlike(X, X_val)
         weight_val = validate_weight(sample_weight_val, X_val, "sample_weight_val")
+        require_squares(X_val, "X_val", weight_val)
+        warn_if_unlike(X, X_val)
         stack = sparse.vstack if sparse.issparse(X) else np.vstack
         if sparse.issparse(X) != sparse.issparse(X_val):
             X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()

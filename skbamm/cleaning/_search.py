@@ -198,13 +198,25 @@ def _noise_of_given(rows, predictions, inverse_temperature) -> GivenNoise:
 
 def _run(problem, options, unit, conclude) -> LearnedWeights:
     """Solve a problem, and conclude from its solution."""
+
+    def concluded(solution):
+        if not solution.criterion <= solution.initial_criterion:
+            # Where the lower level is not solved for, the best iterate is no better by necessity.
+            solution = replace(
+                solution,
+                hyper=problem.project_hyper(problem.initial_hyper),
+                params=problem.initial_params,
+                criterion=solution.initial_criterion,
+            )
+        return conclude(solution)
+
     callback = options.callback
     if callback is not None:
-        callback = callback.mapped(conclude, partial(History.in_units, unit=unit))
+        callback = callback.mapped(concluded, partial(History.in_units, unit=unit))
     tol = options.tol / unit
     limits = {"max_iter": options.max_iter, "tol": tol}
     # The criterion is exact anyway; of free weights the averaged problem is solved.
-    return conclude(solve(problem, options.solver, **limits, callback=callback, verify=False))
+    return concluded(solve(problem, options.solver, **limits, callback=callback, verify=False))
 
 
 def _training_loss(design, quality, relabel):

@@ -132,10 +132,13 @@ def make_folds(cv, X, y, *, seed, stratify=False, split_params=None) -> Folds:
         return Folds.from_labels(label, np.count_nonzero(size))
     splits = [
         (_positions(train, n_samples), _positions(test, n_samples))
-        for train, test in check_cv(cv).split(X, y, **(split_params or {}))
+        for train, test in _splits(cv, X, y, split_params or {})
     ]
     if not splits:
-        raise ValueError("cv must yield at least one split: got none.")
+        raise ValueError(
+            "cv must yield at least one split: got none. A generator serves a single fit: pass a "
+            "list of its splits."
+        )
     for train, test in splits:
         if len(train) == 0 or len(test) == 0:
             raise ValueError(
@@ -145,10 +148,43 @@ def make_folds(cv, X, y, *, seed, stratify=False, split_params=None) -> Folds:
     return Folds.from_splits(splits, n_samples)
 
 
+def _splits(cv, X, y, split_params):
+    """Pairs of training and test rows as the user's ``cv`` names them; errors name it."""
+    try:
+        return [(train, test) for train, test in check_cv(cv).split(X, y, **split_params)]
+    except (TypeError, ValueError) as error:
+        if not hasattr(cv, "split"):
+            raise ValueError(
+                "cv must be an int, a splitter or an iterable of splits, each a pair of training "
+                f"and test rows: got {type(cv).__name__} ({error}). For one fold label a row, pass "
+                "sklearn.model_selection.PredefinedSplit(labels)."
+            ) from None
+        said = f"cv={cv!r} cannot split {len(y)} rows: {error}"
+        if "groups" in str(error) and split_params.get("groups") is None:
+            said += " Pass the group of each row to fit, as groups=."
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
+
+
 def _positions(rows, n_samples):
     """Row numbers from 0, where a split names rows by a mask or counts from the end."""
     rows = np.asarray(rows)
-    return rows if rows.size == 0 else np.arange(n_samples)[rows]
+    is_mask = rows.dtype == bool
+    if rows.ndim != 1 or (rows.size and not is_mask and rows.dtype.kind not in "iu"):
+        raise ValueError(
+            "cv must give splits of row numbers, or of boolean masks: got an array of "
+            f"{rows.dtype}, shape {rows.shape}."
+        )
+    if rows.size == 0:
+        return rows.astype(int)
+    if is_mask and len(rows) != n_samples:
+        raise ValueError(f"cv has a mask of {len(rows)} entries, for {n_samples} rows.")
+    outside = rows[(rows < -n_samples) | (rows >= n_samples)] if not is_mask else rows[:0]
+    if len(outside):
+        raise ValueError(
+            f"cv has row {outside[0]}, but there are {n_samples} rows. Splits must be of the rows "
+            "that fit gets: in a search or cross_validate, pass an int or a splitter."
+        )
+    return np.arange(n_samples)[rows]
 
 
 def _mix(keys):

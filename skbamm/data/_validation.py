@@ -83,31 +83,38 @@ def validate_weight(weight, X, name, *, all_zero=False):
     return weight
 
 
-# Largest entries of columns whose squares are numbers with all their digits.
-SQUARABLE = 1e-150, 1e150
+# Largest entries of columns whose squares, and sums of these, are numbers with all their digits.
+SQUARABLE = {"d": (1e-150, 1e100), "f": (0.0, 1e18)}
+# The same of weights, which multiply them.
+SUMMABLE = 1e-140, 1e140
 
 
-def require_squares(X, name, *, tiny=True):
-    """Raise where squares of a table's values overflow, or those of a column vanish.
+def require_squares(X, name, weight=None, *, tiny=True):
+    """Raise where weighted squares of a table's values overflow, or those of a column vanish.
 
     The latter unless columns may be `tiny`: in units so large that they count as constant.
     """
-    if X.dtype == np.float32:
-        return
+    most_weight = 1.0 if weight is None else float(weight.max(initial=0.0))
+    if most_weight and not SUMMABLE[0] <= most_weight <= SUMMABLE[1]:
+        raise ValueError(
+            f"sample_weight{name.removeprefix('X')} has values of size {most_weight:.0e}, sums of "
+            "which are beyond the range of numbers: multiply it by a power of ten."
+        )
     if sparse.issparse(X):
         least, most = min_max_axis(sparse.csr_matrix(X), axis=0)
     else:
-        least, most = X.min(axis=0), X.max(axis=0)
-    size = np.maximum(-least, most)
-    wrong = size > SQUARABLE[1]
+        least, most = X.min(axis=0, initial=0.0), X.max(axis=0, initial=0.0)
+    size = np.maximum(-least, most).astype(float)
+    smallest, largest = SQUARABLE[X.dtype.char]
+    wrong = size * max(most_weight, 1.0) ** 0.5 > largest
     if not tiny:
-        wrong |= (size > 0) & (size < SQUARABLE[0])
+        wrong |= (size > 0) & (size < smallest)
     if wrong.any():
         columns = np.flatnonzero(wrong)
         raise ValueError(
-            f"Input {name} has columns whose largest entry is above 1e150, or all below 1e-150, "
-            f"the squares of which no number holds: {len(columns)}, the first of them column "
-            f"{columns[0]}. Choose another unit for them."
+            f"Input {name} has columns of values too large or too small for their weighted squares "
+            f"to be numbers: {len(columns)}, the first of them column {columns[0]}. Choose another "
+            "unit for them."
         )
 
 
@@ -130,12 +137,14 @@ def warn_if_unlike(X, X_val):
     """Warn where validation rows look untransformed: their columns have other scales."""
     if sparse.issparse(X) or sparse.issparse(X_val) or len(X_val) < 10:
         return
-    spread, spread_val = X.std(axis=0), X_val.std(axis=0)
+    # In single precision squares of large values overflow.
+    spread, spread_val = (np.std(rows, axis=0, dtype=np.float64) for rows in (X, X_val))
     known = (spread > 0) & (spread_val > 0)
     if not known.any():
         return
     ratio = np.abs(np.log(spread_val[known] / spread[known]))
-    offset = np.abs(X_val.mean(axis=0) - X.mean(axis=0))[known] / spread[known]
+    means = [rows.mean(axis=0, dtype=np.float64) for rows in (X, X_val)]
+    offset = np.abs(means[1] - means[0])[known] / spread[known]
     # Either tells of a column: a scaler that was left out shows in one or the other.
     if np.median(np.maximum(ratio / np.log(UNLIKE_SPREAD), offset / UNLIKE_OFFSET)) > 1:
         warnings.warn(

@@ -33,10 +33,25 @@ class LearnedPenalty:
     history: History  # its `hyper` in the form of this one
     exponents: np.ndarray  # (n_exponents,)
     group_share: float
-    criterion: float
-    initial_criterion: float
+    criterion: float  # of the mean, on the folds of all repeats
+    initial_criterion: float  # the same without learning
+    best_criterion: float  # of the first repeat, before the one-standard-error rule
+    is_stronger: bool  # whether that rule made its penalty stronger
     shrinkage: float
+    n_repeats: int
     first: SearchResult
+
+
+def explained(learned, standard_errors):
+    """Why the criterion of some `LearnedPenalty` is not the best one of a run, in brackets."""
+    n_repeats, reasons = max(one.n_repeats for one in learned), []
+    if n_repeats > 1:
+        reasons.append(f"of the mean of {n_repeats} runs")
+    if any(one.is_stronger for one in learned):
+        best = np.mean([one.best_criterion for one in learned])
+        before = "" if n_repeats > 1 else f"{best:.6g} before "
+        reasons.append(f"{before}standard_errors={standard_errors:g} made the penalty stronger")
+    return f" ({', '.join(reasons)})" if reasons else ""
 
 
 def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
@@ -50,7 +65,7 @@ def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
     if progress.stopped and run.max_iter and search.spec.n_hyper:
         progress.leave_out("a run of iterations")
         run = replace(run, max_iter=0)
-    initial = outcome.learned_from(known)
+    known = outcome.learned_from(known)
     found: list[SearchResult] = []
     for number, folded in enumerate(repeats if search.spec.n_hyper else repeats[:1]):
         if found:
@@ -58,7 +73,6 @@ def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
                 progress.leave_out(f"{len(repeats) - number} of {len(repeats)} repeats")
                 break
             search = make_search(folded, options, outcome.shrinkage)
-            initial = to_numpy(found[0].hyper[0])
         with progress.stage("learn penalty", run.max_iter) as stage:
             # What is printed and reported of a run is that of the first one.
             callback = stage.callback(attributes, verbose=not found)
@@ -69,8 +83,8 @@ def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
                 run,
                 shrinkage=outcome.shrinkage,
                 callback=callback,
-                initial=initial,
-                only=bool(found),
+                known=known,
+                like=found[0] if found else None,
             )
         found.append(one)
     with progress.stage("last fit"):
@@ -134,10 +148,21 @@ class _Outcome:
 
     def of(self, found, exact_zeros):
         """The fit of all rows with the mean of what was found on each assignment to folds."""
-        spec = self.search.spec
-        log_weights = torch.stack([one.log_weights for one in found]).mean(0)
-        hyper = np.mean([to_numpy(one.hyper[0]) for one in found], axis=0)
-        fit = self.search.refit(found[0], log_weights, exact_zeros=exact_zeros)
+        spec, first = self.search.spec, found[0]
+        candidates = [
+            [one.learned.chosen for one in found],
+            # The mean of numbers from several basins may be in none of them.
+            [one.learned.best for one in found],
+            [one.initial.chosen for one in found],
+        ]
+        initial_criterion = _criterion_of_mean(candidates[-1])
+        for learned in candidates:
+            criterion = _criterion_of_mean(learned)
+            if criterion <= initial_criterion:
+                break
+        log_weights = torch.stack([point.log_weights for point in learned]).mean(0)
+        hyper = np.mean([to_numpy(point.hyper[0]) for point in learned], axis=0)
+        fit = self.search.refit(learned[0], log_weights, exact_zeros=exact_zeros)
         coef, intercept = fit["coef"], fit["intercept"]
         if self.exponents is not None:
             coef, intercept = in_raw_units(coef, intercept, self.exponents)
@@ -147,13 +172,16 @@ class _Outcome:
             alpha=with_constant_columns(fit["alpha"], self.options),
             hyper=self.embedding @ hyper,
             hyper_names=self.names,
-            history=self.history(found[0].history),
+            history=self.history(first.history),
             exponents=hyper[spec.exponents].copy(),
             group_share=float(hyper[spec.shares].sum()),
-            criterion=float(np.mean([one.criterion for one in found])),
-            initial_criterion=float(np.mean([one.initial_criterion for one in found])),
+            criterion=criterion,
+            initial_criterion=initial_criterion,
+            best_criterion=first.learned.best.criterion,
+            is_stronger=learned is not candidates[1] and first.learned.is_stronger,
+            n_repeats=len(found),
             shrinkage=float(self.shrinkage),
-            first=found[0],
+            first=first,
         )
 
 
@@ -176,6 +204,14 @@ def with_constant_columns(alpha, options):
     means = np.where(n_known > 0, sums / n_known.clip(1), overall)
     filled = np.where(learned, np.exp(means)[options.groups.index], strengths)
     return np.where(missing, filled, alpha)
+
+
+def _criterion_of_mean(points):
+    """Of the mean of points on several assignments to folds: mean over these."""
+    if len(points) == 1:
+        return points[0].criterion
+    hyper = torch.cat([point.hyper for point in points])
+    return float(np.mean([point.mean_criterion(hyper) for point in points]))
 
 
 def _first_search(folded, options, run, progress):

@@ -13,7 +13,12 @@ from sklearn.utils.validation import FLOAT_DTYPES
 from ..data._columns import names_of, split_columns
 from ..data._folds import Folds, make_folds, position_folds
 from ..data._tables import is_row_source
-from ..data._validation import has_validation_rows, validate_data, validate_weight, warn_if_unlike
+from ..data._validation import (
+    has_validation_rows,
+    validate_data,
+    validate_weight,
+    warn_if_unlike,
+)
 from ..linalg._cross_products import (
     CrossProducts,
     column_shift,

@@ -127,11 +127,17 @@ def resolve_alpha(alpha, groups: FeatureGroups):
     if isinstance(alpha, Mapping):
         unknown = [name for name in alpha if name not in groups.names]
         if unknown:
-            raise ValueError(
-                f"alpha names groups that do not exist: {unknown}. Groups are {groups.names[:20]}."
-            )
+            raise ValueError(f"alpha names groups that do not exist: {unknown}. {_hint(groups)}")
         return np.array([_strength(alpha.get(name, "learn"), name) for name in groups.names])
     return np.full(len(groups), _strength(alpha, None))
+
+
+def _hint(groups):
+    """What ``alpha`` may name."""
+    if not groups.given:
+        return 'Without groups there is only "all"; groups="feature" makes one of each column.'
+    more = f" and {len(groups) - 20} more" if len(groups) > 20 else ""
+    return f"Groups are {groups.names[:20]}{more}."
 
 
 def resolve_descriptions(descriptions, learned):

@@ -14,7 +14,7 @@ from .._base import fit_atomically
 from ..data._columns import split_columns
 from ..data._folds import Folds, position_folds
 from ..data._tables import dataframe_kind
-from ..data._validation import _fit_context, available_if, level_of_caller
+from ..data._validation import _fit_context, available_if, level_of_caller, require_squares
 from ..linalg._cross_products import FoldSums, column_shift
 from ..linalg._session import PANEL_COLUMNS, threads_for
 from ._input import FoldedRows, is_few, make_repeats, n_repeats, regression_rows
@@ -209,6 +209,9 @@ class PartialFitMixin:
         if not known:
             self.named_columns_ = names
         block = regression_rows(self, X, y, sample_weight, more=known, enough=learn and not known)
+        # Blocks to come may need another unit: sums are in that of the data.
+        require_squares(block.X, "X", block.weight)
+        require_squares(block.y, "y", block.weight)
         self.dataframe_ = dataframe_kind(X)
         shape = block.single_target, block.y.shape[1]
         if more and _shape_of_target(seen) != shape:

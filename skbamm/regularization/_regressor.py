@@ -149,7 +149,8 @@ class BilevelRegularizedRegressor(
         precision, which "mps" does not have.
 
     verbose : int, default=0
-        1 prints a line every ten iterations and one at the end, 2 one for each iteration.
+        1 prints a line every ten iterations and one at the end, 2 one for each iteration:
+        residuals in the unit of `tol`. Of several repeats, the first one is told of.
 
     Attributes
     ----------
@@ -192,18 +193,20 @@ class BilevelRegularizedRegressor(
         What each entry of `hyper_` is.
 
     criterion_ : float or ndarray of shape (n_targets,)
-        Held-out error (mean `loss`, in units of the variance of y) of the learned penalty.
+        Held-out error (mean `loss`, in units of the variance of y) of the penalty of `hyper_`, on
+        the folds of all repeats.
 
     initial_criterion_ : float or ndarray of shape (n_targets,)
-        The same of the best fit with one strength for all features (ridge, or the lasso with
-        "l1"), above which the search never ends.
+        The same without learning: what ``max_iter=0`` reaches (and no warm start). Never below
+        `criterion_`.
 
     hypergradient_norm_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
         numbers.
 
     residual_ : float or ndarray of shape (n_targets,)
-        `hypergradient_norm_` with the error of that gradient added.
+        `hypergradient_norm_` with the error of that gradient added; infinite where a run ended
+        before that was known.
 
     n_iter_ : int
         Number of evaluations: the initialization's, and one for each iteration.
@@ -473,7 +476,7 @@ class BilevelRegularizedRegressor(
 
     def _fit(self, repeats, given):
         """Learn on folded rows, or on their statistics; callbacks see what the user has `given`."""
-        from ._fit import learn_penalty
+        from ._fit import explained, learn_penalty
         from ._options import RunOptions, penalty_options
 
         for name in ("fold_statistics_", "n_samples_seen_"):  # of rows before
@@ -515,6 +518,7 @@ class BilevelRegularizedRegressor(
                 for number, t in enumerate(targets)
             ]
             store(self, learned)
+            progress.explained = explained(learned, self.standard_errors)
 
     def _previous_hyper(self, number):
         if not (self.warm_start and hasattr(self, "hyper_")):

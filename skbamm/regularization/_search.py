@@ -26,19 +26,25 @@ from ._lasso import lasso_fits, sparse_coefficients, sparsest_exact, weighted_la
 from .losses._nonquadratic_problem import NonquadraticError, NonquadraticProblem
 from .losses._quadratic import PenalizedError, PenaltyProblem
 from .penalties._functions import Absolute, Barrier, Square
-from .penalties._specs import LinearPenalty
+from .penalties._specs import LinearPenalty, MeanPenalty
 
 
 @dataclass(frozen=True)
-class SearchResult:
-    """What one search found on its folds."""
+class Point:
+    """Learned numbers, the lower level's solution there, and the held-out error of that."""
 
-    hyper: torch.Tensor  # (1, n_hyper)
-    params: torch.Tensor  # (1, n_folds, n_targets, n_features), the lower level's solution there
     problem: PenaltyProblem
+    hyper: torch.Tensor  # (1, n_hyper)
+    params: torch.Tensor  # (1, n_folds, n_targets, n_features)
     criterion: float
-    initial_criterion: float  # of the best fit with one strength for all features
-    solution: Solution
+
+    @classmethod
+    def of(cls, problem, hyper, params=None):
+        """Where `params`, if given, are the lower level's solution."""
+        if params is None:
+            params = problem.solve_lower(hyper, problem.lower.loss.zeros()[None])
+        # Rounding may leave less than nothing of a mean square, which is a difference of sums.
+        return cls(problem, hyper, params, max(float(problem.upper.value(hyper, params)), 0.0))
 
     @property
     def log_weights(self):
@@ -50,9 +56,37 @@ class SearchResult:
         """
         return self.problem.lower.penalty.log_weights(self.hyper)[0][0].mean(0)
 
+    def mean_criterion(self, hyper):
+        """Criterion, on the same folds, of the mean of the log weights of several points."""
+        lower = self.problem.lower
+        lower = replace(lower, penalty=MeanPenalty(lower.penalty, hyper))
+        return Point.of(replace(self.problem, lower=lower), hyper[:1, :0]).criterion
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best point by the criterion, and what the one-standard-error rule makes of it."""
+
+    best: Point
+    chosen: Point
+
+    @property
+    def is_stronger(self):
+        return self.chosen is not self.best
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What one search found on its folds."""
+
+    baseline: float  # criterion of the best fit with one strength for all features
+    initial: Choice  # without learning
+    learned: Choice  # its criterion is not above that
+    solution: Solution
+
     @property
     def history(self):
-        return _reported(self.solution.history, self.initial_criterion)
+        return _reported(self.solution.history, self.baseline)
 
     @property
     def residual(self):
@@ -67,7 +101,7 @@ class SearchResult:
         if values is None:
             return 0.0
         # In the unit of `tol`: relative to the best global fit's error.
-        return values / max(self.initial_criterion, RESOLUTION)
+        return values / max(self.baseline, RESOLUTION)
 
 
 def _reported(history, baseline):
@@ -90,51 +124,47 @@ class PenaltySearch:
     spec: Any  # LinearSpec or AdaptiveSpec: what is learned
     upper: Any  # HeldOutError or HuberError
 
-    def best(self, run, *, shrinkage=0.0, callback=None, initial=None, only=False):
+    def best(self, run, *, shrinkage=0.0, callback=None, known=None, like=None):
         """Learn on the folds by `RunOptions`; `callback` gets what was found so far.
 
-        An `initial` point of shape (n_hyper,) is compared with the spec's own ones, or is the
-        `only` one.
+        The run begins at the best of the spec's initial points and a `known` one, of shape
+        (n_hyper,); after a search on other folds at what that one, `like`, has learned. Nothing
+        that is learned, and no rule, ends above what is chosen without learning.
         """
         problem, common, points = self._prepare()
-        baseline, is_exact = self._baseline(problem, common)
-        max_iter = run.max_iter if self.spec.n_hyper else 0
+        base, is_exact = self._base(problem, common)
         if is_exact:
-            points, initial = common, None  # from here on only rounding decides
-        if initial is not None:
-            given = self.tensor(initial)[None]
-            points = given if only else torch.cat([given, points])
-        points = self._best_initial(problem, points)
-        bilevel = self._bilevel(problem, points, shrinkage, baseline)
+            points = begin = common  # from here on only rounding decides
+        elif like is not None:
+            points, begin = like.initial.best.hyper, like.learned.best.hyper
+        else:
+            points = begin = self._best_of(problem, points)
+            if known is not None:
+                known = self.tensor(known)[None].clamp(*self._bounds())
+                begin = self._best_of(problem, torch.cat([known, points]))
+        start = base if torch.equal(points, common) else Point.of(problem, points)
+        start = (base, start)[first_best([base.criterion, start.criterion])]
+        rule = None if is_exact else run.standard_errors
+        initial = self._choice(start, rule, base.criterion)
+        bilevel = self._bilevel(problem, begin, shrinkage, base.criterion)
 
         def conclude(solution):
-            hyper, params = solution.hyper, solution.params
-            if not float(solution.criterion) < baseline * (1 - PREFERENCE):
-                hyper, params = common, problem.solve_lower(common, params)
-            # The standard error of two folds is too uncertain.
-            is_adaptive = self.spec.kind == "adaptive"
-            has_folds = self.design.train.n_folds > 2 and not is_exact
-            if is_adaptive and run.standard_errors > 0 and has_folds:
-                hyper, params = problem.one_standard_error(
-                    hyper,
-                    params,
-                    self.spec.strengths,
-                    bounds=(bilevel.lower_bound, bilevel.upper_bound),
-                    baseline=baseline,
-                    standard_errors=run.standard_errors,
-                    rounding=lambda params: PREFERENCE * self._exact_below(params),
-                    n_at_once=self.design.n_at_once,
-                )
-            criterion = _not_negative(problem.upper.value(hyper, params))
-            return SearchResult(hyper, params, problem, criterion, baseline, solution)
+            learned, enough = initial, base.criterion * (1 - PREFERENCE)
+            if not torch.equal(solution.hyper, start.hyper):
+                found = Point.of(problem, solution.hyper, solution.params)
+                # A prior may prefer what fits worse.
+                if found.criterion <= start.criterion and found.criterion < enough:
+                    learned = self._choice(found, rule, initial.chosen.criterion)
+            return SearchResult(base.criterion, initial, learned, solution)
 
         if callback is not None:
-            callback = callback.mapped(conclude, lambda history: _reported(history, baseline))
+            callback = callback.mapped(conclude, lambda history: _reported(history, base.criterion))
+        max_iter = run.max_iter if self.spec.n_hyper else 0
         solution = solve(
             bilevel,
             run.solver,
             max_iter=0 if is_exact else max_iter,
-            tol=run.tol * max(baseline, RESOLUTION),
+            tol=run.tol * max(base.criterion, RESOLUTION),
             callback=callback,
             verify=False,  # the criterion is exact anyway
         )
@@ -142,12 +172,30 @@ class PenaltySearch:
             solution = replace(solution, status=Status.EXACT)
         return conclude(solution)
 
-    def _baseline(self, problem, common):
-        """Criterion of the best global fit, and whether that fit is exact to rounding."""
+    def _base(self, problem, common):
+        """The best global fit, and whether it is exact to rounding."""
         # Right after the path, which has the factors for it.
-        params = problem.solve_lower(common, problem.lower.loss.zeros()[None])
-        baseline = _not_negative(problem.upper.value(common, params))
-        return baseline, baseline <= float(self._exact_below(params)[0])
+        base = Point.of(problem, common)
+        return base, base.criterion <= float(self._exact_below(base.params)[0])
+
+    def _choice(self, point, standard_errors, limit):
+        """The `Choice` at a point; the rule does not take the criterion above the limit."""
+        # The standard error of two folds is too uncertain.
+        if self.spec.kind != "adaptive" or not standard_errors or self.design.train.n_folds < 3:
+            return Choice(point, point)
+        stronger = point.problem.one_standard_error(
+            point.hyper,
+            point.params,
+            self.spec.strengths,
+            bounds=self._bounds(),
+            limit=limit,
+            standard_errors=standard_errors,
+            rounding=lambda params: PREFERENCE * self._exact_below(params),
+            n_at_once=self.design.n_at_once,
+        )
+        chosen = point if stronger is None else Point.of(point.problem, *stronger)
+        # Rounding, where all strengths are equal.
+        return Choice(point, chosen if chosen.criterion <= limit else point)
 
     def _exact_below(self, params):
         return exact_below(params, self._variance)
@@ -156,23 +204,23 @@ class PenaltySearch:
     def _variance(self):
         return self.tensor(self.design.units.variance)
 
-    def _best_initial(self, problem, initial):
+    def _best_of(self, problem, points):
         """Following the best one does as well as following several."""
-        if len(initial) == 1:
-            return initial
-        parts = initial.split(self.design.n_at_once)
+        if len(points) == 1:
+            return points
+        parts = points.split(self.design.n_at_once)
         errors = np.concatenate([to_numpy(problem.criterion(part)) for part in parts])
-        return initial[first_best(errors), None]
+        return points[first_best(errors), None]
 
     def learn(self, solver, *, max_iter, tol, shrinkages):
         """Numbers learned from the common initial point, one row for each of some shrinkages."""
         problem, common, _ = self._prepare()
-        baseline, is_exact = self._baseline(problem, common)
+        base, is_exact = self._base(problem, common)
         max_iter = max_iter if self.spec.n_hyper and not is_exact else 0
-        tol = tol * max(baseline, RESOLUTION)
+        tol = tol * max(base.criterion, RESOLUTION)
 
         def learned(shrinkage):
-            bilevel = self._bilevel(problem, common, shrinkage, baseline)
+            bilevel = self._bilevel(problem, common, shrinkage, base.criterion)
             found = solve(bilevel, solver, max_iter=max_iter, tol=tol, verify=False)
             return to_numpy(found.hyper)
 
@@ -197,6 +245,7 @@ class PenaltySearch:
         penalty = spec.penalty(path, train.n_folds, self.design.device)
         points = spec.initial(strength, self.design.n_more_initial)
         common, initial = to_tensors(self.design.device, *points)
+        initial = initial.clamp(*self._bounds())
         problem = self._problem(train, penalty, upper, smoothing)
         if path is None:
             params = problem.solve_lower(common, train.zeros()[None])
@@ -245,11 +294,13 @@ class PenaltySearch:
         if self.spec.n_deviations and shrinkage:
             strength = self.tensor(np.array([shrinkage * max(baseline, RESOLUTION)]))
             problem = problem.with_prior(self.tensor(self.spec.prior()), strength)
-        low, high = self.tensor(self.spec.bounds()).unbind(1)
-        return problem.problem(initial, low, high)
+        return problem.problem(initial, *self._bounds())
+
+    def _bounds(self):
+        return self.tensor(self.spec.bounds()).unbind(1)
 
     def refit(self, found, log_weights, *, exact_zeros):
-        """Coefficients and weights on all rows, in the units of the data.
+        """Coefficients and weights on all rows, in the units of the data; `found` is a `Point`.
 
         A dict of ``coef`` (n_targets, n_features), ``intercept`` (n_targets,) and ``alpha``
         (n_features,), NaN for constant columns.
@@ -278,7 +329,7 @@ class PenaltySearch:
         if exact_zeros:
             weights = to_numpy(final.lower.majorizer(nothing, solved)[0, 0].sqrt())
             floor = float(self._exact_below(found.params)[0])
-            if found.initial_criterion <= floor:
+            if found.criterion <= floor:
                 coef = sparsest_exact(loss, weights, floor, positive=is_positive)
                 if coef is not None:
                     return self.tensor(coef)
@@ -299,11 +350,6 @@ def _without_negative(final, hyper, solved):
     metric = final.lower.loss.metric(weights.where(free, excluded))
     coef = metric.minimizer(final.lower.loss, solved)
     return coef.clamp_min(0) * free
-
-
-def _not_negative(error):
-    """A mean squared error, which is a difference of sums: rounding may leave less than nothing."""
-    return max(float(error), 0.0)
 
 
 def exact_below(params, variance):
@@ -332,7 +378,7 @@ def first_best(values, floor=RESOLUTION):
     best = 0
     values = np.maximum(values, floor)
     for index, value in enumerate(values):
-        if value < values[best] - PREFERENCE * abs(values[best]) or not np.isfinite(values[best]):
+        if not np.isfinite(values[best]) or value < values[best] * (1 - PREFERENCE):
             best = index
     return best
 

@@ -497,6 +497,32 @@ def test_verbose_prints_lines(data, capsys, verbose, n_lines):
         assert lines[-1].startswith(f"[HyperCleaningClassifier] {model.status_}; criterion ")
 
 
+def test_lines_tell_residuals_in_the_unit_of_tol(data, weighting, clean, capsys):
+    model = fit(data, clean, weighting=weighting, verbose=2, max_iter=12, tol=0.0)
+    *lines, last = capsys.readouterr().out.splitlines()
+    for line, residual in zip(lines, model.history_["residual"], strict=True):
+        assert (f", residual {residual:.1e}" in line) == np.isfinite(residual)
+    assert f"residual {model.residual_:.1e} > tol" in last
+    assert last.endswith(f"without learning (max_iter=0) {model.initial_criterion_:.6g}")
+
+
+def test_the_initial_criterion_is_what_max_iter_0_reaches(data, weighting, clean):
+    options = {"weighting": weighting, "max_iter": 12}
+    model, without = fit(data, clean, **options), fit(data, clean, **{**options, "max_iter": 0})
+    assert model.criterion_ <= model.initial_criterion_
+    assert model.initial_criterion_ == without.criterion_ == without.initial_criterion_
+
+
+@pytest.mark.parametrize("seed", [0, 3, 8])
+def test_no_iterate_ends_above_the_initial_criterion(seed):
+    """Of free weights the best iterate is not the one with the lowest criterion."""
+    rng = np.random.default_rng(seed)
+    X, y = 1000 * rng.normal(size=(20, 1)), np.r_[0, 1, rng.integers(2, size=18)]
+    model = HyperCleaningClassifier("sample", max_iter=3)
+    model.fit(X, y, np.eye(20)[0], X_val=X[:11], y_val=y[:11])
+    assert model.criterion_ <= model.initial_criterion_
+
+
 def test_an_instance_of_the_solver_is_its_name(data):
     np.testing.assert_array_equal(fit(data, solver=SlBamm()).coef_, fit(data).coef_)
 

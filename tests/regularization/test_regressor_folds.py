@@ -49,17 +49,6 @@ def test_alpha_is_the_geometric_mean_over_the_repeats(shape):
     assert_allclose(model.alpha_, np.exp(np.mean(np.log(single), axis=0)), rtol=1e-3)
 
 
-def test_criterion_of_what_is_learned_is_the_mean_over_the_repeats(data):
-    options = {"tol": 1e-8}
-    model = regressor(n_repeats=2, **options).fit(data.X, data.y)
-    single = [
-        regressor(n_repeats=1, random_state=seed, **options).fit(data.X, data.y).criterion_
-        for seed in range(2)
-    ]
-    # Where the runs stop, the criterion is flat.
-    assert_allclose(model.criterion_, np.mean(single), rtol=1e-8)
-
-
 @pytest.mark.parametrize(
     ("penalty", "n_samples", "expected"),
     [("adaptive", 40, 3), ("l2", 40, 3), ("l2", 1000, 3), ("l2", 1001, 1), ("l1", 40, 1)],

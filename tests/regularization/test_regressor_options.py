@@ -315,7 +315,7 @@ def test_standard_errors_only_make_the_penalty_stronger(by_rule):
     np.testing.assert_array_equal(np.delete(change, 1), 0)
 
 
-def test_what_standard_errors_give_up_is_no_better_than_ridge(by_rule):
+def test_standard_errors_give_up_no_more_than_learning_gained(by_rule):
     best, stronger = by_rule
     assert best.criterion_ <= stronger.criterion_ <= stronger.initial_criterion_
 
@@ -330,7 +330,7 @@ def test_standard_errors_take_the_strongest_penalty_that_the_folds_allow(data):
     assert strengths == sorted(strengths) and strengths[-1] > strengths[0]
 
 
-def test_no_number_of_standard_errors_gives_up_more_than_ridge(data):
+def test_no_number_of_standard_errors_gives_up_more_than_that(data):
     model = regressor("adaptive", standard_errors=100, cv=data.splits).fit(data.X, data.y)
     assert model.criterion_ <= model.initial_criterion_
 
@@ -439,7 +439,7 @@ def test_a_warm_start_never_ends_above_where_it_began(data):
     assert model.fit(data.X, data.y).criterion_ <= cold * (1 + 1e-6)
 
 
-def test_the_initial_criterion_of_a_warm_start_is_still_that_of_ridge(data):
+def test_the_initial_criterion_of_a_warm_start_is_still_that_of_a_cold_one(data):
     model = regressor(groups="feature", warm_start=True, cv=data.splits).fit(data.X, data.y)
     cold = model.initial_criterion_
     assert model.fit(data.X, data.y).initial_criterion_ == pytest.approx(cold)

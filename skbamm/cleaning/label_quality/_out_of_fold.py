@@ -23,7 +23,6 @@ from .._constants import (
     SINGLE_PRIOR,
     SMOOTHING,
     STACKED_PRIOR,
-    TINY,
     VERIFIED_RIDGES,
 )
 from ._given_noise import GivenNoise, fit_given_noise
@@ -255,8 +254,9 @@ def _first_stage_weights(design):
         np.bincount(rows.labels, rows.weight * kind, minlength=rows.n_classes)
         for kind in (rows.is_clean, ~rows.is_clean)
     )
-    share = np.where(mass == 0, mass[mass > 0].mean() / np.maximum(noisy_mass, TINY), 0.0)
-    stand_in = ~rows.is_clean * np.minimum(share, 1.0)[rows.labels]
+    average = mass[mass > 0].mean()
+    share = np.where(mass == 0, average / np.maximum(noisy_mass, average), 0.0)
+    stand_in = ~rows.is_clean * share[rows.labels]
     return rows.weight * (folds.in_training * rows.is_clean + folds.out_of_fold * stand_in)
 
 

@@ -345,18 +345,19 @@ class PenaltyProblem:
         return self.lower.weights(hyper).metric.minimizer(self.lower.loss, params)
 
     def one_standard_error(
-        self, hyper, params, strengths, *, bounds, baseline, standard_errors, rounding, n_at_once
+        self, hyper, params, strengths, *, bounds, limit, standard_errors, rounding, n_at_once
     ):
         """The strongest penalty that the folds cannot tell from the best one, and its params.
 
+        None where no stronger one will do. `params` are the lower level's solution.
+
         The one-standard-error rule, on the log `strengths` (a slice of `hyper`): steps up while
         the mean increase of the held-out error stays below so many standard errors of that
-        increase over the folds, and the error below the baseline. Some are tried at once.
+        increase over the folds, and the error not above the limit. Some are tried at once.
         ``rounding(params)`` is how much larger an error may look by rounding alone: where no
         coefficient is left, all strengths are equal.
         """
-        params = self.solve_lower(hyper, params)
-        chosen, best = (hyper, params), self.upper.by_fold(params)
+        chosen, best = None, self.upper.by_fold(params)
         n_folds, steps = best.shape[1], hyper.new_tensor(STRONGER)
         for some in steps.split(n_at_once):
             stronger = hyper.repeat(len(some), 1)
@@ -366,7 +367,7 @@ class PenaltyProblem:
             increase = n_folds * (self.upper.by_fold(params) - best)
             allowed = standard_errors * increase.std(1, correction=1) / n_folds**0.5
             allowed = allowed + rounding(params)
-            raised = self.upper.value(stronger, params) > baseline
+            raised = self.upper.value(stronger, params) > limit
             stops = ((increase.mean(1) > allowed) | raised).tolist()
             n_accepted = stops.index(True) if True in stops else len(some)
             if n_accepted:

@@ -51,6 +51,18 @@ class LinearPenalty:
 
 
 @dataclass(frozen=True)
+class MeanPenalty:
+    """The mean of a penalty's log weights at several points, of which nothing is learned."""
+
+    penalty: Any
+    points: torch.Tensor  # (n_points, n_hyper)
+
+    def log_weights(self, hyper):
+        log_weights, jacobian = self.penalty.log_weights(self.points)
+        return log_weights.mean(0, keepdim=True), jacobian[:1, :0]
+
+
+@dataclass(frozen=True)
 class AdaptivePenalty:
     r"""Weights that fall with the size of a pilot fit's coefficients.
 
