@@ -83,8 +83,10 @@ def verified(problem, answer, multiplier=None) -> Answer:
         # The linear system converges like a geometric series, if it does.
         ratio = min(float(again.left.norm()) / max(float(adjoint.left.norm()), 1e-300), 0.99)
         error = error / (1 - ratio) if float(again.left.norm()) > 1e-8 * _size(upper) else error
-    size = float(upper.hyper.norm()) + float(adjoint.by_hyper.norm())
-    error += ROUNDINGS * _eps(hyper) * size
+    # Rounding does not matter in entries that are held by a bound.
+    rounding = ROUNDINGS * _eps(hyper) * (upper.hyper.abs() + adjoint.by_hyper.abs())
+    high, low = (problem.project_hyper(hyper - gradient + sign * rounding) for sign in (1, -1))
+    error += float((high - low).norm()) / 2
     found = Hypergradient.of(
         gradient, error, adjoint.left, adjoint.flat, answer.upper.params, adjoint.multiplier
     )
