@@ -160,6 +160,11 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
             params = {name: value for name, value in params.items() if name != "groups"}
         if not params:
             return {}
+        if isinstance(params.get("groups"), str):
+            raise TypeError(
+                f"groups must have an entry for each row: got {params['groups']!r}. Pass the "
+                "column itself, and leave it out of X."
+            )
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", **params).get("splitter", {}).get("split", {})
         unknown = sorted(set(params) - {"groups"})

@@ -68,6 +68,11 @@ def test_row_groups_for_an_int_are_an_error_that_names_cv(kind):
         kind().fit(X, TARGET[kind], groups=np.arange(N) % 2)
 
 
+def test_row_groups_by_the_name_of_a_column_are_refused(kind):
+    with pytest.raises(TypeError, match="groups must have an entry for each row: got 'subject'"):
+        kind(cv=GroupKFold(3)).fit(X, TARGET[kind], groups="subject")
+
+
 @pytest.mark.parametrize("cv", [N, N + 7, None])
 def test_more_folds_than_rows_leave_one_out(kind, cv):
     model = kind(cv=cv, max_iter=2).fit(X, TARGET[kind])

@@ -106,15 +106,16 @@ def class_factors(class_weight, classes, mass):
             raise ValueError(
                 f"class_weight must have finite numbers from 0 on: got {factor!r} for {name!r}."
             )
-    given = [name in class_weight for name in classes.tolist()]
+    names = classes.tolist()
+    given = [name in class_weight for name in names]
     # Of classes that are not there, as in a fold without a rare one, where all others are named.
     if sum(given) < min(len(class_weight), len(classes)):
         raise ValueError(
             f"class_weight names {list(class_weight)}, and the classes in y are "
-            f"{classes.tolist()}: each name must be a class, or each class have a name."
+            f"{names}: each name must be a class, or each class have a name."
         )
     for position in np.flatnonzero(given):
-        factors[position] = class_weight[classes[position].item()]
+        factors[position] = class_weight[names[position]]
     with np.errstate(over="ignore"):
         weights = factors * mass
     if np.count_nonzero(weights) < 2 or not 1 / MOST_WEIGHT < weights.sum() < MOST_WEIGHT:

@@ -41,8 +41,9 @@ def test_balanced_leaves_a_class_without_weight_as_it_is():
 
 
 @pytest.mark.parametrize("labels", [["0", "1", "2"], [0.0, 1.0, 2.0], [-3, 0, 7], ["c", "b", "a"]])
-def test_classes_are_found_by_their_names(labels):
-    classes = np.unique(labels)
+@pytest.mark.parametrize("dtype", [None, object])
+def test_classes_are_found_by_their_names(labels, dtype):
+    classes = np.unique(labels).astype(dtype or np.asarray(labels).dtype)
     names = classes.tolist()
     found = class_factors({names[2]: 3.0, names[0]: 0.5}, classes, MASS)
     np.testing.assert_array_equal(found, [0.5, 1.0, 3.0])
