@@ -157,14 +157,15 @@ class BlockedDesign(Design):
         found = raw.new_empty(len(raw), len(self._X))
         for rows, block in self._blocks():
             found[:, rows] = raw @ block.T
-        return found.reshape(*params.shape[:-1], -1)
+        return found.reshape(*params.shape[:-1], found.shape[1])
 
     def rmatmul(self, columns):
         flat = _flat(columns)
         total = flat.new_zeros(len(flat), self._X.shape[1] + 1)
         for rows, block in self._blocks():
             total.addmm_(flat[:, rows], block)
-        return self._turned(total).reshape(*columns.shape[:-1], -1)
+        turned = self._turned(total)
+        return turned.reshape(*columns.shape[:-1], turned.shape[1])
 
     def gram(self, weight):
         total = weight.new_zeros((self._X.shape[1] + 1,) * 2)
@@ -245,4 +246,4 @@ def _times(matrix, tensor):
     """``tensor @ matrix.T`` for a sparse matrix."""
     flat = _flat(tensor).cpu().numpy()
     product = as_tensor(np.ascontiguousarray((matrix @ flat.T).T), tensor)
-    return product.reshape(*tensor.shape[:-1], -1)
+    return product.reshape(*tensor.shape[:-1], matrix.shape[0])

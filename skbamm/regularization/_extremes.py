@@ -15,8 +15,9 @@ from ..data._validation import level_of_caller
 SAFE = 2.0**-256, 2.0**256
 # The same of weights, which multiply squares.
 SAFE_WEIGHT = 2.0**-100, 2.0**100
-# Squares of what is larger overflow.
-LARGEST = 2.0**500
+# Weighted squares of what is larger overflow, and so do those of what is this much larger than the
+# training rows, by which it is divided.
+LARGEST, LARGEST_RATIO = 2.0**500, 2.0**400
 # Rounding of a column's entries relative to its range, above which it lacks digits.
 FEW_DIGITS = 1e-3
 
@@ -32,8 +33,8 @@ def moderated(rows, estimator):
     if rows.weight is not None and not rows.weight.all():
         # Rows without weight may hold anything: nothing then.
         counts = rows.weight > 0
-        X = sparse.diags(counts * 1.0) @ rows.X if sparse.issparse(rows.X) else rows.X.copy()
-        X[~counts] = 0
+        is_sparse = sparse.issparse(rows.X)
+        X = sparse.diags(counts * 1.0) @ rows.X if is_sparse else rows.X * counts[:, None]
         rows = replace(rows, X=X, y=rows.y * counts[:, None])
         X_exponents, y_exponents = _exponents(*_ranges(X)), _exponents(*_ranges(rows.y))
     if X_exponents.any() and not estimator.standardize:
@@ -48,8 +49,11 @@ def moderated_alike(rows, validation):
     """Validation rows in the units of moderated training rows."""
     weight = _moderate_weight(validation.weight)
     found = scaled(replace(validation, weight=weight, exponents=rows.exponents))
-    for name, values in (("X_val", found.X), ("y_val", found.y)):
-        if max(np.abs(one).max(initial=0.0) for one in _ranges(values)) > LARGEST:
+    most_weight = 1.0 if weight is None else max(weight.max(), 1.0)
+    for name, values, known in (("X_val", found.X, rows.X), ("y_val", found.y, rows.y)):
+        size, usual = _sizes(*_ranges(values)), _sizes(*_ranges(known))
+        limit = np.where(usual > 0, np.minimum(LARGEST, LARGEST_RATIO * usual), LARGEST)
+        if (size * np.sqrt(most_weight) > limit).any():
             raise ValueError(
                 f"Input {name} has values too large to be squared: beyond 1e150, or as many times "
                 "larger than those of the training rows."
@@ -94,8 +98,13 @@ def _ranges(X):
     return X.min(axis=0), X.max(axis=0)
 
 
+def _sizes(least, most):
+    """Largest absolute entries, in double precision, which holds the limits."""
+    return np.maximum(-least, most).astype(np.float64)
+
+
 def _exponents(least, most):
-    size = np.maximum(-least, most).astype(np.float64)
+    size = _sizes(least, most)
     extreme = (size > 0) & ((size < SAFE[0]) | (size > SAFE[1]))
     return np.where(extreme, np.frexp(size)[1], 0)
 

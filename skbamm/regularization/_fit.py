@@ -166,6 +166,11 @@ class _Outcome:
         coef, intercept = fit["coef"], fit["intercept"]
         if self.exponents is not None:
             coef, intercept = in_raw_units(coef, intercept, self.exponents)
+        if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+            raise ValueError(
+                "The coefficients are not finite: values of X, y or sample_weight differ by too "
+                "many powers of ten for products of them. Choose other units for their columns."
+            )
         return LearnedPenalty(
             coef=coef,
             intercept=intercept,

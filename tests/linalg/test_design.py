@@ -46,7 +46,7 @@ class DesignCase:
 
     def test_products_are_those_of_the_matrix(self):
         design, X = self.pair()
-        for leading in [(), (3,), (2, 3)]:
+        for leading in [(), (3,), (2, 3), (0,), (2, 0)]:
             params, columns = random(*leading, X.shape[1]), random(*leading, N_ROWS)
             assert_close(design.matmul(params), params @ X.T)
             assert_close(design.rmatmul(columns), columns @ X)

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor
+from skbamm.regularization._search import PenaltySearch
 
 OPTIONS = {
     "adaptive": {},
@@ -98,6 +99,67 @@ def test_rows_without_weight_may_hold_anything():
     other[::4, 1] = 1e300
     found, expected = (fitted(table, y, weight).coef_ for table in (other, X))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_sparse_rows_without_weight_stay_sparse():
+    X, y, weight = make_rows()
+    weight[::4] = 0
+    found, expected = (
+        fitted(convert(X), y * 1e150, weight, tol=1e3).coef_ / 1e150
+        for convert in (sparse.csr_array, np.asarray)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n", [40, 3])
+@pytest.mark.parametrize("dtype", ["f", "d"])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_validation_rows_are_compared_in_double_precision(n, dtype, convert):
+    X, y, _ = make_rows(n)
+    X = convert(X.astype(dtype))
+    plain, extreme = (
+        BilevelRegularizedRegressor(max_iter=2).fit(X, y * unit, X_val=X, y_val=y * unit).coef_
+        / unit
+        for unit in (1, 1e150)
+    )
+    np.testing.assert_allclose(extreme, plain, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("size", "weight"), [(1e150, 1e29), (1e130, 1.0)])
+def test_validation_rows_whose_products_overflow_are_refused_by_name(size, weight):
+    X, y, _ = make_rows()
+    unit = 1.0 if weight > 1 else 1e-70
+    held_out = {"X_val": X * size, "y_val": y, "sample_weight_val": np.full(len(y), weight)}
+    with pytest.raises(ValueError, match="Input X_val"):
+        BilevelRegularizedRegressor(max_iter=1).fit(X * unit, y, **held_out)
+
+
+@pytest.mark.parametrize("name", ["coef", "intercept"])
+def test_what_is_not_finite_never_becomes_an_attribute(monkeypatch, name):
+    """The last guard, should a cause escape the others."""
+    X, y, _ = make_rows()
+    refit = PenaltySearch.refit
+
+    def broken(*args, **options):
+        fit = refit(*args, **options)
+        return {**fit, name: fit[name] * np.nan}
+
+    model = fitted(X, y)
+    before = model.coef_.copy()
+    monkeypatch.setattr(PenaltySearch, "refit", broken)
+    with pytest.raises(ValueError, match="values of X, y or sample_weight differ"):
+        model.fit(X, 2 * y)
+    np.testing.assert_array_equal(model.coef_, before)
+
+
+def test_huber_with_nothing_to_learn_takes_sparse_columns():
+    """No column varies: params have no entries."""
+    X = sparse.csr_array(np.zeros((9, 2)))
+    y = np.arange(9.0)
+    model = fitted(X, y, loss="huber", fit_intercept=False)
+    np.testing.assert_array_equal(model.coef_, [0, 0])
 
 
 def test_what_no_number_holds_is_refused_by_name():
