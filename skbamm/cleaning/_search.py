@@ -11,7 +11,7 @@ import torch
 
 from ..linalg._tensors import to_numpy
 from ..problems._base import BilevelProblem
-from ..solvers import History, Solution, solve
+from ..solvers import History, Solution, Status, solve
 from ._constants import (
     CRITERION,
     DEVIATIONS,
@@ -207,6 +207,9 @@ def _run(problem, options, unit, conclude) -> LearnedWeights:
                 hyper=problem.project_hyper(problem.initial_hyper),
                 params=problem.initial_params,
                 criterion=solution.initial_criterion,
+                status=Status.STALLED if solution.status is Status.CONVERGED else solution.status,
+                residual=np.inf,
+                hypergradient_norm=np.inf,
             )
         return conclude(solution)
 
@@ -215,8 +218,9 @@ def _run(problem, options, unit, conclude) -> LearnedWeights:
         callback = callback.mapped(concluded, partial(History.in_units, unit=unit))
     tol = options.tol / unit
     limits = {"max_iter": options.max_iter, "tol": tol}
-    # The criterion is exact anyway; of free weights the averaged problem is solved.
-    return concluded(solve(problem, options.solver, **limits, callback=callback, verify=False))
+    # Of free weights the averaged problem is solved, which is not the one to verify.
+    verify = problem.solve_lower is not None
+    return concluded(solve(problem, options.solver, **limits, callback=callback, verify=verify))
 
 
 def _training_loss(design, quality, relabel):

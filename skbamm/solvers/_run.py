@@ -55,6 +55,7 @@ class Run:
         self.initial_criterion = self.criterion = self.lowest = self.latest
         self.smallest = math.inf
         self.is_finite = _is_finite(state)
+        self.measured = state.hyper  # where the last residual is from
         self.is_evaluated, self.arrived = True, 0
         self.residual, self.hypergradient_norm = state.residual, state.hypergradient_norm
 
@@ -77,11 +78,11 @@ class Run:
     def record(self, previous, state):
         """Keep what a step found; the row that the history gets."""
         was_finite, self.is_finite = self.is_finite, _is_finite(state)
+        self.measured = previous.hyper
         residual = float(state.residual)
         # Infinite where `hyper` has just moved and its error is not known yet.
-        if self.residual is None or math.isfinite(residual):
-            self.residual = residual
-        self.hypergradient_norm = state.hypergradient_norm
+        if (self.exact and math.isfinite(residual)) or self.residual is None:
+            self.residual, self.hypergradient_norm = residual, float(state.hypergradient_norm)
         if isinstance(state, FinishingState):
             self._keep_answer(state)
         elif not self.exact:
@@ -109,6 +110,7 @@ class Run:
         # A residual is that of the point that the step was taken from.
         if was_finite and math.isfinite(at_previous) and residual < self.smallest:
             self.smallest, self.criterion = residual, at_previous
+            self.residual, self.hypergradient_norm = residual, float(state.hypergradient_norm)
             self.candidates["smallest"] = Candidate.of(previous)
         if self.is_finite:
             self.candidates["last"] = Candidate.of(state)

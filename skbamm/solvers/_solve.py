@@ -20,6 +20,8 @@ from ._verification import Finishing, FinishingState
 
 # How often a run is finished anew, and how far below `tol` a method's own residual is driven.
 MAX_FINISHED = 3
+# How often it goes on where the method has converged at a point that is not the best.
+MAX_ELSEWHERE = 20
 LEAST_ASKED = 1e-2
 # Iterations, beyond as many as it took so far, for a method to get there.
 PATIENCE = 50
@@ -107,7 +109,8 @@ def solve(
         Whether the answer is verified: its lower level solved, and its hypergradient taken there.
         A run that stands still where this refutes it goes on along verified hypergradients (with
         given `hyper_step`: as it is, to a smaller residual). Otherwise the solution is what the
-        method says, the point of its smallest residual, and costs nothing more.
+        method says, the point of its smallest residual (of the lowest criterion, with the last
+        residual, where the problem has `solve_lower`), and costs nothing more.
 
     Returns
     -------
@@ -199,6 +202,7 @@ class _Ending:
         memory, max_move = getattr(solver, "memory", 10), getattr(solver, "max_move", 1.0)
         self.finishing = Finishing(tol, memory, max_move)
         self.n_finished, self.finished = 0, None  # how often, and from where
+        self.n_elsewhere = 0
         self.last = math.inf  # iteration in which the method has to have got there
 
     def method(self, state):
@@ -219,6 +223,10 @@ class _Ending:
             return Status.DIVERGED, state
         if not answer.is_solved:
             return Status.UNSOLVED, state
+        if ended is Status.CONVERGED and self._is_elsewhere(state, answer):
+            # It is the next step's to tell, from there or back towards it.
+            self.n_elsewhere += 1
+            return None, state
         if self._can_finish(answer):
             self.n_finished, self.finished, self.last = self.n_finished + 1, answer, math.inf
             return None, self.finishing.begin(self.run.problem, state.iteration, answer)
@@ -227,6 +235,12 @@ class _Ending:
             self.asked, self.last = self.asked / 10, 2 * state.iteration + PATIENCE
             return None, state
         return Status.STALLED, state
+
+    def _is_elsewhere(self, state, answer):
+        """Whether the answer is not where the method has converged."""
+        is_elsewhere = bool((answer.hyper != self.run.measured).any())
+        is_able = self.run.exact or isinstance(state, FinishingState)
+        return is_able and is_elsewhere and self.n_elsewhere < MAX_ELSEWHERE
 
     def _can_finish(self, answer):
         # With steps of given lengths the method is to be as published.

@@ -69,20 +69,22 @@ def verified(problem, answer, multiplier=None) -> Answer:
     hyper, params, upper = answer.hyper, answer.params, answer.upper
     level = lower_level(problem, hyper)
     is_given = problem.solve_lower is not None
-    adjoint = level.adjoint(params, upper.params, multiplier, 1e-4 if is_given else 1e-10)
+    accuracy = 1e-4 if is_given else 1e-10
+    adjoint = level.adjoint(params, upper.params, multiplier, accuracy)
     gradient = upper.hyper + adjoint.by_hyper
     left = abs(float((upper.params * answer.update).sum()))
-    if is_given and left <= NEGLIGIBLE * abs(answer.criterion):
-        error = level.correction(params, adjoint.left)
-    else:
+    error = level.correction(params, adjoint.left) if is_given else 0.0
+    if not is_given or left > NEGLIGIBLE * abs(answer.criterion):
         # Once more, a Newton step further and from this multiplier: whatever is inexact moves.
         params = params - answer.update
         upper = problem.upper.gradients(hyper, params)
-        again = level.adjoint(params, upper.params, adjoint.multiplier)
-        error = float((upper.hyper + again.by_hyper - gradient).norm())
-        # The linear system converges like a geometric series, if it does.
-        ratio = min(float(again.left.norm()) / max(float(adjoint.left.norm()), 1e-300), 0.99)
-        error = error / (1 - ratio) if float(again.left.norm()) > 1e-8 * _size(upper) else error
+        again = level.adjoint(params, upper.params, adjoint.multiplier, accuracy)
+        change = float((upper.hyper + again.by_hyper - gradient).norm())
+        if not is_given and float(again.left.norm()) > 1e-8 * _size(upper):
+            # The linear system converges like a geometric series, if it does.
+            ratio = min(float(again.left.norm()) / max(float(adjoint.left.norm()), 1e-300), 0.99)
+            change = change / (1 - ratio)
+        error += change
     # Rounding does not matter in entries that are held by a bound.
     rounding = ROUNDINGS * _eps(hyper) * (upper.hyper.abs() + adjoint.by_hyper.abs())
     high, low = (problem.project_hyper(hyper - gradient + sign * rounding) for sign in (1, -1))
@@ -140,11 +142,9 @@ class Finishing(Solver):
 
     def step(self, problem, state):
         answer = verified(problem, solved(problem, state.hyper, state.params), state.multiplier)
-        hyper, search = state.hyper, state.search
-        if not answer.residual <= self.tol:
-            hyper, search = SecantStep(self.memory, self.max_move).move(
-                problem.project_hyper, state, hyper, answer.gradient, lambda: answer.criterion
-            )
+        hyper, search = SecantStep(self.memory, self.max_move).move(
+            problem.project_hyper, state, state.hyper, answer.gradient, lambda: answer.criterion
+        )
         return FinishingState(
             iteration=state.iteration + 1,
             hyper=hyper,

@@ -18,6 +18,7 @@ from skbamm.problems import (
     weighted_lasso_problem,
 )
 from skbamm.solvers import SOLVERS, IapttGm, Need, SlBamm, Status, Unrolling, solve
+from skbamm.solvers._verification import FinishingState
 
 double = torch.float64
 every_solver = pytest.mark.parametrize("name", SOLVERS)
@@ -132,7 +133,7 @@ def test_criterion_and_gradient_are_right_with_a_lasso_below(name):
         strongly_convex=True,
         nonsmooth=WeightedL1(lambda hyper: 2 * hyper.exp()),
     )
-    solution = solve(problem, name, tol=1e-7, max_iter=300)
+    solution = solve(problem, name, tol=1e-6, max_iter=300)
     # Of the three entries that are not zero: sum (|t| - w - .8 |t|) = 0.
     assert solution.status is Status.CONVERGED
     assert float(solution.hyper.exp()) == pytest.approx(0.2 * 6.5 / 3, rel=1e-6)
@@ -151,7 +152,7 @@ def test_second_derivatives_are_differenced_where_there_are_none():
 @pytest.mark.parametrize("initial", [(1, 2), (4, 0), (8, 0)])
 def test_the_optimum_that_a_run_visited_is_returned(initial):
     problem, optimum = sine_product_problem(start=initial)
-    solution = solve(problem, IapttGm(), max_iter=300)
+    solution = solve(problem, IapttGm(), max_iter=100)
     torch.testing.assert_close(solution.hyper, optimum, rtol=1e-3, atol=0)
     # The optimum is a kink, where no gradient vanishes.
     assert solution.status is not Status.CONVERGED
@@ -218,10 +219,11 @@ def test_a_smooth_optimum_of_a_nonsmooth_lower_level_converges(name):
 
 
 def test_a_finished_run_resumes():
-    problem = ridge_problem()
-    straight = solve(problem, "unrolling", tol=1e-9, max_iter=60)
-    first = solve(problem, "unrolling", tol=1e-9, max_iter=straight.n_iter - 2)
-    resumed = solve(problem, "unrolling", tol=1e-9, max_iter=60, state=first.state)
+    problem, solver = ridge_problem(), Unrolling(n_steps=20)
+    straight = solve(problem, solver, tol=1e-6, max_iter=60)
+    first = solve(problem, solver, tol=1e-6, max_iter=straight.n_iter - 2)
+    assert isinstance(first.state, FinishingState)
+    resumed = solve(problem, solver, tol=1e-6, max_iter=60, state=first.state)
     assert resumed.status is Status.CONVERGED
     torch.testing.assert_close(resumed.hyper, straight.hyper, rtol=0, atol=1e-6)
 
@@ -231,4 +233,5 @@ def test_an_answer_that_is_not_verified_is_the_methods_own():
     solution = solve(problem, SlBamm(), max_iter=4, tol=0.0, verify=False)
     assert solution.lower_gap is None
     best = int(np.argmin(solution.history["residual"]))
-    assert solution.residual == pytest.approx(solution.history["residual"][-1]) or best < 3
+    for name in ("residual", "hypergradient_norm"):
+        assert getattr(solution, name) == solution.history[name][best]
