@@ -69,6 +69,7 @@ class ModuleCopy:
         self.draws = any(map(_draws, self.module.modules()))
         self.seed = torch.initial_seed()
         self._idle = []
+        self._drawless: set = set()  # functions that were seen to draw nothing
 
     def named_params(self, params):
         """A vector of params cut into the trainable parameters, in their shapes."""
@@ -93,24 +94,37 @@ class ModuleCopy:
         }
         tensors |= {name: tensor.clone() for name, tensor in self.fixed.items()}
         tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
-        with self._same_random_numbers():
+        with self._same_random_numbers(function, params.device):
             value = torch.func.functional_call(level, tensors, (function, hyper))
         self._idle.append(level)
         return value
 
     @contextlib.contextmanager
-    def _same_random_numbers(self):
+    def _same_random_numbers(self, function, device):
         """A generator that is the same each time, without which there is nothing to minimise."""
-        if not self.draws:
+        asked = id(function), self.module.training
+        if asked in self._drawless:
             yield
             return
-        devices = range(torch.cuda.device_count())
+        devices = [device] if device.type == "cuda" else []
         with _generator_lock, torch.random.fork_rng(devices):
-            torch.manual_seed(self.seed)
+            # `torch.manual_seed` looks for all devices, which takes longer than a small module.
+            torch.default_generator.manual_seed(self.seed)
+            if devices:
+                torch.cuda.manual_seed(self.seed)
+            before = _generators(devices)
             yield
+            # Any part may draw, by `torch.nn.functional.dropout` or in the function itself.
+            if not self.draws and all(map(torch.equal, before, _generators(devices))):
+                self._drawless.add(asked)
 
     def __getstate__(self):
-        return {**vars(self), "_idle": []}
+        return {**vars(self), "_idle": [], "_drawless": set()}
+
+
+def _generators(devices):
+    """States of the generators that may be drawn from."""
+    return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
 
 
 def _draws(part):

@@ -82,7 +82,8 @@ class SlBamm(Solver):
 
     params_step : float, callable or "auto", default="auto"
         :math:`\beta`. "auto" is the exact line search along the gradient
-        (or along its preconditioned direction, where the problem offers a metric).
+        (or along its preconditioned direction, where the problem offers a metric); where the
+        objective is bent down, as far as if it were bent up as much.
 
     multiplier_step : float, callable or "cauchy", default="cauchy"
         :math:`\eta`; "cauchy" is the exact line search
@@ -209,9 +210,14 @@ class SlBamm(Solver):
             update = at(self.params_step, state.iteration) * update
         elif metric is None or not metric.exact:
             product = averaged.hessian_product(hyper, params, update)
-            update = _cauchy(gradient, update, product) * update
-            if self.params_step == "auto":
-                return backtrack(averaged, hyper, params, update)
+            step = _cauchy(gradient, update, product)
+            if self.params_step != "auto":
+                return step * update, params - step * update
+            if step == 0:
+                # Bent down: as far as if it were bent up as much as the gradient turns there.
+                derivative = float((gradient * update).sum())
+                step = divide(derivative, float(update.norm()) * float(product.norm()))
+            return backtrack(averaged, hyper, params, step * update)
         return update, params - update
 
     def _move_multiplier(self, state, directions):

@@ -114,7 +114,7 @@ class Run:
             self.candidates["smallest"] = Candidate.of(previous)
         if self.is_finite:
             self.candidates["last"] = Candidate.of(state)
-            if self.latest < self.lowest:
+            if -math.inf < self.latest < self.lowest:
                 self.lowest = self.latest
                 self.candidates["lowest"] = Candidate.of(state)
 
@@ -124,7 +124,7 @@ class Run:
             return
         self.is_evaluated = True
         params, self.latest, self.lower = self._levels(state)
-        if finite and self.latest < self.criterion:
+        if finite and -math.inf < self.latest < self.criterion:
             self.criterion = self.latest
             self.candidates = {"lowest": Candidate.of(state, params)}
         self.recorder.amend(self.arrived, criterion=self.latest, lower=self.lower)

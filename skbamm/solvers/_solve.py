@@ -121,7 +121,8 @@ def solve(
     Raises
     ------
     ValueError
-        For options that make no sense, and where an objective is not finite at the initial point.
+        For options that make no sense, and where an objective is not finite at the initial point
+        or autograd cannot differentiate it (a loss that was detached).
     """
     solver = get_solver(solver)
     if isinstance(solver, type):
@@ -290,6 +291,34 @@ def _check_initial_point(problem):
             raise ValueError(
                 f"{name} must be finite at the initial point: got {value.tolist()}; choose another "
                 "initial_hyper or initial_params."
+            )
+    _check_graphs(problem, hyper, params)
+
+
+def _check_graphs(problem, hyper, params):
+    """Raise where autograd sees nothing to differentiate, as in a loss that was detached."""
+    import torch
+
+    from ..problems import Objective
+
+    hyper, params = (tensor.detach().requires_grad_() for tensor in (hyper, params))
+    needed = {"upper": (hyper, params), "lower": (params,)}
+    if problem.nonsmooth is not None:
+        del needed["lower"]
+    for name, inputs in needed.items():
+        level = getattr(problem, name)
+        if type(level).gradients is not Objective.gradients:
+            continue  # it has derivatives of its own
+        with torch.enable_grad():
+            value = level.value(hyper, params).sum()
+        found: tuple = (None,)
+        if value.requires_grad:
+            found = torch.autograd.grad(value, inputs, allow_unused=True)
+        if all(gradient is None for gradient in found):
+            of = "hyper or params" if name == "upper" else "params"
+            raise ValueError(
+                f"{name} must depend on {of}: autograd finds no way from its value to them; is "
+                "something detached, or made anew as a number?"
             )
 
 

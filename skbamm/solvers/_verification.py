@@ -97,10 +97,11 @@ def verified(problem, answer, multiplier=None) -> Answer:
         # What the lower level leaves free is to be stationary for the upper one.
         error = max(error, float(adjoint.left.norm()))
     norm = projected_norm(problem, hyper, gradient)
+    is_known = answer.is_solved and math.isfinite(norm + error)
     return replace(
         answer,
         gradient=gradient,
-        residual=norm + error if answer.is_solved else math.inf,
+        residual=norm + error if is_known else math.inf,
         hypergradient_norm=norm,
         undetermined=found.undetermined,
         multiplier=adjoint.multiplier,

@@ -285,6 +285,25 @@ def test_an_initial_point_may_be_a_leaf_of_the_user_s_graphs(name):
     assert leaf.grad is None
 
 
+def test_an_empty_hyper_is_refused():
+    with pytest.raises(ValueError, match="initial_hyper must have an entry"):
+        small_problem(initial_hyper=torch.zeros(0, dtype=double))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"upper": lambda h, p: (p.detach() - 1).square().sum()}, "upper .* hyper or params"),
+        ({"upper": lambda h, p: torch.tensor(p.sum().item())}, "upper .* hyper or params"),
+        ({"lower": lambda h, p: (p.detach() - h).square().sum()}, "lower must depend on params"),
+        ({"lower": lambda h, p: torch.ones((), dtype=double)}, "lower must depend on params"),
+    ],
+)
+def test_a_loss_that_autograd_cannot_differentiate_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        solve(small_problem(**options))
+
+
 def test_crossed_bounds_are_refused():
     with pytest.raises(ValueError, match=r"lower_bound must not be above upper_bound: got 4.0"):
         small_problem(lower_bound=4.0, upper_bound=-4.0)

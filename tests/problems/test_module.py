@@ -211,6 +211,17 @@ def dropout():
     return torch.nn.Sequential(linear(4, 6), torch.nn.Dropout(0.3), linear(6))
 
 
+class FunctionalDropout(torch.nn.Linear):
+    """No part of it is known to draw random numbers."""
+
+    def forward(self, X):
+        return torch.nn.functional.dropout(super().forward(X), 0.3, self.training)
+
+
+def functional_dropout():
+    return torch.nn.Sequential(FunctionalDropout(4, 6, dtype=double), linear(6))
+
+
 def computed_weight():
     """An older module, with a result of autograd as an attribute."""
     return torch.nn.utils.spectral_norm(linear(4))
@@ -224,6 +235,7 @@ MODULES = [
     LowRank,
     Recurrent,
     dropout,
+    functional_dropout,
     computed_weight,
 ]
 

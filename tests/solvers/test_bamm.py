@@ -151,3 +151,24 @@ def test_the_best_iterate_is_the_point_that_its_residual_belongs_to():
         strongly_convex=True,
     )
     assert float(solve(problem, tol=1e-6).hyper) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, double])
+def test_params_leave_a_point_where_the_lower_level_is_bent_down(dtype):
+    """There an exact line search has no step; the multiplier grew until the run diverged."""
+
+    def lower(hyper, params):
+        return ((params.square() - 1).square() / 4 - hyper * params).sum()
+
+    problem = BilevelProblem(
+        lambda hyper, params: (params - 1.2).square().sum() / 2,
+        lower,
+        torch.zeros(2, dtype=dtype),
+        torch.tensor([0.1, 0.2], dtype=dtype),
+    )
+    solver = SlBamm(averaging=0.0, hyper_step=0.0)
+    state = solve(problem, solver, tol=-1.0, max_iter=60, verify=False).state
+    torch.testing.assert_close(state.params, torch.ones(2, dtype=dtype), rtol=0, atol=1e-4)
+    # The Hessian is 3 params^2 - 1 there, and the upper gradient -.2.
+    expected = torch.full((2,), -0.1, dtype=dtype)
+    torch.testing.assert_close(state.multiplier, expected, rtol=0, atol=1e-4)

@@ -82,3 +82,18 @@ def test_an_initial_point_that_is_not_finite_is_an_error(name, value, level):
     problem = barrier_problem(BARRIERS["log of a negative number"], level, initial=value)
     with pytest.raises(ValueError, match=f"{level} must be finite at the initial point"):
         solve(problem, name)
+
+
+@every_solver
+def test_minus_infinity_is_no_lowest_value(name):
+    def upper(hyper, params):
+        value = (params - 1).square().sum()
+        return value.where(params.max() < 0.9, -torch.inf)
+
+    initial = torch.zeros(2, dtype=double)
+    problem = BilevelProblem(
+        upper, lambda h, p: (p - h).square().sum(), initial, initial.clone(), strongly_convex=True
+    )
+    solution = solve(problem, name, max_iter=20)
+    assert solution.criterion.isfinite() and solution.criterion < 1.9
+    assert solution.hyper.max() < 0.9
