@@ -98,6 +98,10 @@ class LabelContainer:
         if self.backend == "pandas":
             import pandas
 
+            # scikit-learn makes numbers of booleans, which are equal to them.
+            known = {label: label for label in getattr(self.dtype, "categories", ())}
+            if known:
+                values = [known.get(label, label) for label in values.tolist()]
             series = pandas.Series(values, name=self.name)
             self.index.put_on(series)
             series = series.astype(_with_categories(self.dtype, series.unique()))

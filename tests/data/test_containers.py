@@ -117,6 +117,24 @@ def test_a_dataframe_of_one_column_comes_back(make):
     assert type(found) is type(given) and found.equals(given)
 
 
+BOOLEAN_DTYPES = [
+    *("bool", "boolean", "category"),
+    pandas.CategoricalDtype([True, False], ordered=True),
+    pandas.CategoricalDtype(pandas.Index([True, False], dtype="boolean")),
+    pandas.ArrowDtype(pyarrow.bool_()),
+]
+
+
+@pytest.mark.parametrize("dtype", BOOLEAN_DTYPES, ids=str)
+@pytest.mark.parametrize("kind", [bool, float])
+def test_types_of_booleans_come_back(dtype, kind):
+    values = NUMBERS > 0
+    given = pandas.Series(values, dtype=dtype)
+    container = RowContainer.of(None, given)
+    for found in (container, arrived(container)):
+        pandas.testing.assert_series_equal(found.labels(values.astype(kind)), given)
+
+
 @pytest.mark.parametrize("y", [NAMES, NAMES.tolist(), pandas.DataFrame({"a": [1], "b": [2]})])
 def test_nothing_else_has_a_container(y):
     assert LabelContainer.of(y) is None
