@@ -21,7 +21,7 @@ from .solvers import SOLVERS, Solver, Status
 
 _SENTENCES = {
     Status.CONVERGED: "converged after {n_iter} iterations ({residual} <= {tol})",
-    Status.MAX_ITER: "stopped at max_iter={n_iter} with {above}{tol}",
+    Status.MAX_ITER: "stopped at max_iter={n_iter}{above}",
     Status.STALLED: (
         "stopped after {n_iter} iterations: no further decrease at working precision "
         "({residual}, {tol})"
@@ -199,7 +199,11 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
         sentence = _SENTENCES[solution.status].format(
             n_iter=solution.n_iter,
             residual=f"residual {residual:.1e}" if known else "its residual is not known yet",
-            above=f"residual {residual:.1e} > " if known else "no residual known yet, ",
+            above=(
+                f" with residual {residual:.1e} > tol={self.tol:.1e}"
+                if known
+                else ", before its residual was known"
+            ),
             tol=f"tol={self.tol:.1e}",
         )
         if solution.status in _ADVICE:

@@ -145,8 +145,6 @@ def fit_final_estimator(estimator, X, y, weight, index=None, first=None):
     for entries in tried:
         for given in [names, names[-1:]][: len(names)]:
             weights = dict.fromkeys(given, weight[entries])
-            if (weight[entries] == 1).all():
-                weights = {}  # the same, but boosted trees take many times as long with weights
             try:
                 # Steps would need requests where routing is on, though this is no call of users.
                 with config_context(enable_metadata_routing=False), threads_for(math.inf):

@@ -285,8 +285,6 @@ class BilevelProblem:
             # Half precision has no digits for differences of nearly equal values.
             if kind not in (torch.float32, torch.float64):
                 raise TypeError(f"{name} must be a tensor of float32 or float64: got {kind}.")
-            if name == "initial_hyper" and value.numel() == 0:
-                raise ValueError("initial_hyper must have an entry: there is nothing to learn.")
             # Leaves of the user's own graphs stay out of ours.
             object.__setattr__(self, name, value.detach())
         for kind in ("dtype", "device"):

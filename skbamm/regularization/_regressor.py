@@ -202,7 +202,7 @@ class BilevelRegularizedRegressor(
 
     hypergradient_norm_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
-        numbers, at the run's answer (before the rule of `standard_errors`).
+        numbers when the run ended, before its last step.
 
     residual_ : float or ndarray of shape (n_targets,)
         `hypergradient_norm_` with the error of that gradient added; infinite where a run ended

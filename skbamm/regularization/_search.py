@@ -166,6 +166,7 @@ class PenaltySearch:
             max_iter=0 if is_exact else max_iter,
             tol=run.tol * max(base.criterion, RESOLUTION),
             callback=callback,
+            verify=False,  # the criterion is exact anyway
         )
         if is_exact and max_iter:
             solution = replace(solution, status=Status.EXACT)

@@ -134,6 +134,8 @@ def solve(
         raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
     if not isinstance(tol, Real) or math.isnan(tol):
         raise ValueError(f"tol must be a number: got {tol!r}.")
+    if max_iter and problem.initial_hyper.numel() == 0:
+        raise ValueError("initial_hyper must have an entry: there is nothing to learn.")
     _check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch_session():
@@ -301,7 +303,7 @@ def _check_graphs(problem, hyper, params):
 
     from ..problems import Objective
 
-    hyper, params = (tensor.detach().requires_grad_() for tensor in (hyper, params))
+    hyper, params = (tensor.detach().clone().requires_grad_() for tensor in (hyper, params))
     needed = {"upper": (hyper, params), "lower": (params,)}
     if problem.nonsmooth is not None:
         del needed["lower"]

@@ -191,4 +191,4 @@ def test_a_free_weight_for_each_row_weighs_no_others(data):
     assert not hasattr(model, "weigh")
     with pytest.raises(AttributeError) as raised:
         model.weigh(X, given)
-    assert "weighting='adaptive'" in str(raised.value.__cause__)
+    assert "weighting='adaptive'" in str(raised.value)
