@@ -387,7 +387,7 @@ def test_the_criterion_is_the_lowest_of_the_history(data):
 @pytest.mark.parametrize("penalty", ["l2", "adaptive"])
 def test_too_few_iterations_warn(data, penalty):
     model = regressor(penalty, max_iter=1, tol=1e-8)
-    with pytest.warns(ConvergenceWarning, match="stopped at max_iter=1 .*Increase max_iter"):
+    with pytest.warns(ConvergenceWarning, match="stopped at max_iter=1.*Increase max_iter"):
         model.fit(data.X, data.y)
 
 
