@@ -26,6 +26,8 @@ __all__ = [
     "_fit_context",
     "available_if",
     "check_is_fitted",
+    "column_ranges",
+    "column_sizes",
     "has_validation_rows",
     "level_of_caller",
     "require_squares",
@@ -83,6 +85,18 @@ def validate_weight(weight, X, name, *, all_zero=False):
     return weight
 
 
+def column_ranges(X):
+    """Least and largest entry of each column."""
+    if sparse.issparse(X):
+        return min_max_axis(sparse.csr_matrix(X), axis=0)
+    return X.min(axis=0), X.max(axis=0)
+
+
+def column_sizes(least, most):
+    """Largest absolute entries, in double precision, which holds the limits of any."""
+    return np.maximum(-least, most).astype(np.float64)
+
+
 # Largest entries of columns whose squares, and sums of these, are numbers with all their digits.
 SQUARABLE = {"d": (1e-150, 1e100), "f": (0.0, 1e18)}
 # The same of weights, which multiply them.
@@ -100,11 +114,7 @@ def require_squares(X, name, weight=None, *, tiny=True):
             f"sample_weight{name.removeprefix('X')} has values of size {most_weight:.0e}, sums of "
             "which are beyond the range of numbers: multiply it by a power of ten."
         )
-    if sparse.issparse(X):
-        least, most = min_max_axis(sparse.csr_matrix(X), axis=0)
-    else:
-        least, most = X.min(axis=0, initial=0.0), X.max(axis=0, initial=0.0)
-    size = np.maximum(-least, most).astype(float)
+    size = column_sizes(*column_ranges(X))
     smallest, largest = SQUARABLE[X.dtype.char]
     wrong = size * max(most_weight, 1.0) ** 0.5 > largest
     if not tiny:

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.sparsefuncs import min_max_axis
 
-from ..data._validation import level_of_caller
+from ..data._validation import column_ranges, column_sizes, level_of_caller
 
 # Largest entries of a column whose squares and products are far from any limit: 1e-77 and 1e77.
 SAFE = 2.0**-256, 2.0**256
@@ -25,9 +24,9 @@ FEW_DIGITS = 1e-3
 def moderated(rows, estimator):
     """The rows with `exponents`, of 2, by which extreme columns and targets were divided."""
     rows = replace(rows, weight=_moderate_weight(rows.weight))
-    least, most = _ranges(rows.X)
+    least, most = column_ranges(rows.X)
     _warn_of_few_digits(rows.X, least, most, estimator)
-    X_exponents, y_exponents = _exponents(least, most), _exponents(*_ranges(rows.y))
+    X_exponents, y_exponents = _exponents(least, most), _exponents(*column_ranges(rows.y))
     if not (X_exponents.any() or y_exponents.any()):
         return rows
     if rows.weight is not None and not rows.weight.all():
@@ -36,7 +35,7 @@ def moderated(rows, estimator):
         is_sparse = sparse.issparse(rows.X)
         X = sparse.diags(counts * 1.0) @ rows.X if is_sparse else rows.X * counts[:, None]
         rows = replace(rows, X=X, y=rows.y * counts[:, None])
-        X_exponents, y_exponents = _exponents(*_ranges(X)), _exponents(*_ranges(rows.y))
+        X_exponents, y_exponents = _exponents(*column_ranges(X)), _exponents(*column_ranges(rows.y))
     if X_exponents.any() and not estimator.standardize:
         raise ValueError(
             "Input X has columns whose largest entries are above 1e77 or below 1e-77. With "
@@ -51,7 +50,7 @@ def moderated_alike(rows, validation):
     found = scaled(replace(validation, weight=weight, exponents=rows.exponents))
     most_weight = 1.0 if weight is None else max(weight.max(), 1.0)
     for name, values, known in (("X_val", found.X, rows.X), ("y_val", found.y, rows.y)):
-        size, usual = _sizes(*_ranges(values)), _sizes(*_ranges(known))
+        size, usual = column_sizes(*column_ranges(values)), column_sizes(*column_ranges(known))
         limit = np.where(usual > 0, np.minimum(LARGEST, LARGEST_RATIO * usual), LARGEST)
         if (size * np.sqrt(most_weight) > limit).any():
             raise ValueError(
@@ -91,20 +90,8 @@ def in_raw_units(coef, intercept, exponents):
     return raw
 
 
-def _ranges(X):
-    """Least and largest entry of each column."""
-    if sparse.issparse(X):
-        return min_max_axis(sparse.csr_matrix(X), axis=0)
-    return X.min(axis=0), X.max(axis=0)
-
-
-def _sizes(least, most):
-    """Largest absolute entries, in double precision, which holds the limits."""
-    return np.maximum(-least, most).astype(np.float64)
-
-
 def _exponents(least, most):
-    size = _sizes(least, most)
+    size = column_sizes(least, most)
     extreme = (size > 0) & ((size < SAFE[0]) | (size > SAFE[1]))
     return np.where(extreme, np.frexp(size)[1], 0)
 
