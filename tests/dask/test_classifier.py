@@ -36,10 +36,12 @@ DATA = labelled(3, 200)
 CHUNKS = {"even": (1000,) * 3, "uneven": (5, 2200, 795), "empty": (0, 1400, 0, 1600)}
 
 
-@pytest.fixture(autouse=True)
-def few_are_enough(monkeypatch):
-    for name, value in {"ENOUGH": ENOUGH, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
-        monkeypatch.setattr(_rows, name, value)
+@pytest.fixture(scope="module", autouse=True)
+def few_are_enough():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"ENOUGH": ENOUGH, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
+            patch.setattr(_rows, name, value)
+        yield
 
 
 def arrays(chunks=CHUNKS["even"], data=DATA):
@@ -52,6 +54,18 @@ def fit(model, X, y, weight, clean):
 
 def local_fit(data=DATA, **options):
     return fit(HyperCleaningClassifier(**options), *data)
+
+
+@pytest.fixture(scope="module")
+def expected(few_are_enough):
+    """The local fit, which no test changes."""
+    return local_fit()
+
+
+@pytest.fixture(scope="module")
+def found(few_are_enough, client):
+    """That of the cluster, which no test changes."""
+    return fit(DaskHyperCleaningClassifier(client=client), *arrays())
 
 
 def assert_same_fit(found, expected):
@@ -69,10 +83,10 @@ def assert_same_fit(found, expected):
 
 
 @pytest.mark.parametrize("chunks", CHUNKS)
-def test_partitions_of_any_size_give_the_local_fit(chunks, client):
+def test_partitions_of_any_size_give_the_local_fit(chunks, client, expected):
     found = fit(DaskHyperCleaningClassifier(client=client), *arrays(CHUNKS[chunks]))
     assert isinstance(found.sample_weight_, da.Array)
-    assert_same_fit(found, local_fit())
+    assert_same_fit(found, expected)
 
 
 def test_a_final_estimator_has_a_column_for_a_class_of_weight_zero(client):
@@ -140,9 +154,8 @@ def test_unknown_sizes_and_dataframes(client):
     np.testing.assert_array_equal(found.predict(given[0]).compute(), expected.predict(frame))
 
 
-def test_predictions_are_lazy(client):
-    X, *rest = arrays(CHUNKS["empty"])
-    found = fit(DaskHyperCleaningClassifier(client=client), X, *rest)
+def test_predictions_are_lazy(found):
+    X = arrays(CHUNKS["empty"])[0]
     local = found.to_local()
     for name in ("predict", "predict_proba", "decision_function"):
         lazy = getattr(found, name)(X)
@@ -151,12 +164,7 @@ def test_predictions_are_lazy(client):
         np.testing.assert_array_equal(getattr(found, name)(DATA[0]), lazy.compute())
 
 
-def fitted(client):
-    return fit(DaskHyperCleaningClassifier(client=client), *arrays())
-
-
-def test_labels_of_other_rows_are_weighed_lazily(client):
-    found = fitted(client)
+def test_labels_of_other_rows_are_weighed_lazily(found):
     expected = found.to_local().weigh(DATA[0], DATA[1])
     X, y, *_ = arrays(CHUNKS["empty"])
     lazy = found.weigh(X, y)
@@ -176,8 +184,7 @@ def test_labels_of_dataframes_are_weighed(client):
 
 
 @pytest.mark.parametrize("name", ["predict", "predict_proba", "decision_function", "weigh"])
-def test_only_the_partition_that_is_asked_for_is_loaded(name, client):
-    found = fitted(client)
+def test_only_the_partition_that_is_asked_for_is_loaded(name, found):
     partitions = [dask.delayed(_loaded)(DATA[0][:1000], number) for number in range(3)]
     X = da.concatenate(
         [da.from_delayed(partition, (1000, N_FEATURES), float) for partition in partitions]
@@ -201,9 +208,8 @@ def test_weigh_is_for_weights_that_are_a_function(client):
     assert not hasattr(DaskHyperCleaningClassifier("sample", client=client), "weigh")
 
 
-def test_what_is_known_of_rows_comes_with_the_local_model(client):
+def test_what_is_known_of_rows_comes_with_the_local_model(client, expected):
     found = fit(DaskHyperCleaningClassifier(client=client), *arrays(CHUNKS["uneven"]))
-    expected = local_fit()
     for model in (found, found.to_local(), pickle.loads(pickle.dumps(found))):
         report, other = model.label_report(), expected.label_report()
         np.testing.assert_array_equal(report["suggested_label"], other["suggested_label"])
@@ -356,13 +362,13 @@ def test_labels_may_be_columns_by_name(n_rows, client):
     np.testing.assert_allclose(found.score(table, "label", "weight"), score)
 
 
-@pytest.mark.parametrize("ask", ["to_local", "label_report", "fix_labels", "__getstate__"])
-def test_what_a_restart_has_taken_is_told(ask, client):
+def test_what_a_restart_has_taken_is_told(client):
     X, y, *_ = arrays()
     model = DaskHyperCleaningClassifier(client=client, max_iter=0).fit(X, y)
     client.cancel(distributed.futures_of(model.sample_weight_), force=True)
-    with pytest.raises(
-        RuntimeError, match=r"are gone: it was restarted or closed\. Call fit again"
-    ):
-        getattr(model, ask)()
+    for ask in ("to_local", "label_report", "fix_labels", "__getstate__"):
+        with pytest.raises(
+            RuntimeError, match=r"are gone: it was restarted or closed\. Call fit again"
+        ):
+            getattr(model, ask)()
     assert (model.to_sklearn().predict(DATA[0]) == model.predict(DATA[0])).all()

@@ -1,8 +1,9 @@
 """Workers that are killed, processes that raise, partitions and disks that fail.
 
-Each fault gets a cluster of its own. ``-m "not faults"`` leaves them out.
+What harms workers happens in clusters of its own. ``-m "not faults"`` leaves them out.
 """
 
+import contextlib
 import os
 import resource
 import signal
@@ -32,18 +33,13 @@ SECONDS = 30
 
 
 @pytest.fixture
-def memory_limit():
-    """Of each worker; None for none."""
-
-
-@pytest.fixture
 def few_are_enough(monkeypatch):
     for name, value in {"ENOUGH": 600, "PER_COLUMN": 1, "PER_CLASS": 1}.items():
         monkeypatch.setattr(_rows, name, value)
 
 
-@pytest.fixture
-def cluster(tmp_path, memory_limit):
+@contextlib.contextmanager
+def own_cluster(tmp_path, memory_limit=None):
     before = set(psutil.Process().children(recursive=True))
     options = {"memory_limit": memory_limit, "dashboard_address": ":0", "local_directory": tmp_path}
     with (
@@ -55,6 +51,19 @@ def cluster(tmp_path, memory_limit):
     # No process is left but what was there, and the one that tracks shared memory.
     left = set(psutil.Process().children(recursive=True)) - before
     assert not [process for process in left if "resource_tracker" not in str(process.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def cluster_to_break(tmp_path_factory):
+    with own_cluster(tmp_path_factory.mktemp("cluster")) as client:
+        yield client
+
+
+@pytest.fixture
+def cluster(cluster_to_break):
+    """Both workers there, also where one was killed by the test before."""
+    cluster_to_break.wait_for_workers(2, timeout=SECONDS)
+    return cluster_to_break
 
 
 def regression(n_partitions=6):
@@ -102,13 +111,13 @@ class TestFaults:
         np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-10)
 
     @pytest.mark.parametrize("kind", ["regressor", "classifier"])
-    def test_a_partition_that_fails_to_load_is_an_error_at_once(self, kind, cluster):
+    def test_a_partition_that_fails_to_load_is_an_error_at_once(self, kind, client):
         if kind == "regressor":
             _, X, y = regression()
-            model = DaskBilevelRegularizedRegressor(client=cluster)
+            model = DaskBilevelRegularizedRegressor(client=client)
         else:
             X, y = labelled()
-            model = DaskHyperCleaningClassifier(client=cluster)
+            model = DaskHyperCleaningClassifier(client=client)
         before, begin = dict(vars(model)), time.monotonic()
         with pytest.raises(OSError, match="the file is gone"):
             model.fit(X.map_blocks(failing), y)
@@ -128,10 +137,10 @@ class TestFaults:
         weight = found.sample_weight_.compute()
         np.testing.assert_allclose(weight, expected.sample_weight_, rtol=0, atol=1e-8)
 
-    def test_an_error_in_one_process_ends_the_fit_of_all(self, cluster, few_are_enough):
+    def test_an_error_in_one_process_ends_the_fit_of_all(self, client, few_are_enough):
         X, y = labelled()
-        cluster.run(break_last_fit, "raise", workers=sorted(cluster.nthreads())[-1:])
-        model = DaskHyperCleaningClassifier(client=cluster)
+        client.run(break_last_fit, "raise", workers=sorted(client.nthreads())[-1:])
+        model = DaskHyperCleaningClassifier(client=client)
         before, begin = dict(vars(model)), time.monotonic()
         with pytest.raises(ValueError, match="a process that fails"):
             model.fit(X, y)
@@ -139,19 +148,22 @@ class TestFaults:
         assert_unchanged(model, before)
         # Nothing waits any more: the cluster works.
         deadline = time.monotonic() + SECONDS
-        while any(cluster.processing().values()) and time.monotonic() < deadline:
+        while any(client.processing().values()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert not any(cluster.processing().values())
+        assert not any(client.processing().values())
 
 
 @pytest.mark.filterwarnings("ignore")
 class TestFullDisk:
     @pytest.fixture
-    def memory_limit(self, monkeypatch):
+    def cluster(self, tmp_path, monkeypatch):
         monkeypatch.setattr(_client, "PATIENCE", 3.0)
         # Otherwise some workers are killed before they are paused for long.
-        with dask.config.set({"distributed.worker.memory.terminate": False}):
-            yield "600MiB"
+        with (
+            dask.config.set({"distributed.worker.memory.terminate": False}),
+            own_cluster(tmp_path, "600MiB") as client,
+        ):
+            yield client
 
     def test_workers_that_can_neither_hold_nor_spill_are_an_error(self, cluster):
         cluster.run(limit_files)
@@ -176,13 +188,18 @@ def limit_files():
 
 
 def wide(block):
-    return np.random.default_rng(0).standard_normal((len(block), 100))
+    """Numbers that no compression makes smaller; these repeat too late for it."""
+    return np.resize(np.random.default_rng(0).random(2**17), (len(block), 100))
 
 
 def break_last_fit(fault):
+    """Once: the worker may go on to serve other tests."""
     from skbamm.dask import _label_rows
 
+    whole = _label_rows.loss_and_gradient
+
     def loss_and_gradient(*args, **kwargs):
+        _label_rows.loss_and_gradient = whole
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         raise ValueError("a process that fails")

@@ -60,6 +60,18 @@ def frames(divisions=(0, 400, 1100, N_ROWS)):
     return collection(frame), collection(y), collection(weight)
 
 
+@pytest.fixture(scope="module")
+def found(client):
+    """The fit of the cluster, which no test changes."""
+    return DaskBilevelRegularizedRegressor(client=client).fit(*arrays())
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The local fit."""
+    return expected_fit()
+
+
 def assert_same_fit(found, expected, rtol=1e-10):
     for name in ("coef_", "intercept_", "alpha_", "criterion_"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol)
@@ -71,11 +83,11 @@ def expected_fit(**options):
 
 @pytest.mark.parametrize("chunks", CHUNKS)
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_partitions_of_any_size_give_the_local_fit(chunks, known, client):
+def test_partitions_of_any_size_give_the_local_fit(chunks, known, client, expected):
     given = arrays(CHUNKS[chunks])
     given = given if known else [unknown(array) for array in given]
     found = DaskBilevelRegularizedRegressor(client=client).fit(*given)
-    assert_same_fit(found, expected_fit())
+    assert_same_fit(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -148,13 +160,12 @@ def test_few_rows_of_dataframes_keep_their_names(client):
     assert list(found.feature_names_in_) == NAMES
 
 
-def test_predictions_are_lazy_and_aligned(client):
-    model = DaskBilevelRegularizedRegressor(client=client).fit(*arrays())
+def test_predictions_are_lazy_and_aligned(found):
     X = arrays(CHUNKS["empty"])[0]
-    prediction = model.predict(X)
+    prediction = found.predict(X)
     assert prediction.chunks == (CHUNKS["empty"],)
-    np.testing.assert_allclose(prediction.compute(), model.to_local().predict(DATA.X))
-    np.testing.assert_allclose(model.predict(DATA.X), prediction.compute())
+    np.testing.assert_allclose(prediction.compute(), found.to_local().predict(DATA.X))
+    np.testing.assert_allclose(found.predict(DATA.X), prediction.compute())
 
 
 def test_to_local_needs_no_dask(client):
@@ -167,12 +178,11 @@ def test_to_local_needs_no_dask(client):
         unfitted.predict(DATA.X)
 
 
-def test_the_client_does_not_travel(client):
-    model = DaskBilevelRegularizedRegressor(client=client).fit(*arrays())
-    copy = pickle.loads(pickle.dumps(model))
-    assert copy.client is None and model.client is client
-    assert_same_fit(copy, model, rtol=0)
-    twin = clone(model)
+def test_the_client_does_not_travel(found, client):
+    copy = pickle.loads(pickle.dumps(found))
+    assert copy.client is None and found.client is client
+    assert_same_fit(copy, found, rtol=0)
+    twin = clone(found)
     assert twin.client is client and not hasattr(twin, "coef_")
 
 
@@ -195,12 +205,11 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "kind", "message"), BAD, ids=[bad[2] for bad in BAD])
-def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
-    model = DaskBilevelRegularizedRegressor(client=client).fit(*arrays())
-    before = dict(vars(model))
+def test_bad_input_is_named_and_changes_nothing(change, kind, message, found):
+    before = dict(vars(found))
     with pytest.raises(kind, match=message):
-        model.fit(*change(*arrays()))
-    assert vars(model) == before
+        found.fit(*change(*arrays()))
+    assert vars(found) == before
 
 
 @pytest.mark.parametrize(
