@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 #: Folder or file, and what its tests or doctests import.
 NEEDS = {
     "skbamm/datasets": ("pandas",),
@@ -27,3 +29,11 @@ def pytest_report_header():
         for path, names in _MISSING.items()
         if names
     ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Files in order, half of them to each of two workers: what a file shares is made once."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
