@@ -1,9 +1,11 @@
-"""Small classifications with wrong labels that the tests of the classifier share."""
+"""Small classifications with wrong labels that the tests of the classifier share; short fits."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
+
+from skbamm import HyperCleaningClassifier
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,21 @@ def far_classes(n_samples=300, n_classes=3):
     centers = 4 * random.normal(size=(n_classes + 1, 5))
     X = centers[truth] + random.normal(size=(n_samples, 5))
     return X, truth, random.random(n_samples) < 0.3
+
+
+# Long enough to move all numbers; two runs are compared wherever they end.
+SHORT = 8
+# Rounding that a run of some ten iterations carries on.
+ROUNDING = {"rtol": 1e-7, "atol": 1e-8}
+
+
+def fit(data, clean=True, *, X=None, y=None, weight=None, cv=None, **options):
+    """A short fit of the data with some of it replaced."""
+    cv = data.splits if cv is None else cv
+    model = HyperCleaningClassifier(**{"cv": cv, "max_iter": SHORT, **options})
+    return model.fit(
+        data.X if X is None else X,
+        data.y if y is None else y,
+        weight,
+        is_clean=data.is_clean if clean is True else (None if clean is False else clean),
+    )

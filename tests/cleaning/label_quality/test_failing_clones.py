@@ -50,16 +50,16 @@ def with_rare_class(n_rows, position, verified):
 STOPS_EARLY = HistGradientBoostingClassifier(max_iter=2, early_stopping=True, random_state=0)
 
 
-@pytest.mark.parametrize("position", [0, 1, 3])
 @pytest.mark.parametrize(
-    ("final", "n_rows"),
+    ("final", "n_rows", "position"),
     [
-        (Strict(least=1), 1),
-        (Strict(), 2),
-        (STOPS_EARLY, 2),
-        (CalibratedClassifierCV(GaussianNB(), cv=3), 3),
+        *((Strict(least=1), 1, position) for position in (0, 1, 3)),
+        # To those that ask for numbers of rows, the place of a class is nothing.
+        (Strict(), 2, 0),
+        (STOPS_EARLY, 2, 1),
+        (CalibratedClassifierCV(GaussianNB(), cv=3), 3, 3),
     ],
-    ids=["consecutive labels", "two rows", "early stopping", "calibration"],
+    ids=["first", "within", "last", "two rows", "early stopping", "calibration"],
 )
 @pytest.mark.parametrize("verified", [True, False])
 def test_a_rare_class_does_not_break_what_fits_the_rows_by_itself(

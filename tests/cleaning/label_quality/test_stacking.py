@@ -54,9 +54,14 @@ def data():
     return boxes()
 
 
-@pytest.mark.parametrize("final", [TREES, NETWORK], ids=["trees", "network"])
-def test_a_model_that_sees_the_classes_scores_their_labels(data, final, monkeypatch):
-    model = fit(data, final_estimator=final)
+@pytest.fixture(scope="module", params=[TREES, NETWORK], ids=["trees", "network"])
+def stacked(request, data):
+    """A fit that no test changes."""
+    return fit(data, final_estimator=request.param)
+
+
+def test_a_model_that_sees_the_classes_scores_their_labels(data, stacked, monkeypatch):
+    model, final = stacked, stacked.final_estimator
     monkeypatch.setattr(_stacking, "out_of_fold_scores", lambda *arguments: None)
     unstacked = fit(data, final_estimator=final)
     assert wrong_ranked(model, data) > wrong_ranked(unstacked, data) + 0.05
@@ -72,9 +77,8 @@ def test_without_verified_labels_it_is_stacked_too():
     assert wrong_ranked(model, data) > wrong_ranked(plain, data) + 0.1
 
 
-@pytest.mark.parametrize("final", [TREES, NETWORK], ids=["trees", "network"])
-def test_rows_that_were_not_in_the_fit_are_scored_by_it(data, final):
-    model = pickle.loads(pickle.dumps(fit(data, final_estimator=final)))
+def test_rows_that_were_not_in_the_fit_are_scored_by_it(stacked):
+    model = pickle.loads(pickle.dumps(stacked))
     assert isinstance(model.label_scorer_.final, FinalScores)
     X, y, truth, is_clean = boxes(seed=2)
     wrong = y != truth
