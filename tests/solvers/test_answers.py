@@ -90,8 +90,11 @@ def slope(hyper, bounds=None):
 @every_solver
 @pytest.mark.parametrize(("dtype", "tol"), [(torch.float32, 1e-3), (double, 1e-4)])
 def test_a_run_converges_to_a_point_that_is_stationary(name, dtype, tol):
-    solver = SOLVERS[name](**SHORT.get(name, {}))
-    solution = solve(ridge_problem(dtype), solver, tol=tol, max_iter=300)
+    options = SHORT.get(name, {})
+    if dtype == torch.float32 and name in ("truncated-unrolling", "bda"):
+        # With less they stand still like unrolling, for all of the iterations.
+        options = {"n_steps": 10}
+    solution = solve(ridge_problem(dtype), SOLVERS[name](**options), tol=tol, max_iter=300)
     assert solution.status is Status.CONVERGED
     assert solution.residual <= tol
     assert slope(solution.hyper) <= 2 * tol

@@ -88,7 +88,8 @@ def test_params_of_meha_are_exactly_zero_while_learning():
     assert (state.proximal_params[5:] != 0).all()
 
 
-@pytest.mark.parametrize("initial", [(1, 2), (1, -2), (8, 2), (4, 0), (8, 0), (10, 0)])
+# Others in test_answers.py, which looks at what is returned.
+@pytest.mark.parametrize("initial", [(1, -2), (8, 2), (10, 0)])
 def test_iaptt_solves_the_sine_product_problem(initial):
     problem, optimum = sine_product_problem(start=initial)
     assert updates(problem, IapttGm(), relative(optimum), 1e-3, 150) < math.inf
