@@ -17,7 +17,6 @@ from skbamm.inspection import ConvergenceDisplay, SampleWeightDisplay
 from skbamm.solvers import History, solve
 from tests.cleaning.label_data import make_labels
 from tests.conftest import EXAMPLE_PROBLEMS
-from tests.tools import run_python
 
 X, Y = load_diabetes(return_X_y=True, as_frame=True)
 LABELS = make_labels()
@@ -343,14 +342,3 @@ def test_panels_find_their_place(display, options, n_panels, how, classifier):
 def test_a_wrong_number_of_axes_is_an_error(classifier):
     with pytest.raises(ValueError, match="draws 3 panels: pass one Axes to split, or 3"):
         ConvergenceDisplay.from_estimator(classifier, ax=list(plt.subplots(2)[1]))
-
-
-def test_importing_and_fitting_need_no_matplotlib():
-    run_python(
-        "import sys, numpy as np\n"
-        "import skbamm.inspection\n"
-        "from skbamm import BilevelRegularizedRegressor\n"
-        "X = np.random.default_rng(0).normal(size=(30, 3))\n"
-        "BilevelRegularizedRegressor(n_repeats=1).fit(X, X[:, 0])\n"
-        "assert 'matplotlib' not in sys.modules\n"
-    )

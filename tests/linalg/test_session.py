@@ -180,13 +180,11 @@ def test_an_interrupted_fit_leaves_the_threads_alone(monkeypatch):
 # Modes of torch
 
 
-@pytest.fixture(params=["device", "autocast", "inference"])
-def mode(request):
-    return {
-        "device": lambda: torch.device("meta"),
-        "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-        "inference": torch.inference_mode,
-    }[request.param]
+MODES = {
+    "device": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "inference": torch.inference_mode,
+}
 
 
 def wide():
@@ -206,7 +204,7 @@ def own_problem():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("run", [*FITS, wide, sparse_classes, own_problem])
-def test_modes_of_the_caller_do_not_matter(run, mode):
+def test_modes_of_the_caller_do_not_matter(run):
     run = FITS[run] if isinstance(run, str) else run
 
     def numbers():
@@ -214,8 +212,9 @@ def test_modes_of_the_caller_do_not_matter(run, mode):
         return getattr(found, "coef_", found)
 
     expected = numbers()
-    with mode():
-        np.testing.assert_array_equal(numbers(), expected)
+    for name, mode in MODES.items():
+        with mode():
+            np.testing.assert_array_equal(numbers(), expected, err_msg=name)
 
 
 def test_a_session_leaves_the_modes_as_they_were():
