@@ -34,6 +34,8 @@ def pytest_report_header():
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Files in order, half of them to each of two workers: what a file shares is made once."""
+    if config.getoption("dist") != "load":  # what -n asks for, unless told otherwise
+        return None
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)

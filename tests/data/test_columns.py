@@ -49,8 +49,9 @@ def assert_same(found, expected):
 
 @OF_A_KIND
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("weight", [None, "weight"])
-@pytest.mark.parametrize("target", ["y", ["y"], ["y", "z"]], ids=str)
+@pytest.mark.parametrize(
+    ("target", "weight"), [("y", None), ("y", "weight"), (["y"], None), (["y", "z"], "weight")]
+)
 def test_a_regression_on_named_columns(kind, method, weight, target):
     used = [*FEATURES, *np.ravel(target), *([weight] if weight else [])]
     table = KINDS[kind](ROWS[used])

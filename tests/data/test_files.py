@@ -281,8 +281,9 @@ def test_whole_numbers_beyond_double_precision_are_rounded():
 
 @pytest.mark.parametrize("kind", [file_of, table_of, dataset_of, folder_of])
 @pytest.mark.parametrize("n_rows", [40, N_ROWS])
-@pytest.mark.parametrize("weight", [None, "b"])
-@pytest.mark.parametrize("target", ["y", ["y"], ["y", "a"]], ids=str)
+@pytest.mark.parametrize(
+    ("target", "weight"), [("y", None), (["y"], "b"), (["y", "a"], "b")], ids=str
+)
 def test_score_of_named_columns_is_that_of_the_rows(kind, n_rows, weight, target, tmp_path):
     frame = rows(n_rows).assign(b=lambda frame: frame["b"] ** 2)
     model = regressor().fit(frame[["c"]], frame[target])

@@ -52,7 +52,7 @@ def rows(seed, n_targets=1):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("seed", [2, 5, 9])
+@pytest.mark.parametrize("seed", [2, 5])
 def test_no_rule_ends_above_what_max_iter_0_reaches(name, seed):
     options = {"max_iter": 20, **OPTIONS[name]}
     data = rows(seed, n_targets=2 if name == "targets" else 1)

@@ -71,7 +71,7 @@ def copies(rng):
 @pytest.mark.parametrize("convert", [np.asarray, np.float32, sparse.csr_array])
 @pytest.mark.parametrize("make", [complementary, one_hot, copies])
 def test_columns_that_determine_each_other_get_no_rounding_errors(make, convert, options):
-    for seed in range(3):
+    for seed in range(2):
         X, y = make(np.random.default_rng(seed))
         for positive in (False, True):
             model = BilevelRegularizedRegressor(**options, positive=positive, n_repeats=1)
