@@ -215,10 +215,51 @@ def test_the_column_of_another_library_that_holds_texts_is_named():
         cleaner().fit(X, NAMES)
 
 
-def test_the_column_that_holds_dates_is_named():
-    X = TABLE.assign(day=pandas.date_range("2020-01-01", periods=60))
-    with pytest.raises(TypeError, match="6, named 'day': encode it as numbers first"):
-        regressor().fit(X, DATA.y)
+DAYS = pandas.date_range("2020-01-01", periods=60)
+DATES = {"date": DAYS, "zoned": DAYS.tz_localize("UTC"), "duration": DAYS - DAYS[0]}
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+@pytest.mark.parametrize("date", DATES)
+@pytest.mark.parametrize("columns", [["day"], ["a", "day"]], ids=str)
+def test_columns_of_dates_are_named(columns, date, kind):
+    table = TABLES[kind](TABLE.assign(day=DATES[date])[columns])
+    message = r"X has columns of dates or times: \['day'\]\. Make numbers of them"
+    with pytest.raises(TypeError, match=message):
+        regressor().fit(table, DATA.y)
+    with pytest.raises(TypeError, match=message):
+        cleaner().fit(table, NAMES)
+    with pytest.raises(TypeError, match=message.replace("X", "X_val")):
+        regressor().fit(TABLE, DATA.y, X_val=table, y_val=DATA.y)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test_dates_are_no_numbers(kind):
+    with pytest.raises(TypeError, match="X must be of numbers: got an array of datetime64"):
+        cleaner().fit(DAYS.to_numpy()[:, None], NAMES)
+    days = SERIES[kind](DAYS.to_numpy())
+    with pytest.raises(TypeError, match="y must be of numbers: got an array of datetime64"):
+        regressor().fit(TABLE, days)
+    with pytest.raises(TypeError, match="y_val must be of numbers"):
+        regressor().fit(TABLE, DATA.y, X_val=TABLE, y_val=days)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "pyarrow"])
+def test_names_that_a_table_has_twice_are_named(kind):
+    table = TABLE.set_axis(list("abcbef"), axis=1)
+    if kind == "pyarrow":
+        columns = [pyarrow.array(column) for column in TABLE.to_numpy().T]
+        table = pyarrow.Table.from_arrays(columns, names=list("abcbef"))
+    for call in (cleaner().fit, cleaner().fit(TABLE, NAMES).score):
+        for y in (NAMES, "c"):
+            with pytest.raises(
+                ValueError, match=r"X has several columns of one name: \['b'\]\. Gi"
+            ):
+                call(table, y)
+    if kind == "pandas":
+        for call in (regressor().fit, regressor().fit(TABLE, DATA.y).score):
+            with pytest.raises(ValueError, match=r"X has several columns of one name: \['b'\]"):
+                call(table, DATA.y)
 
 
 def test_a_lazy_frame_is_told_to_be_collected():

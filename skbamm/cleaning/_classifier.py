@@ -631,6 +631,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             of one column) with its name, dtype, categories and, in pandas, index; else an ndarray.
         """
         check_is_fitted(self)
+        if not isinstance(force, (bool, np.bool_)):
+            raise TypeError(
+                f"force must be True or False: got {type(force).__name__}. The labels to fix are "
+                "those that were given in fit."
+            )
         record = self.label_record_
         is_issue = record.is_issue()
         spared, n_issues, n_noisy = record.flagged_classes(is_issue)

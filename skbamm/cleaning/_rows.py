@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..data._folds import Folds, make_folds, position_keys, stratified_position_folds
+from ..data._folds import (
+    Folds,
+    make_folds,
+    position_keys,
+    stratified_position_folds,
+    warn_of_few_rows,
+)
 from ._constants import ENOUGH, LEAST_ROWS, PER_CLASS, PER_COLUMN
 
 
@@ -113,6 +119,7 @@ def make_label_folds(rows: LabelRows, cv, seed, split_params=None) -> LabelFolds
     n_rows = len(rows.labels)
     valid = rows.verified if rows.has_verified else np.arange(n_rows)
     if isinstance(cv, (int, np.integer)):
+        warn_of_few_rows(cv, len(valid), "verified rows" if rows.has_verified else "rows")
         folds = make_folds(cv, None, rows.labels[valid], seed=seed, stratify=True)
         splits = [(valid[train], valid[test]) for train, test in folds.splits]
         free = np.setdiff1d(np.arange(n_rows), valid)

@@ -46,11 +46,11 @@ def split_columns(X, y, *others, several=False, name="X"):
         check_names(names, X.columns)
         rest = X.drop(columns=names)
     else:
-        frame = _frame(X)
+        frame = _frame(X, name)
         if frame is None:
             raise TypeError(
-                f"{names[0]!r} names a column, but {name} has no names of columns, or some twice: "
-                f"it is of type {type(X).__name__}. Pass a dataframe, or the values themselves."
+                f"{names[0]!r} names a column, but {name} has no names of columns: it is of type "
+                f"{type(X).__name__}. Pass a dataframe, or the values themselves."
             )
         if isinstance(frame, nw.LazyFrame):
             raise TypeError(explanation(X, ""))
@@ -113,8 +113,9 @@ def refuse_files(X, name):
     if isinstance(X, (str, os.PathLike)):
         check_there(X)
         raise TypeError(
-            f"{name} must be an array or a table: got the path {os.fspath(X)!r}. Read it first, or "
-            "save it as a .npy file and pass numpy.load(path, mmap_mode='r')."
+            f"{name} must be an array or a table: got the path {os.fspath(X)!r}. Read it first, "
+            "for example by pandas.read_parquet(path), or save it as a .npy file and pass "
+            "numpy.load(path, mmap_mode='r'). Only X of BilevelRegularizedRegressor may be a path."
         )
     dataset = sys.modules.get("pyarrow.dataset")
     if dataset is not None and isinstance(X, dataset.Dataset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -74,10 +75,15 @@ class LabelContainer:
     dtype: Any  # of pandas, or of narwhals for any other library
     index: Any = None  # a `PandasIndex`
     is_frame: bool = False
+    is_chunk: bool = False  # an Array of pyarrow, which for narwhals is no Series
 
     @classmethod
     def of(cls, y):
         """None of any other y."""
+        pyarrow = sys.modules.get("pyarrow")
+        is_chunk = pyarrow is not None and isinstance(y, pyarrow.Array)
+        if pyarrow is not None and is_chunk:
+            y = pyarrow.chunked_array([y])
         table = nw.from_native(y, pass_through=True, eager_only=True, allow_series=True)
         is_frame = isinstance(table, nw.DataFrame)
         if is_frame and len(table.columns) != 1:
@@ -87,7 +93,7 @@ class LabelContainer:
             return None
         backend = str(series.implementation.value)
         if backend != "pandas":
-            return cls(backend, series.name, series.dtype, None, is_frame)
+            return cls(backend, series.name, series.dtype, None, is_frame, is_chunk)
         native = series.to_native()
         return cls(backend, native.name, native.dtype, PandasIndex(native.index), is_frame)
 
@@ -108,7 +114,8 @@ class LabelContainer:
             return series.to_frame() if self.is_frame else series
         series = nw.new_series(self.name, values, backend=self.backend)
         series = series.cast(_with_categories(self.dtype, np.unique(values)))
-        return nw.to_native(series.to_frame() if self.is_frame else series)
+        native = nw.to_native(series.to_frame() if self.is_frame else series)
+        return native.combine_chunks() if self.is_chunk else native
 
     def __getstate__(self):
         return {**vars(self), "dtype": _plain(self.dtype)}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import check_cv
+
+from ._validation import level_of_caller
 
 # Up to so many folds, counting smaller keys is faster than sorting.
 FEW_FOLDS = 10
@@ -110,6 +113,17 @@ def stratified_position_folds(y, n_folds: int, seed: int) -> np.ndarray:
         # Rotated from class to class, so that rare classes do not all miss the same fold.
         folds[rows] = (position_folds(len(rows), n_folds, seed) + index) % n_folds
     return folds
+
+
+def warn_of_few_rows(cv, n_rows, kind="rows"):
+    """Warn where an int asks for more folds than there are rows of a kind: each is one then."""
+    if isinstance(cv, Integral) and n_rows < cv:
+        warnings.warn(
+            f"cv={cv} asks for more folds than there are {kind}: {n_rows} folds of one row are "
+            "made. Give more rows, or a smaller cv.",
+            UserWarning,
+            stacklevel=level_of_caller(),
+        )
 
 
 def make_folds(cv, X, y, *, seed, stratify=False, split_params=None) -> Folds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from importlib.util import find_spec
 
 import narwhals as nw
@@ -13,7 +14,7 @@ from scipy import sparse
 
 def dataframe_kind(X) -> str:
     """What kind of dataframe X is, as narwhals calls it; "" for none."""
-    frame = nw.from_native(X, pass_through=True, eager_only=True)
+    frame = _frame(X)
     return str(frame.implementation.value) if isinstance(frame, nw.DataFrame) else ""
 
 
@@ -38,6 +39,20 @@ def is_row_source(X):
     import pyarrow.dataset
 
     return isinstance(X, (pyarrow.Table, pyarrow.dataset.Dataset))
+
+
+def check_columns(X, name="X"):
+    """Raise where columns hold dates, which would be fitted as numbers of nanoseconds or so."""
+    frame = _frame(X, name)
+    if isinstance(frame, nw.DataFrame):
+        dates = [column for column, dtype in frame.schema.items() if dtype.is_temporal()]
+        if dates:
+            raise TypeError(
+                f"{name} has columns of dates or times: {dates[:5]}. Make numbers of them first, "
+                "for example of days since the first one, or leave them out."
+            )
+    elif getattr(getattr(X, "dtype", None), "kind", "") in ("m", "M"):
+        raise TypeError(f"{name} must be of numbers: got an array of {X.dtype}.")
 
 
 def explanation(X, error):
@@ -77,12 +92,17 @@ def in_feature_order(values, feature_names, parameter):
     return values.loc[names]
 
 
-def _frame(X):
+def _frame(X, name="X"):
     """The table as narwhals sees it; None where it is no table."""
     try:
         frame = nw.from_native(X, pass_through=True)
-    except nw.exceptions.NarwhalsError:  # a table with two columns of one name
-        return None
+    except nw.exceptions.DuplicateError:
+        counts = Counter(getattr(X, "column_names", None) or X.columns)
+        twice = [column for column, count in counts.items() if count > 1]
+        raise ValueError(
+            f"{name} has several columns of one name: {twice[:5]}. Give each a name of its own, or "
+            "pass an array."
+        ) from None
     return frame if isinstance(frame, (nw.DataFrame, nw.LazyFrame)) else None
 
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklearn.utils.validation import validate_data as sklearn_validate_data
 
 from ._columns import features_only, refuse_files
-from ._tables import explanation
+from ._tables import check_columns, explanation
 
 __all__ = [
     "HasMethods",
@@ -53,6 +53,7 @@ def validate_data(estimator, X, *args, name="X", **kwargs):
     Columns that were targets or weights in `fit`, by name, are left out of further tables.
     """
     refuse_files(X, name)
+    check_columns(X, name)
     is_new = kwargs.get("reset", True)
     X = features_only(X, () if is_new else getattr(estimator, "named_columns_", ()))
     try:

@@ -224,10 +224,17 @@ def module_problem(module, upper, lower, initial_hyper, **options):
 
     Raises
     ------
+    TypeError
+        If `module` is none.
     ValueError
         If the module has no trainable parameters, or these and `initial_hyper` differ in dtype or
         device.
     """
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            "module_problem takes (module, upper, lower, initial_hyper), and module must be a "
+            f"torch.nn.Module: got {type(module).__name__}."
+        )
     with torch.inference_mode(False), torch.no_grad():
         copied = ModuleCopy(module)
         parameters = list(copied.trainable.values())

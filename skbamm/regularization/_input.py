@@ -11,8 +11,8 @@ from scipy import sparse
 from sklearn.utils.validation import FLOAT_DTYPES
 
 from ..data._columns import names_of, split_columns
-from ..data._folds import Folds, make_folds, position_folds
-from ..data._tables import is_row_source
+from ..data._folds import Folds, make_folds, position_folds, warn_of_few_rows
+from ..data._tables import check_columns, is_row_source
 from ..data._validation import (
     has_validation_rows,
     validate_data,
@@ -178,6 +178,7 @@ def n_repeats(estimator, n_samples):
 
 def make_repeats(estimator, rows, split_params, seed):
     """The rows in their folds; in several assignments of these where `cv` is an int."""
+    warn_of_few_rows(estimator.cv, len(rows))
     y = rows.y[:, 0] if rows.single_target else rows.y
     moderate = moderated(rows, estimator)
     return [
@@ -218,6 +219,7 @@ def _rows(estimator, X, y, weight, weight_name, *, all_zero=False, **options):
         multi_output=True,
         **options,
     )
+    check_columns(y, "y_val" if "name" in options else "y")
     if weight is not None:
         weight = validate_weight(weight, X, weight_name, all_zero=all_zero)
     if sparse.issparse(X):

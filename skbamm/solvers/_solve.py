@@ -124,6 +124,10 @@ def solve(
         For options that make no sense, and where an objective is not finite at the initial point
         or autograd cannot differentiate it (a loss that was detached).
     """
+    from ..problems import BilevelProblem
+
+    if not isinstance(problem, BilevelProblem):
+        raise TypeError(f"problem must be a BilevelProblem: got {type(problem).__name__}.")
     solver = get_solver(solver)
     if isinstance(solver, type):
         raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")

@@ -269,6 +269,15 @@ def test_a_class_that_only_y_val_has_is_told():
         )
 
 
+@pytest.mark.parametrize("force", [y, y.tolist(), "yes", None, 1], ids=str)
+def test_fix_labels_takes_no_labels(force):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    model = HyperCleaningClassifier(max_iter=0).fit(X, X[:, 0] > 0)
+    with pytest.raises(TypeError, match=r"force must be True or False: got .* given in fit"):
+        model.fix_labels(force)
+    assert len(model.fix_labels(np.True_)) == 40
+
+
 @pytest.mark.parametrize("call", ["fit", "predict", "predict_proba", "score", "weigh"])
 def test_the_path_of_a_file_is_no_table(call, tmp_path):
     X = np.random.default_rng(0).normal(size=(40, 3))

@@ -108,6 +108,14 @@ def test_arrays_of_pyarrow_come_back():
     assert RowContainer.of(None, given).labels(NAMES).equals(given)
     encoded = RowContainer.of(None, given.dictionary_encode()).labels(NAMES)
     assert pyarrow.types.is_dictionary(encoded.type)
+    whole = given.combine_chunks()
+    for array in (whole, whole.dictionary_encode(), pyarrow.array(NUMBERS, pyarrow.int8())):
+        values = np.asarray(array.to_pylist())
+        container = RowContainer.of(None, array)
+        for found in (container, arrived(container)):
+            labels = found.labels(values)
+            assert isinstance(labels, pyarrow.Array) and labels.to_pylist() == values.tolist()
+            assert type(labels) is type(array)
 
 
 @pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])

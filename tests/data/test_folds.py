@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold, LeaveOneOut, RepeatedKFold, ShuffleSplit, TimeSeriesSplit
 
+from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.data._folds import (
     Folds,
     make_folds,
@@ -57,6 +58,16 @@ def test_int_cv_trains_on_the_complement():
 
 def test_more_folds_than_rows_become_as_many_as_rows():
     assert len(make_folds(5, X[:3], y[:3], seed=0)) == 3
+
+
+def test_more_folds_than_rows_are_told():
+    rows = np.arange(12.0).reshape(6, 2)
+    with pytest.warns(UserWarning, match="cv=9 asks for more folds than there are rows: 6 folds"):
+        BilevelRegularizedRegressor(cv=9, max_iter=0).fit(rows, [0, 1, 0, 2, 1, 3])
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    is_clean = np.arange(30) < 4
+    with pytest.warns(UserWarning, match="more folds than there are verified rows: 4 folds"):
+        HyperCleaningClassifier(max_iter=0).fit(X, X[:, 0] > 0, is_clean=is_clean)
 
 
 @pytest.mark.parametrize("cv", [KFold(4), LeaveOneOut()])

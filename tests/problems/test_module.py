@@ -344,6 +344,12 @@ def test_what_is_no_tensor_is_an_error(module):
         problem.lower.value(problem.initial_hyper, problem.initial_params)
 
 
+@pytest.mark.parametrize("first", [None, mean_squared, torch.zeros(1), torch.nn.Linear])
+def test_what_is_no_module_is_an_error(first, module):
+    with pytest.raises(TypeError, match=r"takes \(module, upper, lower, initial_hyper\)"):
+        module_problem(first, module, mean_squared, torch.zeros(1))
+
+
 def test_threads_share_a_problem(data):
     torch.manual_seed(0)
     problem = problem_of(batch_norm(), *data)

@@ -107,3 +107,9 @@ def test_a_solver_without_kinds_is_not_checked():
         kinds = {}
 
     assert solve(strongly_convex_problem(2)[0], Own(memory=1.0), max_iter=0).n_iter == 0
+
+
+@pytest.mark.parametrize("given", [None, strongly_convex_problem(2), strongly_convex_problem])
+def test_what_is_no_problem_is_an_error(given):
+    with pytest.raises(TypeError, match="problem must be a BilevelProblem: got"):
+        solve(given)
