@@ -73,6 +73,7 @@ def test_row_groups_by_the_name_of_a_column_are_refused(kind):
         kind(cv=GroupKFold(3)).fit(X, TARGET[kind], groups="subject")
 
 
+@pytest.mark.filterwarnings("ignore:cv=.* asks for more folds")
 @pytest.mark.parametrize("cv", [N, N + 7, None])
 def test_more_folds_than_rows_leave_one_out(kind, cv):
     model = kind(cv=cv, max_iter=2).fit(X, TARGET[kind])

@@ -85,7 +85,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         `LogisticRegression`'s `C` is ``1 / (alpha * n_samples)``.
 
     cv : int, splitter or list of splits, default=5
-        Splits the rows with verified labels; without any, all rows. An int splits by class, a
+        Splits the rows with verified labels; without any, all rows. An int (of more folds than
+        rows there are as many as rows, with a warning) splits by class, a
         row's fold being a pseudo-random function of its position among the rows of its class. A
         splitter runs over the rows of X (of which only verified ones are scored), or over X_val
         where that is given; it may need ``groups`` in `fit`.
@@ -136,7 +137,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     verbose : int, default=0
         1 prints a line every ten iterations and one at the end, 2 one for each iteration:
-        residuals in the unit of `tol`.
+        residuals in the unit of `tol`, criteria of the points that the run has left.
 
     Attributes
     ----------
@@ -321,7 +322,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         y : array-like of shape (n_samples,)
             Given labels. Like `sample_weight` and `is_clean`, it may be the name of a column of
             X, a dataframe or Arrow table. Such columns are no features, and left out of tables
-            that are predicted.
+            that are predicted. In a Pipeline pass the values: a column goes through the steps
+            before.
 
         sample_weight : array-like of shape (n_samples,), default=None
             On top of what is learned.
@@ -628,7 +630,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         -------
         labels : array of shape (n_samples,)
             In the order of y in `fit`, and in the container that y was: a Series (or dataframe
-            of one column) with its name, dtype, categories and, in pandas, index; else an ndarray.
+            of one column) with its name, dtype, categories and, in pandas, index, or an array of
+            pyarrow; else an ndarray.
+
+        Raises
+        ------
+        TypeError
+            If `force` is no truth value.
         """
         check_is_fitted(self)
         if not isinstance(force, (bool, np.bool_)):

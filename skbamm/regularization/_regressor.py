@@ -88,8 +88,9 @@ class BilevelRegularizedRegressor(
     cv : int, splitter or list of splits, default=5
         Folds whose held-out error is minimised. With an int the fold of a row is a
         pseudo-random function of its position (and of `random_state`), so sorted rows do
-        no harm. A splitter may need ``groups`` in `fit`. Every fold costs a Gram matrix, also
-        each of leave-one-out's. Ignored when `X_val` is given.
+        no harm (more folds than rows are as many as rows, with a warning). A splitter may need
+        ``groups`` in `fit`. Every fold costs a Gram matrix, also each of leave-one-out's. Ignored
+        when `X_val` is given.
 
     n_repeats : "auto" or int, default="auto"
         Where `cv` is an int, learn on so many assignments of rows to folds and take the mean of
@@ -355,7 +356,8 @@ class BilevelRegularizedRegressor(
             and more rows than columns.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Or the name, or a list of names, of columns of X, a dataframe, file or Arrow table.
+            Or the name, or a list of names, of columns of X, a dataframe, file or Arrow table. In a
+            Pipeline pass the values: a column goes through the steps before.
             These are no features then, and left out of tables that are predicted.
 
         sample_weight : array-like of shape (n_samples,), default=None
