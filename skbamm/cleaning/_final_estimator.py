@@ -185,6 +185,12 @@ def class_scores(estimator, X, classes):
 
     A class that it has not seen is below all others, as of a probability that rounds to 0.
     """
+    pairwise = any(getattr(e, "decision_function_shape", "") == "ovo" for e in _nested(estimator))
+    if pairwise and len(classes) > 2:
+        raise ValueError(
+            "final_estimator must have a score for each class: decision_function_shape='ovo' gives "
+            "one for each pair of them. Set it to 'ovr'."
+        )
     found = np.asarray(estimator.decision_function(X))
     own = np.asarray(getattr(estimator, "classes_", classes))
     if np.array_equal(own, classes) and found.ndim == 1 + (len(classes) > 2):

@@ -65,6 +65,8 @@ BARRIER_ACCURACY = 1e-12
 # A gradient relative to the one at zero from which Newton's method needs no way around, and from
 # which params count as the solution.
 NEAR, SOLVED = 0.1, 1e-7
+# Refinements of what an inverse Hessian is said to be: it has half of its digits or so at first.
+REFINED = 2
 # A metric's curvature is never less than this fraction of the majorizer's: what is nearly flat
 # far from zero would make it singular. On the way to a solution less is enough.
 CURVATURE_FLOOR, DUAL_FLOOR = 1e-2, 1e-6

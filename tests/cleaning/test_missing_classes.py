@@ -178,6 +178,21 @@ class Fixed(BaseEstimator):
     decision_function = predict_proba
 
 
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: make_pipeline(model)])
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_scores_of_pairs_of_classes_are_no_scores_of_classes(n_classes, wrap):
+    X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % n_classes
+    X[np.arange(60), y] += 9
+    final = wrap(SVC(decision_function_shape="ovo"))
+    model = HyperCleaningClassifier(final_estimator=final, max_iter=0).fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), y)
+    if n_classes == 2:
+        np.testing.assert_array_equal(model.decision_function(X) > 0, y)
+        return
+    with pytest.raises(ValueError, match="one for each pair of them"):
+        model.decision_function(X)
+
+
 def test_two_of_four_classes_seen_give_four_scores():
     found = class_scores(Fixed([1, 3], [4.0, -2.0, 0.0]), None, np.arange(4))
     # A logistic score s stands for the odds e^s.

@@ -33,7 +33,7 @@ def fitted(X, y, groups, cv, **options):
     return BilevelRegularizedRegressor("l1", groups=groups, cv=cv, **options).fit(X, y)
 
 
-@pytest.mark.parametrize(("seed", "shrinkage"), [(0, 0.0), (1, 0.1), (5, 0.1)])
+@pytest.mark.parametrize(("seed", "shrinkage"), [(0, 0.0), (2, 0.1), (5, 0.1)])
 def test_a_run_on_groups_is_no_matter_of_rounding(seed, shrinkage):
     X, y, groups, cv = wide(seed)
     expected = fitted(X, y, groups, cv, shrinkage=shrinkage).coef_

@@ -15,6 +15,7 @@ from .._constants import (
     DUAL_FLOOR,
     MAX_SOLVE_ITER,
     NEAR,
+    REFINED,
     ROUGH,
     ROUNDING,
     SINGULAR,
@@ -114,7 +115,8 @@ class NonquadraticProblem(PenaltyProblem):
             loss = loss.combine(1 - averaging, self.upper.loss, 2 * averaging)
         floor = (SINGULAR if exact else CURVATURE_FLOOR) * lower.majorizer(hyper, params)
         curvature = lower.curvature(hyper, params).maximum(floor)
-        return PointMetric(loss.metric((1 - averaging) * curvature), exact)
+        weights = (1 - averaging) * curvature
+        return PointMetric(loss.metric(weights), exact, loss, weights)
 
     def solve_lower(self, hyper, params):
         """The minimiser of the lower level, from `params` unless these are far from it."""
@@ -200,6 +202,14 @@ class PointMetric:
 
     inverse: Metric
     exact: bool
+    loss: Any
+    weights: torch.Tensor
 
     def solve(self, vector):
-        return self.inverse.solve(vector)
+        solution = self.inverse.solve(vector)
+        # Kernels of rows lose digits to weights near zero, of which there are many far from zero.
+        # A wrong digit of a hypergradient is a large one of the run: there are several minima.
+        for _ in range(REFINED if self.exact else 0):
+            product = self.loss.product(solution) + self.weights * solution
+            solution = solution + self.inverse.solve(vector - product)
+        return solution
