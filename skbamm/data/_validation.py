@@ -53,9 +53,9 @@ def validate_data(estimator, X, *args, name="X", **kwargs):
     Columns that were targets or weights in `fit`, by name, are left out of further tables.
     """
     refuse_files(X, name)
-    check_columns(X, name)
     is_new = kwargs.get("reset", True)
     X = features_only(X, () if is_new else getattr(estimator, "named_columns_", ()))
+    check_columns(X, name)
     try:
         # scikit-learn adds all entries up, in their own precision, to see whether all are finite.
         with np.errstate(over="ignore", invalid="ignore"):

@@ -151,6 +151,7 @@ def regression_data(estimator, X, y, sample_weight, held_out, split_params):
     if source is not None:
         source.describe(estimator, reset=True)
     if not has_validation_rows(*held_out):
+        warn_of_few_rows(estimator.cv, len(rows))
         return make_repeats(estimator, rows, split_params, estimator._seed())
     validation = _validation_rows(estimator, rows, *held_out)
     rows = moderated(rows, estimator)
@@ -178,7 +179,6 @@ def n_repeats(estimator, n_samples):
 
 def make_repeats(estimator, rows, split_params, seed):
     """The rows in their folds; in several assignments of these where `cv` is an int."""
-    warn_of_few_rows(estimator.cv, len(rows))
     y = rows.y[:, 0] if rows.single_target else rows.y
     moderate = moderated(rows, estimator)
     return [

@@ -109,6 +109,8 @@ def test_a_table_of_pyarrow_leaves_its_index_out():
     assert_same(found, expected)
     np.testing.assert_array_equal(found.predict(table), expected.predict(X))
     assert_same(regressor().partial_fit(table, ROWS["y"]), regressor().fit(X, ROWS["y"]))
+    days = X.set_index(pandas.date_range("2020-01-01", periods=len(X), name="day"))
+    assert_same(cleaner().fit(KINDS["pyarrow"](days), ROWS["label"].to_numpy()), expected)
 
 
 def test_a_further_fit_forgets_the_names():

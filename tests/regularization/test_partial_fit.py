@@ -60,6 +60,7 @@ def test_blocks_give_the_fit_on_all_rows(options):
         assert found.n_samples_seen_ == N_ROWS
 
 
+@pytest.mark.filterwarnings("ignore:cv=5 asks for more folds")  # which only `fit` says
 @pytest.mark.parametrize("stop", [2, 7, 40, 1000, 1001, 1300])
 def test_every_call_gives_the_fit_on_the_rows_so_far(stop):
     model = BilevelRegularizedRegressor()
