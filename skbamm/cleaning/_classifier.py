@@ -186,12 +186,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         The same without learning: what ``max_iter=0`` reaches.
 
     hypergradient_norm_ : float
-        Certificate: norm of the gradient of the criterion in the learned numbers when the run
-        ended.
+        Certificate: norm of the gradient of the criterion in the learned numbers at `hyper_`
+        (with ``weighting="sample"`` that of the averaged problem).
 
     residual_ : float
-        `hypergradient_norm_` with the error of that gradient added; infinite where a run ended
-        before that was known.
+        `hypergradient_norm_` with the error of that gradient added: not above `tol` where
+        `status_` says converged.
 
     label_record_ : LabelRecord
         What `label_report` is made from.

@@ -218,7 +218,7 @@ def _run(problem, options, unit, conclude) -> LearnedWeights:
         callback = callback.mapped(concluded, partial(History.in_units, unit=unit))
     tol = options.tol / unit
     limits = {"max_iter": options.max_iter, "tol": tol}
-    # The criterion is exact anyway; of free weights the averaged problem is solved.
+    # What `solve_lower` finds is trusted; of free weights the averaged problem is solved.
     return concluded(solve(problem, options.solver, **limits, callback=callback, verify=False))
 
 

@@ -203,17 +203,17 @@ class BilevelRegularizedRegressor(
 
     hypergradient_norm_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
-        numbers when the run ended, before its last step.
+        numbers at its answer, before the rule of `standard_errors` and the mean over repeats.
 
     residual_ : float or ndarray of shape (n_targets,)
-        `hypergradient_norm_` with the error of that gradient added; infinite where a run ended
-        before that was known.
+        `hypergradient_norm_` with the error of that gradient added: not above `tol` where
+        `status_` says converged.
 
     n_iter_ : int
         Number of evaluations: the initialization's, and one for each iteration.
 
     history_ : History or list of History
-        Records of the chosen run; residuals in the unit of `tol`.
+        Records of the chosen run; residuals in the unit of `tol`. The last row is its answer's.
 
     dataframe_ : str
         Kind of dataframe that X was in `fit` ("pandas", "polars", ...), "" for none. Tables that

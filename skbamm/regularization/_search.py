@@ -166,7 +166,7 @@ class PenaltySearch:
             max_iter=0 if is_exact else max_iter,
             tol=run.tol * max(base.criterion, RESOLUTION),
             callback=callback,
-            verify=False,  # the criterion is exact anyway
+            verify=False,  # what `solve_lower` finds is exact
         )
         if is_exact and max_iter:
             solution = replace(solution, status=Status.EXACT)

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._history import Recorder
-from ._verification import Answer, FinishingState, solved, verified
+from ._history import Recorder, Status
+from ._verification import Answer, FinishingState, certified, solved, verified
 
 # Criteria that differ by less, relatively, are equal.
 EQUAL = 1e-9
@@ -22,11 +22,14 @@ class Candidate:
     params: Any
     multiplier: Any = None
     answer: Answer | None = None
+    # Where the problem solves its lower level, whose value is the other one.
+    criterion: float = math.nan
+    lower: float = math.nan
 
     @classmethod
-    def of(cls, state, params=None):
+    def of(cls, state, params=None, **values):
         params = state.params if params is None else params
-        return cls(state.hyper, params, getattr(state, "multiplier", None))
+        return cls(state.hyper, params, getattr(state, "multiplier", None), **values)
 
 
 class Run:
@@ -36,7 +39,8 @@ class Run:
     of every hyper. Elsewhere it would cost a descent at each, and the upper objective at
     unfinished params says nothing: the first point, the last one, that of the smallest
     residual and that of the lowest upper value are solved for when an answer is wanted, each
-    from its own params. A run that is not `verified` takes that of the smallest residual as it is.
+    from its own params. A run that does not verify takes that of the smallest residual as it is
+    there; elsewhere its answer has a certificate, which is also the last row of the history.
 
     A point is evaluated when the run leaves it: only then are its params nearly solved for,
     which makes solving them cheap. Rows of the history get its criterion after the fact.
@@ -50,7 +54,7 @@ class Run:
         self.has_multiplier = getattr(state, "multiplier", None) is not None
         params, self.latest, self.lower = self._levels(state)
         self.recorder.begin(criterion=self.latest, lower=self.lower, hyper=state.hyper)
-        self.initial = Candidate.of(state, params)
+        self.initial = self.evaluated = self._solved(state, params)
         self.candidates = {"initial": self.initial}
         self.initial_criterion = self.criterion = self.lowest = self.latest
         self.smallest = math.inf
@@ -124,10 +128,63 @@ class Run:
             return
         self.is_evaluated = True
         params, self.latest, self.lower = self._levels(state)
+        self.evaluated = self._solved(state, params)
         if finite and -math.inf < self.latest < self.criterion:
-            self.criterion = self.latest
-            self.candidates = {"lowest": Candidate.of(state, params)}
+            self._take(self.evaluated)
         self.recorder.amend(self.arrived, criterion=self.latest, lower=self.lower)
+
+    def _solved(self, state, params):
+        return Candidate.of(state, params, criterion=self.latest, lower=self.lower)
+
+    def _take(self, candidate):
+        """Make it the one that is the lowest."""
+        self.criterion = candidate.criterion
+        self.candidates = {"lowest": candidate}
+
+    def settle(self, state, tol):
+        """How a run ends whose method has converged and then come here, where levels are solved.
+
+        As converged where its best point is stationary, or the one that the method means is and
+        is no higher than such a point can be. As stalled where it means a worse one than the run
+        has seen; else it is to go on (None).
+        """
+        before = self.evaluated
+        self._evaluate(state, self.is_finite)
+        best = self._lowest
+        if self._certificate(best).is_converged(tol):
+            return Status.CONVERGED
+        allowed = tol * float((before.hyper - best.hyper).norm())
+        allowed += self._certificate(best).roughness + _rounding(best)
+        limit = min(best.criterion + allowed, self.initial_criterion)
+        is_near = before.criterion <= limit
+        if best is not before and is_near and self._certificate(before).is_converged(tol):
+            self._take(before)
+            return Status.CONVERGED
+        return None if is_near or best is self.evaluated else Status.STALLED
+
+    @property
+    def _lowest(self):
+        return self.candidates.get("lowest", self.initial)
+
+    def _certificate(self, one):
+        if one.answer is None:
+            one.answer = certified(self.problem, one)
+        return one.answer
+
+    def close(self, state):
+        """Make an answer with a certificate the last row of the history; what changes in it."""
+        if self.verifies or not self.exact:
+            return {}
+        answer = self.answer(state)
+        row = {
+            "criterion": answer.criterion,
+            "lower": self._lowest.lower,
+            "residual": answer.residual,
+            "hypergradient_norm": answer.hypergradient_norm,
+            "hyper": answer.hyper,
+        }
+        self.recorder.amend(len(self.recorder) - 1, **row)
+        return row
 
     def _keep_answer(self, state):
         """What was verified where a finishing step began, in place of where it began."""
@@ -147,7 +204,9 @@ class Run:
         if not isinstance(state, FinishingState):
             self._evaluate(state, self.is_finite)
         if not self.verifies:
-            return self._unverified()
+            best = self._lowest
+            certifies = self.exact and (verify or best.answer is not None)
+            return self._certificate(best) if certifies else self._unverified()
         for one in self.candidates.values():
             if one.answer is None:
                 one.answer = solved(self.problem, one.hyper, one.params, is_solution=self.exact)
@@ -169,7 +228,8 @@ class Run:
 
     def _unverified(self):
         """As the method left it."""
-        candidate = self.candidates.get("lowest" if self.exact else "smallest", self.initial)
+        candidate = self.candidates.get("smallest", self.initial)
+        candidate = self._lowest if self.exact else candidate
         return Answer(
             candidate.hyper,
             candidate.params,

@@ -109,8 +109,9 @@ def solve(
         Whether the answer is verified: its lower level solved, and its hypergradient taken there.
         A run that stands still where this refutes it goes on along verified hypergradients (with
         given `hyper_step`: as it is, to a smaller residual). Otherwise the solution is what the
-        method says, the point of its smallest residual (of the lowest criterion, with the last
-        residual, where the problem has `solve_lower`), and costs nothing more.
+        method says, the point of its smallest residual, and costs nothing more; where the problem
+        has `solve_lower`, that is trusted and the hypergradient is taken there, so that
+        *converged* is true of the returned point, which is then the last row of the history.
 
     Returns
     -------
@@ -158,26 +159,35 @@ def solve(
             if not run.is_finite:
                 status = Status.DIVERGED
                 break
+            ended, following = ending.end(state)
+            if ended is not None or n_iter == max_iter:
+                row |= run.close(state)
             stop = False
             if callback is not None:
                 so_far = partial(_so_far, run, state, n_iter, tol)
                 stop = callback.end(Snapshot(state, row, run.recorder.live(), so_far))
-            ended, state = ending.end(state)
+            state = following
             ended = ended or (Status.STOPPED if stop else None)
             if ended is not None:
                 status = ended
                 break
-        return _solution(run, state, status, n_iter, tol)
+        if n_iter > 0:
+            run.close(state)
+        answer = run.answer(state, verify=n_iter > 0)
+        return _solution(run, answer, state, status, n_iter, tol)
 
 
 def _so_far(run, state, n_iter, tol):
     """The solution if the run ended here; the run itself does not notice."""
-    return _solution(run.copy(), state, Status.STOPPED, n_iter, tol)
+    run = run.copy()
+    # The metric of a certificate might serve the run's next steps.
+    answer = run.answer(state, verify=run.verifies)
+    return _solution(run, answer, state, Status.STOPPED, n_iter, tol)
 
 
-def _solution(run, state, status, n_iter, tol):
-    answer = run.answer(state, verify=n_iter > 0)
-    if status is Status.MAX_ITER and run.verifies and answer.is_converged(tol):
+def _solution(run, answer, state, status, n_iter, tol):
+    may_be = status in (Status.MAX_ITER, Status.STALLED) and (run.verifies or run.exact)
+    if may_be and answer.is_converged(tol):
         status = Status.CONVERGED
     if not math.isfinite(answer.criterion):
         status = Status.DIVERGED
@@ -221,8 +231,11 @@ class _Ending:
         ended = self.method(state).terminate(state, self.asked)
         if ended is None and state.iteration >= self.last:
             ended = Status.STALLED
-        if ended not in (Status.CONVERGED, Status.STALLED) or not self.run.verifies:
+        if ended not in (Status.CONVERGED, Status.STALLED):
             return ended, state
+        if not self.run.verifies:
+            is_open = self.run.exact and ended is Status.CONVERGED
+            return (self._settled(state) if is_open else ended), state
         answer = self.run.answer(state)
         if answer.is_converged(self.tol):
             return Status.CONVERGED, state
@@ -237,11 +250,26 @@ class _Ending:
         if self._can_finish(answer):
             self.n_finished, self.finished, self.last = self.n_finished + 1, answer, math.inf
             return None, self.finishing.begin(self.run.problem, state.iteration, answer)
-        if ended is Status.CONVERGED and self.asked > LEAST_ASKED * self.tol:
-            # Its residual may be of another size than the true one.
-            self.asked, self.last = self.asked / 10, 2 * state.iteration + PATIENCE
+        if ended is Status.CONVERGED and self._asks_more(state):
             return None, state
         return Status.STALLED, state
+
+    def _asks_more(self, state):
+        """Whether the method shall make its own residual smaller, which may not be the true one."""
+        asks = self.asked > LEAST_ASKED * self.tol
+        if asks:
+            self.asked, self.last = self.asked / 10, 2 * state.iteration + PATIENCE
+        return asks
+
+    def _settled(self, state):
+        """As `end` where the method has converged, and the problem solves the lower level."""
+        settled = self.run.settle(state, self.tol)
+        if settled is not None:
+            return settled
+        if bool((state.hyper != self.run.measured).any()) and self.n_elsewhere < MAX_ELSEWHERE:
+            self.n_elsewhere += 1
+            return None
+        return None if self._asks_more(state) else Status.STALLED
 
     def _is_elsewhere(self, state, answer):
         """Whether the answer is not where the method has converged."""

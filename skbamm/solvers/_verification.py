@@ -43,6 +43,11 @@ class Answer:
     undetermined: bool = False
     multiplier: Any = None
 
+    @property
+    def roughness(self):
+        """What is left of the lower level may change so much in the criterion."""
+        return abs(float((self.upper.params * self.update).sum()))
+
     def is_converged(self, tol):
         """Whether it is stationary in all variables."""
         return self.is_solved and self.residual is not None and self.residual <= tol
@@ -62,6 +67,13 @@ def solved(problem, hyper, params, is_solution=False) -> Answer:
     # The problem's own solution is as accurate as it likes; what it leaves is what counts.
     is_solved = is_near and (found.is_solved or problem.solve_lower is not None)
     return Answer(hyper, found.params, criterion, found.gap, bool(is_solved), found.update, upper)
+
+
+def certified(problem, candidate) -> Answer:
+    """The residual at params that the problem has solved for, as well as it does."""
+    hyper, params = candidate.hyper, candidate.params
+    answer = solved(problem, hyper, params, is_solution=True)
+    return verified(problem, replace(answer, is_solved=True), candidate.multiplier)
 
 
 def verified(problem, answer, multiplier=None) -> Answer:
