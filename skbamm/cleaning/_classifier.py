@@ -191,7 +191,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     residual_ : float
         `hypergradient_norm_` with the error of that gradient added: not above `tol` where
-        `status_` says converged.
+        `status_` says converged. Infinite where ``weighting="sample"`` ended before it was known.
 
     label_record_ : LabelRecord
         What `label_report` is made from.

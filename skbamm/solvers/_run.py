@@ -21,6 +21,7 @@ class Candidate:
     hyper: Any
     params: Any
     multiplier: Any = None
+    metric: Any = None  # one near here that is not exact
     answer: Answer | None = None
     # Where the problem solves its lower level, whose value is the other one.
     criterion: float = math.nan
@@ -29,7 +30,9 @@ class Candidate:
     @classmethod
     def of(cls, state, params=None, **values):
         params = state.params if params is None else params
-        return cls(state.hyper, params, getattr(state, "multiplier", None), **values)
+        metric = getattr(state, "metric", None)
+        metric = None if metric is None or metric.exact else metric
+        return cls(state.hyper, params, getattr(state, "multiplier", None), metric, **values)
 
 
 class Run:
@@ -195,7 +198,7 @@ class Run:
         best = self.candidates.get("verified")
         if best is None or not best.answer.criterion < answer.criterion:
             self.candidates["verified"] = Candidate(
-                answer.hyper, answer.params, answer.multiplier, answer
+                answer.hyper, answer.params, answer.multiplier, answer=answer
             )
         self.candidates.pop("last", None)
 
@@ -204,9 +207,8 @@ class Run:
         if not isinstance(state, FinishingState):
             self._evaluate(state, self.is_finite)
         if not self.verifies:
-            best = self._lowest
-            certifies = self.exact and (verify or best.answer is not None)
-            return self._certificate(best) if certifies else self._unverified()
+            certifies = self.exact and verify
+            return self._certificate(self._lowest) if certifies else self._unverified()
         for one in self.candidates.values():
             if one.answer is None:
                 one.answer = solved(self.problem, one.hyper, one.params, is_solution=self.exact)

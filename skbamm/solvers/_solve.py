@@ -171,21 +171,18 @@ def solve(
             if ended is not None:
                 status = ended
                 break
-        if n_iter > 0:
-            run.close(state)
-        answer = run.answer(state, verify=n_iter > 0)
-        return _solution(run, answer, state, status, n_iter, tol)
+        return _solution(run, state, status, n_iter, tol)
 
 
 def _so_far(run, state, n_iter, tol):
     """The solution if the run ended here; the run itself does not notice."""
-    run = run.copy()
-    # The metric of a certificate might serve the run's next steps.
-    answer = run.answer(state, verify=run.verifies)
-    return _solution(run, answer, state, Status.STOPPED, n_iter, tol)
+    return _solution(run.copy(), state, Status.STOPPED, n_iter, tol)
 
 
-def _solution(run, answer, state, status, n_iter, tol):
+def _solution(run, state, status, n_iter, tol):
+    if n_iter > 0:
+        run.close(state)
+    answer = run.answer(state, verify=n_iter > 0)
     may_be = status in (Status.MAX_ITER, Status.STALLED) and (run.verifies or run.exact)
     if may_be and answer.is_converged(tol):
         status = Status.CONVERGED

