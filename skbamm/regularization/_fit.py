@@ -153,12 +153,12 @@ class _Outcome:
             [one.learned.chosen for one in found],
             # The mean of numbers from several basins may be in none of them.
             [one.learned.best for one in found],
-            [one.initial.chosen for one in found],
         ]
-        initial_criterion = _criterion_of_mean(candidates[-1])
-        for learned in candidates:
-            criterion = _criterion_of_mean(learned)
-            if criterion <= initial_criterion:
+        learned = [one.initial.chosen for one in found]
+        criterion = initial_criterion = _criterion_of_mean(learned)
+        for points in candidates:
+            if (of_points := _criterion_of_mean(points)) <= initial_criterion:
+                learned, criterion = points, of_points
                 break
         log_weights = torch.stack([point.log_weights for point in learned]).mean(0)
         hyper = np.mean([to_numpy(point.hyper[0]) for point in learned], axis=0)

@@ -146,7 +146,8 @@ class PenaltySearch:
         start = (base, start)[first_best([base.criterion, start.criterion])]
         rule = None if is_exact else run.standard_errors
         initial = self._choice(start, rule, base.criterion)
-        bilevel = self._bilevel(problem, begin, shrinkage, base.criterion)
+        params = start.params if torch.equal(begin, start.hyper) else None
+        bilevel = self._bilevel(problem, begin, shrinkage, base.criterion, params)
 
         def conclude(solution):
             learned, enough = initial, base.criterion * (1 - PREFERENCE)
@@ -289,12 +290,15 @@ class PenaltySearch:
         best = first_best(to_numpy(upper.value(self.tensor(strengths)[:, None], params)))
         return upper, float(np.clip(np.log(strengths[best]), low, high)), smoothing
 
-    def _bilevel(self, problem, initial, shrinkage, baseline):
-        """The problem to solve from an initial point, with the prior of a shrinkage."""
+    def _bilevel(self, problem, initial, shrinkage, baseline, params=None):
+        """The problem to solve from an initial point, with the prior of a shrinkage.
+
+        `params`, if given, are the lower level's solution there.
+        """
         if self.spec.n_deviations and shrinkage:
             strength = self.tensor(np.array([shrinkage * max(baseline, RESOLUTION)]))
             problem = problem.with_prior(self.tensor(self.spec.prior()), strength)
-        return problem.problem(initial, *self._bounds())
+        return problem.problem(initial, *self._bounds(), params)
 
     def _bounds(self):
         return self.tensor(self.spec.bounds()).unbind(1)

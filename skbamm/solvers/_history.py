@@ -201,7 +201,7 @@ class Snapshot:
         Grows with the run, and costs something only where it is read.
     solution : callable
         ``solution()`` returns the `Solution` as if the run had been stopped here, for the price
-        of one solution of the lower level.
+        of one solution of the lower level and one hypergradient.
     """
 
     state: Any

@@ -103,8 +103,8 @@ class NonquadraticProblem(PenaltyProblem):
         """The lower level is solved when its gradient is this small relative to the one at zero."""
         return BARRIER_ACCURACY if isinstance(self.lower.function, Square) else ACCURACY
 
-    def problem(self, initial_hyper, lower_bound, upper_bound):
-        problem = super().problem(initial_hyper, lower_bound, upper_bound)
+    def problem(self, initial_hyper, lower_bound, upper_bound, params=None):
+        problem = super().problem(initial_hyper, lower_bound, upper_bound, params)
         return replace(problem, follows=True)
 
     def metric(self, hyper, params, averaging):

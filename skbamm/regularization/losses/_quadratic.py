@@ -315,16 +315,17 @@ class PenaltyProblem:
         zeros = self.lower.loss.zeros()
         return self.upper.value(hyper, self.solve_lower(hyper, zeros.repeat(len(hyper), 1, 1, 1)))
 
-    def problem(self, initial_hyper, lower_bound, upper_bound):
-        """The problem from an initialization of shape (1, n_hyper)."""
-        initial_hyper = torch.minimum(torch.maximum(initial_hyper, lower_bound), upper_bound)
-        zeros = self.lower.loss.zeros()
-        initial_params = self.solve_lower(initial_hyper, zeros.repeat(len(initial_hyper), 1, 1, 1))
+    def problem(self, initial_hyper, lower_bound, upper_bound, params=None):
+        """The problem from an initialization of shape (1, n_hyper); `params` are solved there."""
+        feasible = torch.minimum(torch.maximum(initial_hyper, lower_bound), upper_bound)
+        if params is None or not torch.equal(feasible, initial_hyper):
+            zeros = self.lower.loss.zeros()
+            params = self.solve_lower(feasible, zeros.repeat(len(feasible), 1, 1, 1))
         return BilevelProblem(
             upper=self.upper,
             lower=self.lower,
-            initial_hyper=initial_hyper,
-            initial_params=initial_params,
+            initial_hyper=feasible,
+            initial_params=params,
             lower_bound=lower_bound,
             upper_bound=upper_bound,
             strongly_convex=True,
