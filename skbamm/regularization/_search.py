@@ -291,10 +291,7 @@ class PenaltySearch:
         return upper, float(np.clip(np.log(strengths[best]), low, high)), smoothing
 
     def _bilevel(self, problem, initial, shrinkage, baseline, params=None):
-        """The problem to solve from an initial point, with the prior of a shrinkage.
-
-        `params`, if given, are the lower level's solution there.
-        """
+        """The problem from a point (and `params` solved there), with the prior of a shrinkage."""
         if self.spec.n_deviations and shrinkage:
             strength = self.tensor(np.array([shrinkage * max(baseline, RESOLUTION)]))
             problem = problem.with_prior(self.tensor(self.spec.prior()), strength)

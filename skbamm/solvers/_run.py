@@ -144,7 +144,7 @@ class Run:
         self.criterion = candidate.criterion
         self.candidates = {"lowest": candidate}
 
-    def settle(self, state, tol):
+    def confirm(self, state, tol):
         """How a run ends whose method has converged and then come here, where levels are solved.
 
         As converged where its best point is stationary, or the one that the method means is and

@@ -232,7 +232,7 @@ class _Ending:
             return ended, state
         if not self.run.verifies:
             is_open = self.run.exact and ended is Status.CONVERGED
-            return (self._settled(state) if is_open else ended), state
+            return (self._confirmed(state) if is_open else ended), state
         answer = self.run.answer(state)
         if answer.is_converged(self.tol):
             return Status.CONVERGED, state
@@ -258,11 +258,11 @@ class _Ending:
             self.asked, self.last = self.asked / 10, 2 * state.iteration + PATIENCE
         return asks
 
-    def _settled(self, state):
+    def _confirmed(self, state):
         """As `end` where the method has converged, and the problem solves the lower level."""
-        settled = self.run.settle(state, self.tol)
-        if settled is not None:
-            return settled
+        status = self.run.confirm(state, self.tol)
+        if status is not None:
+            return status
         if bool((state.hyper != self.run.measured).any()) and self.n_elsewhere < MAX_ELSEWHERE:
             self.n_elsewhere += 1
             return None
