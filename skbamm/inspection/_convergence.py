@@ -29,11 +29,10 @@ class ConvergenceDisplay(Display):
     ``kind="loss"`` draws held-out loss, training loss, and how far the run was from a stationary
     point. Points that were tried and rejected are among them; the best one is used.
 
-    ``kind="hyper"`` draws the learned numbers, diamonds being what the fit used: the best
-    iterate, which the regressor also moves to a stronger penalty (`standard_errors`) and averages
-    over repeats. Logarithms are drawn as what they are logarithms of, on a logarithmic
-    axis; the other numbers on an axis of their own. Where there are more than twelve of a kind,
-    lines show their quantiles.
+    ``kind="hyper"`` draws the learned numbers, diamonds being those of the best iterate, which the
+    regressor averages over repeats. Logarithms are drawn as what they are logarithms of, on a
+    logarithmic axis; the other numbers on an axis of their own. Where there are more than twelve
+    of a kind, lines show their quantiles.
 
     `from_estimator` takes a fitted `estimator` of skbamm, or a Pipeline or a search that ends in
     one; `kind`; `target`, the number of the target whose run it is, where each has its own; and

@@ -29,11 +29,14 @@ TERM_BOUNDS = (-10.0, 10.0)
 LOG_WEIGHT_LIMIT = (-60.0, 60.0)
 # A feature's magnitude never counts as less than this fraction of the root mean square.
 MAGNITUDE_FLOOR = 1e-3
-# Pilot strength relative to the best ridge's, and exponent. One from each side: the criterion has
-# several basins. The best one is followed (measured: as good as to follow both).
-ADAPTIVE_INITIAL = ((1 / 30, 1.0), (30.0, 2.0))
-# Further ones where they cost little, the most useful first.
-MORE_INITIAL = ((1.0, 4.0), (1.0, 2.0), (30.0, 4.0), (1 / 30, 2.0))
+# Pilot strength relative to the best ridge's, and exponent: candidates for the mean, the most
+# useful first. A strong pilot sees columns one by one, a good one what each adds to the others.
+ADAPTIVE_INITIAL = ((1.0, 2.0), (30.0, 2.0), (1.0, 4.0), (30.0, 4.0), (1.0, 1.0), (30.0, 1.0))
+# A candidate's weight relative to the best one's, below which it is not fitted.
+NEGLIGIBLE = 1e-4
+# Steps of the log strength from the best ridge's, where the best one for an initial point is looked
+# for, and their number in a direction. Finer ones change nothing in a mean.
+STRENGTH_STEP, MAX_STRENGTH_STEPS = float(np.log(10)) / 2, 8
 # The groups' share in the magnitudes to begin with.
 INITIAL_SHARE = 0.3
 
@@ -41,11 +44,11 @@ INITIAL_SHARE = 0.3
 # Strengths of the coarse ridge grid, in units of the mean eigenvalue of the Gram matrix; the
 # strongest comes first, as the simplest.
 RIDGE_GRID = np.logspace(4, -9, 53)
-# Steps of the log strength that the one-standard-error rule tries.
-STRONGER = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 # Where the lower level is no square, a run for each fold and shrinkage takes long, and its order
 # shows early.
 NESTED_MAX_ITER = 40
+# Standard errors of the held-out error that are given up for a larger shrinkage.
+NESTED_STANDARD_ERRORS = 0.5
 # Shrinkages that "auto" compares. No deviation at all comes first: it wins ties.
 SHRINKAGES = (np.inf, 0.1, 0.01, 0.001, 0.0)
 # From here on a difference of a tenth costs half of the error itself: nothing is left to learn,

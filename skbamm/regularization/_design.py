@@ -119,8 +119,8 @@ class GramDesign:
     The losses `train` and `test` are those of the rows of each fold that train and are held out.
     """
 
-    #: How many initial points are compared besides the usual ones.
-    n_more_initial = 4
+    #: How many initial points are candidates.
+    n_initial = 6
 
     def __init__(self, products, *, device, **options):
         total = products.total
@@ -188,7 +188,7 @@ class GramDesign:
 class RowDesign:
     """From the rows and products with them: for more features than rows."""
 
-    n_more_initial = GramDesign.n_more_initial
+    n_initial = GramDesign.n_initial
     n_at_once = 1
 
     def __init__(self, folded, *, device, **options):

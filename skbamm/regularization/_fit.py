@@ -10,7 +10,7 @@ import torch
 
 from ..linalg._tensors import to_numpy
 from ..solvers import History
-from ._constants import NESTED_MAX_ITER
+from ._constants import NESTED_MAX_ITER, NESTED_STANDARD_ERRORS
 from ._design import RowDesign, make_design
 from ._extremes import in_raw_units
 from ._options import PenaltyOptions, resolve_descriptions
@@ -35,8 +35,9 @@ class LearnedPenalty:
     group_share: float
     criterion: float  # of the mean, on the folds of all repeats
     initial_criterion: float  # the same without learning
-    best_criterion: float  # of the first repeat, before the one-standard-error rule
-    is_stronger: bool  # whether that rule made its penalty stronger
+    best_criterion: float  # of the best candidate of the first repeat
+    average: dict[str, float]  # weight of each candidate in the mean, by name
+    n_averaged: int  # how many of them the mean of any repeat is of, at most
     shrinkage: float
     n_repeats: int
     first: SearchResult
@@ -47,10 +48,13 @@ def explained(learned, standard_errors):
     n_repeats, reasons = max(one.n_repeats for one in learned), []
     if n_repeats > 1:
         reasons.append(f"of the mean of {n_repeats} runs")
-    if any(one.is_stronger for one in learned):
+    if any(one.n_averaged > 1 for one in learned):
         best = np.mean([one.best_criterion for one in learned])
-        before = "" if n_repeats > 1 else f"{best:.6g} before "
-        reasons.append(f"{before}standard_errors={standard_errors:g} made the penalty stronger")
+        has = "" if n_repeats > 1 else f", which has {best:.6g}"
+        reasons.append(
+            f"of a mean of fits that standard_errors={standard_errors:g} cannot tell from the "
+            f"best one{has}"
+        )
     return f" ({', '.join(reasons)})" if reasons else ""
 
 
@@ -149,21 +153,23 @@ class _Outcome:
     def of(self, found, exact_zeros):
         """The fit of all rows with the mean of what was found on each assignment to folds."""
         spec, first = self.search.spec, found[0]
-        candidates = [
-            [one.learned.chosen for one in found],
-            # The mean of numbers from several basins may be in none of them.
-            [one.learned.best for one in found],
-        ]
-        learned = [one.initial.chosen for one in found]
-        criterion = initial_criterion = _criterion_of_mean(learned)
-        for points in candidates:
-            if (of_points := _criterion_of_mean(points)) <= initial_criterion:
-                learned, criterion = points, of_points
-                break
-        log_weights = torch.stack([point.log_weights for point in learned]).mean(0)
-        hyper = np.mean([to_numpy(point.hyper[0]) for point in learned], axis=0)
-        fit = self.search.refit(learned[0], log_weights, exact_zeros=exact_zeros)
-        coef, intercept = fit["coef"], fit["intercept"]
+        is_averaged = first.is_averaged
+        learned, initial = [one.learned for one in found], [one.initial for one in found]
+        criterion, initial_criterion = (
+            _mean_criterion(averages, is_averaged) for averages in (learned, initial)
+        )
+        if criterion > initial_criterion:
+            # With one more candidate the others count less, and a mean may be worse for that.
+            learned, criterion = initial, initial_criterion
+        log_weights = sum(one.log_weights for one in learned) / len(learned)
+        hyper = np.mean([to_numpy(one.best.hyper[0]) for one in learned], axis=0)
+        if is_averaged:
+            points = [point for one in learned for point in one.used]
+            shares = np.concatenate([one.weights[one.weights > 0] for one in learned])
+            coef, intercept = self.search.mean_refit(points, shares / len(learned))
+        else:
+            best = learned[0].best
+            coef, intercept = self.search.refit(best, log_weights, exact_zeros=exact_zeros)
         if self.exponents is not None:
             coef, intercept = in_raw_units(coef, intercept, self.exponents)
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
@@ -174,7 +180,7 @@ class _Outcome:
         return LearnedPenalty(
             coef=coef,
             intercept=intercept,
-            alpha=with_constant_columns(fit["alpha"], self.options),
+            alpha=with_constant_columns(self.search.alpha(log_weights), self.options),
             hyper=self.embedding @ hyper,
             hyper_names=self.names,
             history=self.history(first.history),
@@ -182,8 +188,9 @@ class _Outcome:
             group_share=float(hyper[spec.shares].sum()),
             criterion=criterion,
             initial_criterion=initial_criterion,
-            best_criterion=first.learned.best.criterion,
-            is_stronger=learned is not candidates[1] and first.learned.is_stronger,
+            best_criterion=learned[0].best.criterion,
+            average=_shares(learned),
+            n_averaged=max(len(one.used) for one in learned),
             n_repeats=len(found),
             shrinkage=float(self.shrinkage),
             first=first,
@@ -211,12 +218,22 @@ def with_constant_columns(alpha, options):
     return np.where(missing, filled, alpha)
 
 
-def _criterion_of_mean(points):
-    """Of the mean of points on several assignments to folds: mean over these."""
-    if len(points) == 1:
-        return points[0].criterion
-    hyper = torch.cat([point.hyper for point in points])
-    return float(np.mean([point.mean_criterion(hyper) for point in points]))
+def _shares(averages):
+    """Weights of the candidates by name, the largest first."""
+    shares: dict[str, float] = {}
+    for one in averages:
+        for point, share in zip(one.points, one.weights, strict=True):
+            if share:
+                shares[point.name] = shares.get(point.name, 0.0) + float(share) / len(averages)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _mean_criterion(averages, is_averaged):
+    """Held-out error, mean over repeats, of averaged fits, or of the mean of the best penalties."""
+    if is_averaged or len(averages) == 1:
+        return float(np.mean([one.criterion for one in averages]))
+    hyper = torch.cat([one.best.hyper for one in averages])
+    return float(np.mean([one.best.mean_criterion(hyper) for one in averages]))
 
 
 def _first_search(folded, options, run, progress):
@@ -247,5 +264,5 @@ def _chosen_shrinkage(spec, folded, options, run, progress):
             run.solver,
             max_iter=max_iter if spec.is_square else min(max_iter, NESTED_MAX_ITER),
             tol=run.tol,
-            standard_errors=run.standard_errors,
+            standard_errors=NESTED_STANDARD_ERRORS,
         )

@@ -38,8 +38,9 @@ class BilevelRegularizedRegressor(
               + \tfrac12 \sum_j \alpha_j (s_j w_j)^2
 
     (or another `penalty`), and the penalty weights :math:`\alpha_j` minimise the squared error on
-    the held-out rows of all folds: a bilevel problem, solved by sl-BAMM [1]_ within `fit`. A final
-    fit on all rows uses what was learned.
+    the held-out rows of all folds: a bilevel problem, solved by sl-BAMM [1]_ within `fit`. The
+    coefficients are those on all rows, averaged over the penalties that the folds cannot tell
+    from the best one (`standard_errors`).
 
     Parameters
     ----------
@@ -104,10 +105,13 @@ class BilevelRegularizedRegressor(
         pilot and of the common strength :math:`e^a`, around which those of features spread.
         With ``standardize=False`` in units of the mean variance of the columns.
 
-    standard_errors : float, default=0.5
-        How many standard errors of the held-out error (over folds) ``penalty="adaptive"``
-        gives up for a stronger penalty, as in the one-standard-error rule: numbers learned on
-        few folds fit these folds too well. 0 takes the best strength itself.
+    standard_errors : float, default=1
+        With ``penalty="adaptive"`` the coefficients are a weighted mean of those of what was
+        learned and of penalties that need no learning: ridge, and adaptive ridge with a few pilots
+        and exponents. The weight of each is :math:`\pi \exp(-z^2 / (2 c^2))`, where z is its
+        held-out error less the best one's in standard errors over the folds, c this number, and
+        :math:`\pi` a half for ridge and the same for all others: what a few folds cannot tell
+        apart is averaged, not chosen. 0 takes the best one alone, as `exact_zeros` does.
 
     standardize : bool, default=True
         Whether the penalty acts on coefficients times the standard deviation
@@ -163,7 +167,13 @@ class BilevelRegularizedRegressor(
 
     alpha_ : ndarray of shape (n_features,) or (n_targets, n_features)
         Learned or fixed strength of each feature, 0 where unpenalized; 2-D with
-        ``alpha_per_target=True``.
+        ``alpha_per_target=True``. Where fits are averaged (`standard_errors`), the mean of their
+        log strengths, with the same weights.
+
+    average_weights_ : dict of str to float, or list of dict
+        Weight of each fit in the mean that `coef_` is, the largest first, mean over the repeats:
+        of "one strength" (ridge), of adaptive penalties by pilot (in units of the best ridge's
+        strength) and exponent, and of what was "learned".
 
     group_alpha_ : dict of name to float, or list of dict
         Geometric mean of `alpha_` over each group; one dict for each target with
@@ -186,7 +196,7 @@ class BilevelRegularizedRegressor(
         The `shrinkage` that was used; infinite where no differences were learned.
 
     hyper_ : ndarray of shape (n_hyper,) or (n_targets, n_hyper)
-        The learned numbers themselves, mean over the repeats: with "adaptive" the pilot's log
+        The numbers of the best fit, mean over the repeats: with "adaptive" the pilot's log
         strength, log strength, exponent and (with groups) share; else the groups' log
         strengths; then slopes of descriptions and deviations of groups.
 
@@ -194,8 +204,8 @@ class BilevelRegularizedRegressor(
         What each entry of `hyper_` is.
 
     criterion_ : float or ndarray of shape (n_targets,)
-        Held-out error (mean `loss`, in units of the variance of y) of the penalty of `hyper_`, on
-        the folds of all repeats.
+        Held-out error (mean `loss`, in units of the variance of y) of the mean of the fits
+        that `coef_` is, on the folds of all repeats.
 
     initial_criterion_ : float or ndarray of shape (n_targets,)
         The same without learning: what ``max_iter=0`` reaches (and no warm start). Never below
@@ -203,7 +213,7 @@ class BilevelRegularizedRegressor(
 
     hypergradient_norm_ : float or ndarray of shape (n_targets,)
         Certificate of the chosen run: norm of the gradient of the criterion in the learned
-        numbers at its answer, before the rule of `standard_errors` and the mean over repeats.
+        numbers at its answer, before any mean is taken.
 
     residual_ : float or ndarray of shape (n_targets,)
         `hypergradient_norm_` with the error of that gradient added: not above `tol` where
@@ -296,7 +306,7 @@ class BilevelRegularizedRegressor(
         n_repeats="auto",
         solver="sl-bamm",
         alpha_bounds=(1e-9, 1e6),
-        standard_errors=0.5,
+        standard_errors=1,
         standardize=True,
         fit_intercept=True,
         positive=False,
@@ -553,6 +563,8 @@ class BilevelRegularizedRegressor(
         histories = [one.history for one in learned]
         several = self.alpha_per_target and not single_target
         self.group_alpha_ = by_group if several else by_group[0]
+        averages = [one.average for one in learned]
+        self.average_weights_ = averages if several else averages[0]
         self.history_ = histories if several else histories[0]
         self.n_iter_ = max(one.first.solution.n_iter for one in learned) + 1
         worst = max((one.first for one in learned), key=lambda first: first.residual)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ import torch
 
 from ..linalg._tensors import to_numpy, to_tensor, to_tensors
 from ..solvers import Solution, Status, solve
+from ._average import Average, Point, first_best, with_best_strengths
 from ._constants import (
     EXCLUSION,
     LASSO_FINAL,
     LEAST_SIZE,
+    MAX_STRENGTH_STEPS,
     PREFERENCE,
     RESOLUTION,
     RIDGE_GRID,
@@ -26,53 +28,7 @@ from ._lasso import lasso_fits, sparse_coefficients, sparsest_exact, weighted_la
 from .losses._nonquadratic_problem import NonquadraticError, NonquadraticProblem
 from .losses._quadratic import PenalizedError, PenaltyProblem
 from .penalties._functions import Absolute, Barrier, Square
-from .penalties._specs import LinearPenalty, MeanPenalty
-
-
-@dataclass(frozen=True)
-class Point:
-    """Learned numbers, the lower level's solution there, and the held-out error of that."""
-
-    problem: PenaltyProblem
-    hyper: torch.Tensor  # (1, n_hyper)
-    params: torch.Tensor  # (1, n_folds, n_targets, n_features)
-    criterion: float
-
-    @classmethod
-    def of(cls, problem, hyper, params=None):
-        """Where `params`, if given, are the lower level's solution."""
-        if params is None:
-            params = problem.solve_lower(hyper, problem.lower.loss.zeros()[None])
-        # Rounding may leave less than nothing of a mean square, which is a difference of sums.
-        return cls(problem, hyper, params, max(float(problem.upper.value(hyper, params)), 0.0))
-
-    @property
-    def log_weights(self):
-        """Mean over the folds, shape (n_features,).
-
-        A feature is penalized little only if it looks important without any fold. (The
-        weights of a pilot on all rows predict worse: a column with entries in few rows looks
-        important there and nowhere else.)
-        """
-        return self.problem.lower.penalty.log_weights(self.hyper)[0][0].mean(0)
-
-    def mean_criterion(self, hyper):
-        """Criterion, on the same folds, of the mean of the log weights of several points."""
-        lower = self.problem.lower
-        lower = replace(lower, penalty=MeanPenalty(lower.penalty, hyper))
-        return Point.of(replace(self.problem, lower=lower), hyper[:1, :0]).criterion
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The best point by the criterion, and what the one-standard-error rule makes of it."""
-
-    best: Point
-    chosen: Point
-
-    @property
-    def is_stronger(self):
-        return self.chosen is not self.best
+from .penalties._specs import LinearPenalty
 
 
 @dataclass(frozen=True)
@@ -80,8 +36,9 @@ class SearchResult:
     """What one search found on its folds."""
 
     baseline: float  # criterion of the best fit with one strength for all features
-    initial: Choice  # without learning
-    learned: Choice  # its criterion is not above that
+    initial: Average  # without learning; the best fit with one strength comes first
+    learned: Average
+    is_averaged: bool  # whether several fits may have a weight in these
     solution: Solution
 
     @property
@@ -116,8 +73,8 @@ def _reported(history, baseline):
 class PenaltySearch:
     """One search on one design.
 
-    The baseline is the criterion of the best fit with one strength for all features, of which
-    no search ends above.
+    The baseline is the criterion of the best fit with one strength for all features. Nothing that
+    is learned is taken unless it is better.
     """
 
     design: Any  # GramDesign, SharedGramDesign or RowDesign
@@ -127,36 +84,27 @@ class PenaltySearch:
     def best(self, run, *, shrinkage=0.0, callback=None, known=None, like=None):
         """Learn on the folds by `RunOptions`; `callback` gets what was found so far.
 
-        The run begins at the best of the spec's initial points and a `known` one, of shape
-        (n_hyper,); after a search on other folds at what that one, `like`, has learned. Nothing
-        that is learned, and no rule, ends above what is chosen without learning.
+        The spec's initial points, each at its best strength, are candidates, and so is what is
+        learned. The run begins at the best of them and a `known` one, of shape (n_hyper,); after a
+        search on other folds at what that one, `like`, has learned.
         """
         problem, common, points = self._prepare()
         base, is_exact = self._base(problem, common)
-        if is_exact:
-            points = begin = common  # from here on only rounding decides
-        elif like is not None:
-            points, begin = like.initial.best.hyper, like.learned.best.hyper
-        else:
-            points = begin = self._best_of(problem, points)
-            if known is not None:
-                known = self.tensor(known)[None].clamp(*self._bounds())
-                begin = self._best_of(problem, torch.cat([known, points]))
-        start = base if torch.equal(points, common) else Point.of(problem, points)
-        start = (base, start)[first_best([base.criterion, start.criterion])]
-        rule = None if is_exact else run.standard_errors
-        initial = self._choice(start, rule, base.criterion)
-        params = start.params if torch.equal(begin, start.hyper) else None
-        bilevel = self._bilevel(problem, begin, shrinkage, base.criterion, params)
+        candidates = [base] if is_exact else self._candidates(problem, base, points, like)
+        is_averaged = self.spec.kind == "adaptive" and not (is_exact or run.exact_zeros)
+        standard_errors = run.standard_errors if is_averaged else 0.0
+        initial = self._average(candidates, base, standard_errors)
+        begin = base if is_exact else self._begin(problem, candidates, known, like)
+        bilevel = self._bilevel(problem, begin.hyper, shrinkage, base.criterion, begin.params)
 
         def conclude(solution):
             learned, enough = initial, base.criterion * (1 - PREFERENCE)
-            if not torch.equal(solution.hyper, start.hyper):
+            if not any(torch.equal(solution.hyper, point.hyper) for point in candidates):
                 found = Point.of(problem, solution.hyper, solution.params)
                 # A prior may prefer what fits worse.
-                if found.criterion <= start.criterion and found.criterion < enough:
-                    learned = self._choice(found, rule, initial.chosen.criterion)
-            return SearchResult(base.criterion, initial, learned, solution)
+                if found.criterion <= initial.best.criterion and found.criterion < enough:
+                    learned = self._average([*candidates, found], base, standard_errors)
+            return SearchResult(base.criterion, initial, learned, standard_errors > 0, solution)
 
         if callback is not None:
             callback = callback.mapped(conclude, lambda history: _reported(history, base.criterion))
@@ -176,27 +124,51 @@ class PenaltySearch:
     def _base(self, problem, common):
         """The best global fit, and whether it is exact to rounding."""
         # Right after the path, which has the factors for it.
-        base = Point.of(problem, common)
+        base = Point.of(problem, common, name="one strength")
         return base, base.criterion <= float(self._exact_below(base.params)[0])
 
-    def _choice(self, point, standard_errors, limit):
-        """The `Choice` at a point; the rule does not take the criterion above the limit."""
-        # The standard error of two folds is too uncertain.
-        if self.spec.kind != "adaptive" or not standard_errors or self.design.train.n_folds < 3:
-            return Choice(point, point)
-        stronger = point.problem.one_standard_error(
-            point.hyper,
-            point.params,
-            self.spec.strengths,
-            bounds=self._bounds(),
-            limit=limit,
-            standard_errors=standard_errors,
-            rounding=lambda params: PREFERENCE * self._exact_below(params),
-            n_at_once=self.design.n_at_once,
-        )
-        chosen = point if stronger is None else Point.of(point.problem, *stronger)
-        # Rounding, where all strengths are equal.
-        return Choice(point, chosen if chosen.criterion <= limit else point)
+    def _candidates(self, problem, base, points, like):
+        """What needs no learning: the best global fit, and initial points at their best strengths.
+
+        After a search on other folds, those that had a weight there, at the same strengths.
+        """
+        if torch.equal(points, base.hyper):
+            return [base]
+        if like is not None:
+            used = [point for point in like.initial.used if point.name != base.name]
+            if not used:
+                return [base]
+            points, names = torch.cat([p.hyper for p in used]), [point.name for point in used]
+        else:
+            names = self.spec.initial_names(len(points))
+            column, bounds = self.spec.strengths.start, self._bounds()
+            # With a barrier each point is a run of Newton's method, and weak penalties are stiff.
+            n_steps = 0 if self.spec.features.positive else MAX_STRENGTH_STEPS
+            errors = partial(self._errors, problem)
+            points = with_best_strengths(errors, points, column, bounds, n_steps)
+        return [base, *self._points(problem, points, names)]
+
+    def _points(self, problem, hyper, names):
+        """A `Point` at each row of `hyper`; some are solved at once."""
+        zeros, found = problem.lower.loss.zeros(), []
+        for some in hyper.split(self.design.n_at_once):
+            found += problem.solve_lower(some, zeros.repeat(len(some), 1, 1, 1)).split(1)
+        parts = zip(hyper.split(1), found, names, strict=True)
+        return [Point.of(problem, *part) for part in parts]
+
+    def _begin(self, problem, candidates, known, like):
+        """The `Point` at which a run begins."""
+        if like is not None:
+            return Point.of(problem, like.learned.best.hyper)
+        points = candidates[1:] or candidates
+        if known is not None:
+            hyper = self.tensor(known)[None].clamp(*self._bounds())
+            points = [Point.of(problem, hyper), *points]
+        return points[first_best([point.criterion for point in points])]
+
+    def _average(self, points, base, standard_errors):
+        floor = max(float(self._exact_below(base.params)[0]), PREFERENCE * base.criterion)
+        return Average.of(points, standard_errors, floor)
 
     def _exact_below(self, params):
         return exact_below(params, self._variance)
@@ -205,13 +177,9 @@ class PenaltySearch:
     def _variance(self):
         return self.tensor(self.design.units.variance)
 
-    def _best_of(self, problem, points):
-        """Following the best one does as well as following several."""
-        if len(points) == 1:
-            return points
+    def _errors(self, problem, points):
         parts = points.split(self.design.n_at_once)
-        errors = np.concatenate([to_numpy(problem.criterion(part)) for part in parts])
-        return points[first_best(errors), None]
+        return np.concatenate([to_numpy(problem.criterion(part)) for part in parts])
 
     def learn(self, solver, *, max_iter, tol, shrinkages):
         """Numbers learned from the common initial point, one row for each of some shrinkages."""
@@ -244,7 +212,7 @@ class PenaltySearch:
             path = self.design.path()
             upper, strength, smoothing = self._global_fit(path)
         penalty = spec.penalty(path, train.n_folds, self.design.device)
-        points = spec.initial(strength, self.design.n_more_initial)
+        points = spec.initial(strength, self.design.n_initial)
         common, initial = to_tensors(self.design.device, *points)
         initial = initial.clamp(*self._bounds())
         problem = self._problem(train, penalty, upper, smoothing)
@@ -300,22 +268,42 @@ class PenaltySearch:
     def _bounds(self):
         return self.tensor(self.spec.bounds()).unbind(1)
 
-    def refit(self, found, log_weights, *, exact_zeros):
-        """Coefficients and weights on all rows, in the units of the data; `found` is a `Point`.
-
-        A dict of ``coef`` (n_targets, n_features), ``intercept`` (n_targets,) and ``alpha``
-        (n_features,), NaN for constant columns.
-        """
+    def refit(self, point, log_weights, *, exact_zeros):
+        """Coefficients (n_targets, n_features) and intercepts on all rows, in units of the data."""
         penalty = LinearPenalty(log_weights.new_zeros(0, len(log_weights)), log_weights, 1)
-        loss, raw = self.design.all_rows()
-        lower = replace(found.problem.lower, loss=loss, penalty=penalty)
-        final = replace(found.problem, lower=lower)
-        coef, intercept = raw(self._all_rows_params(final, found, exact_zeros))
+        loss, raw = self._all_rows
+        lower = replace(point.problem.lower, loss=loss, penalty=penalty)
+        return raw(self._all_rows_params(replace(point.problem, lower=lower), point, exact_zeros))
+
+    def mean_refit(self, points, shares):
+        """The same for a weighted mean of fits; `shares` sum to 1."""
+        loss, raw = self._all_rows
+        mean = 0.0
+        n_parts = -(-len(points) // self.design.n_at_once)
+        for some in np.array_split(np.arange(len(points)), n_parts):
+            log_weights = torch.stack([points[k].log_weights for k in some])
+            penalty = LinearPenalty(log_weights.new_zeros(0, log_weights.shape[1]), log_weights, 1)
+            problem = points[0].problem
+            final = replace(problem, lower=replace(problem.lower, loss=loss, penalty=penalty))
+            nothing = log_weights.new_zeros(len(some), 0)
+            solved = final.solve_lower(nothing, loss.zeros().repeat(len(some), 1, 1, 1))
+            if self.spec.features.positive:
+                solved = _without_negative(final, nothing, solved)
+            share = self.tensor(np.take(shares, some))[:, None, None, None]
+            mean = mean + (share * solved).sum(0)[0]
+        return raw(mean)
+
+    @cached_property
+    def _all_rows(self):
+        return self.design.all_rows()
+
+    def alpha(self, log_weights):
+        """Strengths in units of the data, shape (n_features,), NaN for constant columns."""
         unit = 0.0 if self.spec.is_square else self.spec.features.log_target_scale
         units = self.design.units
         alpha = np.where(units.unpenalized, 0.0, np.nan)
         alpha[units.penalized] = np.exp(to_numpy(log_weights) + unit)
-        return {"coef": coef, "intercept": intercept, "alpha": alpha}
+        return alpha
 
     def _all_rows_params(self, final, found, exact_zeros):
         """Params of the `final` problem, shape (n_targets, n_penalized); its `hyper` is empty."""
@@ -369,19 +357,6 @@ def exact_below(params, variance):
     """
     size = (params.square() * variance).sum(-1).mean((1, 2))
     return RESOLUTION * (1 + size)
-
-
-def first_best(values, floor=RESOLUTION):
-    """Index of the lowest value, an earlier one unless a later beats it clearly.
-
-    Values below their floor are all the same.
-    """
-    best = 0
-    values = np.maximum(values, floor)
-    for index, value in enumerate(values):
-        if not np.isfinite(values[best]) or value < values[best] * (1 - PREFERENCE):
-            best = index
-    return best
 
 
 def best_strength(errors, floor, rounding):

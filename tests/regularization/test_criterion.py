@@ -34,8 +34,8 @@ OPTIONS = {
     "hard iaptt": {**HARD, "solver": "iaptt-gm"},
     "zeros": {"exact_zeros": True},
     "targets": {"alpha_per_target": True},
-    "rule": {"standard_errors": 3.0},
-    "no rule": {"standard_errors": 0},
+    "wide mean": {"standard_errors": 3.0},
+    "best alone": {"standard_errors": 0},
     "short": {"max_iter": 1},
     "raw": {"standardize": False, "fit_intercept": False},
 }
@@ -53,7 +53,7 @@ def rows(seed, n_targets=1):
 
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("seed", [2, 5])
-def test_no_rule_ends_above_what_max_iter_0_reaches(name, seed):
+def test_no_mean_ends_above_what_max_iter_0_reaches(name, seed):
     options = {"max_iter": 20, **OPTIONS[name]}
     data = rows(seed, n_targets=2 if name == "targets" else 1)
     model = BilevelRegularizedRegressor(**options).fit(*data)
@@ -86,11 +86,10 @@ def test_criterion_is_the_cross_validated_error_at_alpha(n_repeats, max_iter, we
     assert_allclose(model.criterion_, np.mean(expected), rtol=1e-9)
 
 
-@pytest.mark.parametrize("standard_errors", [0, 0.5, 2])
 @pytest.mark.parametrize("max_iter", [0, 50])
-def test_criterion_is_that_of_the_learned_numbers(max_iter, standard_errors):
+def test_criterion_of_the_best_alone_is_that_of_the_learned_numbers(max_iter):
     data = make_regression(seed=3)
-    options = {"n_repeats": 1, "max_iter": max_iter, "standard_errors": standard_errors}
+    options = {"n_repeats": 1, "max_iter": max_iter, "standard_errors": 0}
     model = BilevelRegularizedRegressor(**options).fit(data.X, data.y)
     [splits] = folds_of_repeats(len(data.y), 1)
     expected = adaptive_criterion(data.X, data.y, splits, model.hyper_)
@@ -120,17 +119,17 @@ def test_lines_tell_residuals_in_the_unit_of_tol(options, capsys):
 
 
 @pytest.mark.parametrize("max_iter", [0, 50])
-def test_the_last_line_explains_a_raised_criterion(max_iter, capsys):
+def test_the_last_line_explains_a_mean(max_iter, capsys):
     data = make_regression(seed=1)
     options = {"n_repeats": 1, "max_iter": max_iter, "verbose": 1}
     best = BilevelRegularizedRegressor(standard_errors=0, **options).fit(data.X, data.y)
     assert "standard_errors" not in capsys.readouterr().out
     model = BilevelRegularizedRegressor(standard_errors=0.5, **options).fit(data.X, data.y)
-    assert model.criterion_ > best.criterion_
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith(
-        f"; criterion {model.criterion_:.6g} ({best.criterion_:.6g} before standard_errors=0.5 "
-        f"made the penalty stronger), without learning (max_iter=0) {model.initial_criterion_:.6g}"
+        f"; criterion {model.criterion_:.6g} (of a mean of fits that standard_errors=0.5 cannot "
+        f"tell from the best one, which has {best.criterion_:.6g}), "
+        f"without learning (max_iter=0) {model.initial_criterion_:.6g}"
     )
 
 

@@ -140,15 +140,16 @@ def test_validation_rows_whose_products_overflow_are_refused_by_name(size, weigh
 def test_what_is_not_finite_never_becomes_an_attribute(monkeypatch, name):
     """The last guard, should a cause escape the others."""
     X, y, _ = make_rows()
-    refit = PenaltySearch.refit
+    refit = PenaltySearch.mean_refit
 
     def broken(*args, **options):
-        fit = refit(*args, **options)
-        return {**fit, name: fit[name] * np.nan}
+        fit = dict(zip(("coef", "intercept"), refit(*args, **options), strict=True))
+        fit[name] = fit[name] * np.nan
+        return tuple(fit.values())
 
     model = fitted(X, y)
     before = model.coef_.copy()
-    monkeypatch.setattr(PenaltySearch, "refit", broken)
+    monkeypatch.setattr(PenaltySearch, "mean_refit", broken)
     with pytest.raises(ValueError, match="values of X, y or sample_weight differ"):
         model.fit(X, 2 * y)
     np.testing.assert_array_equal(model.coef_, before)

@@ -112,7 +112,7 @@ class TestLargeFit:
             standardize=True,
             device=torch.device("cpu"),
         )
-        assert isinstance(design, SharedGramDesign) and design.n_more_initial == 1
+        assert isinstance(design, SharedGramDesign) and design.n_initial < GramDesign.n_initial
 
     @pytest.mark.parametrize("penalty", ["adaptive", "l2"])
     @pytest.mark.parametrize("n_targets", [None, 2])
@@ -121,8 +121,10 @@ class TestLargeFit:
         large = self.fit(data.X, data.y, penalty=penalty)
         monkeypatch.setattr(_design, "LARGE", 300)
         small = self.fit(data.X, data.y, penalty=penalty)
-        np.testing.assert_allclose(large.initial_criterion_, small.initial_criterion_, rtol=1e-6)
-        # Another initial point may end in another basin; both give up half a standard error.
+        # The mean is of fewer candidates: "l2" has one.
+        rtol = 1e-6 if penalty == "l2" else 0.01
+        np.testing.assert_allclose(large.initial_criterion_, small.initial_criterion_, rtol=rtol)
+        # Another initial point may end in another basin.
         np.testing.assert_allclose(large.criterion_, small.criterion_, rtol=0.1)
 
     def test_sparse_rows_are_dense_rows(self):

@@ -194,6 +194,7 @@ def test_collinear_columns_give_a_finite_fit_of_the_same_rows(alpha, data):
     assert model.score(X, data.y) > 0.2
 
 
+@pytest.mark.filterwarnings("ignore:cv=5 asks for more folds")
 @pytest.mark.parametrize(("n_samples", "n_features"), [(2, 1), (2, 5), (3, 2), (4, 2), (4, 5)])
 def test_very_few_rows_give_a_finite_fit(options, n_samples, n_features):
     data = make_regression(n_samples, n_features, n_folds=2)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 class SeparateDesign(_design.GramDesign):
     """A Gram matrix for each fold, followed from the same starts as shared ones."""
 
-    n_more_initial = _large_design.SharedGramDesign.n_more_initial
+    n_initial = _large_design.SharedGramDesign.n_initial
 
 
 @pytest.fixture(params=VARIANTS)
@@ -155,6 +155,7 @@ def test_a_constant_column_gets_no_coefficient(options, data):
     np.testing.assert_allclose(model.coef_[2], 0, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:cv=5 asks for more folds")
 @pytest.mark.parametrize("shape", [(5, 3), (3, 8)])
 def test_very_few_rows_give_a_finite_fit(options, shape):
     data = make_regression(*shape, n_folds=2)

@@ -26,7 +26,7 @@ import torch
 
 from ...linalg._tensors import memo_last
 from ...problems._base import BilevelProblem, CurvatureProducts, Gradients, Objective
-from .._constants import JITTER, SINGULAR, STRONGER
+from .._constants import JITTER, SINGULAR
 
 
 def fold_product(columns, matrices):
@@ -344,36 +344,3 @@ class PenaltyProblem:
 
     def solve_lower(self, hyper, params):
         return self.lower.weights(hyper).metric.minimizer(self.lower.loss, params)
-
-    def one_standard_error(
-        self, hyper, params, strengths, *, bounds, limit, standard_errors, rounding, n_at_once
-    ):
-        """The strongest penalty that the folds cannot tell from the best one, and its params.
-
-        None where no stronger one will do. `params` are the lower level's solution.
-
-        The one-standard-error rule, on the log `strengths` (a slice of `hyper`): steps up while
-        the mean increase of the held-out error stays below so many standard errors of that
-        increase over the folds, and the error not above the limit. Some are tried at once.
-        ``rounding(params)`` is how much larger an error may look by rounding alone: where no
-        coefficient is left, all strengths are equal.
-        """
-        chosen, best = None, self.upper.by_fold(params)
-        n_folds, steps = best.shape[1], hyper.new_tensor(STRONGER)
-        for some in steps.split(n_at_once):
-            stronger = hyper.repeat(len(some), 1)
-            stronger[:, strengths] += some[:, None]
-            stronger = torch.minimum(torch.maximum(stronger, bounds[0]), bounds[1])
-            params = self.solve_lower(stronger, params[-1:].repeat(len(some), 1, 1, 1))
-            increase = n_folds * (self.upper.by_fold(params) - best)
-            allowed = standard_errors * increase.std(1, correction=1) / n_folds**0.5
-            allowed = allowed + rounding(params)
-            raised = self.upper.value(stronger, params) > limit
-            stops = ((increase.mean(1) > allowed) | raised).tolist()
-            n_accepted = stops.index(True) if True in stops else len(some)
-            if n_accepted:
-                last = slice(n_accepted - 1, n_accepted)
-                chosen = stronger[last], params[last]
-            if n_accepted < len(some):
-                break
-        return chosen

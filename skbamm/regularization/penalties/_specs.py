@@ -22,7 +22,6 @@ from .._constants import (
     INITIAL_SHARE,
     LOG_WEIGHT_LIMIT,
     MAGNITUDE_FLOOR,
-    MORE_INITIAL,
     SHARE_BOUNDS,
     TERM_BOUNDS,
 )
@@ -36,7 +35,7 @@ class LinearPenalty:
     """
 
     basis: torch.Tensor  # (n_hyper, n_features)
-    fixed: torch.Tensor  # (n_features,), added to the log weights
+    fixed: torch.Tensor  # ([n_candidates,] n_features), added to the log weights
     n_folds: int
 
     @property
@@ -45,7 +44,7 @@ class LinearPenalty:
 
     def log_weights(self, hyper):
         log_weights = (hyper @ self.basis + self.fixed)[:, None]
-        shape = (len(hyper), self.n_hyper, self.n_folds, len(self.fixed))
+        shape = (len(hyper), self.n_hyper, self.n_folds, self.fixed.shape[-1])
         jacobian = self.basis[None, :, None].expand(shape)
         return log_weights.expand(len(hyper), self.n_folds, -1), jacobian
 
@@ -233,7 +232,7 @@ class LinearSpec:
         n = len(self._strengths)
         return block_diag(np.ones((n, min(n, 1))), np.zeros((len(self._terms), 0)))
 
-    def initial(self, log_strength, n_more=0):
+    def initial(self, log_strength, n_points=1):
         """The best global fit, given its log strength, and the initial points of a run."""
         common = np.zeros((1, self.n_hyper))
         common[:, self.strengths] = log_strength
@@ -302,16 +301,19 @@ class AdaptiveSpec:
     def from_common(self):
         return np.eye(self.n_hyper)[:, : self.n_hyper - len(self._terms)]
 
-    def initial(self, log_strength, n_more=0):
+    def initial(self, log_strength, n_points=1):
         common = np.zeros((1, self.n_hyper))
         common[:, :2] = log_strength
-        chosen = ADAPTIVE_INITIAL + MORE_INITIAL[:n_more]
+        chosen = ADAPTIVE_INITIAL[:n_points]
         initial = common.repeat(len(chosen), axis=0)
         for point, (pilot, exponent) in zip(initial, chosen, strict=True):
             point[0] += np.log(pilot)
             point[self.exponents] = exponent
             point[self.shares] = INITIAL_SHARE
         return common, initial
+
+    def initial_names(self, n_points):
+        return [f"pilot {p:g}, exponent {e:g}" for p, e in ADAPTIVE_INITIAL[:n_points]]
 
     def penalty(self, path, n_folds, device):
         features, groups, none = self.features, self._groups, np.zeros((0, 0))
