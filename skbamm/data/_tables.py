@@ -14,7 +14,7 @@ from scipy import sparse
 
 def dataframe_kind(X) -> str:
     """What kind of dataframe X is, as narwhals calls it; "" for none."""
-    frame = _frame(X)
+    frame = _frame(X, eager_only=True)
     return str(frame.implementation.value) if isinstance(frame, nw.DataFrame) else ""
 
 
@@ -43,8 +43,8 @@ def is_row_source(X):
 
 def check_columns(X, name="X"):
     """Raise where columns hold dates, which would be fitted as numbers of nanoseconds or so."""
-    frame = _frame(X, name)
-    if isinstance(frame, nw.DataFrame):
+    frame = _frame(X, name, eager_only=True)
+    if frame is not None:
         dates = [column for column, dtype in frame.schema.items() if dtype.is_temporal()]
         if dates:
             raise TypeError(
@@ -92,10 +92,13 @@ def in_feature_order(values, feature_names, parameter):
     return values.loc[names]
 
 
-def _frame(X, name="X"):
-    """The table as narwhals sees it; None where it is no table."""
+def _frame(X, name="X", *, eager_only=False):
+    """The table as narwhals sees it; None where it is no table.
+
+    Of Dask's, which are lazy, narwhals warns that their support moves to another package.
+    """
     try:
-        frame = nw.from_native(X, pass_through=True)
+        frame = nw.from_native(X, pass_through=True, eager_only=eager_only)
     except nw.exceptions.DuplicateError:
         counts = Counter(getattr(X, "column_names", None) or X.columns)
         twice = [column for column, count in counts.items() if count > 1]

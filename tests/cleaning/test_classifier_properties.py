@@ -298,6 +298,7 @@ def test_a_class_may_be_absent_from_the_verified_rows(data):
     assert (model.predict_proba(data.X) > 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:cv=5 asks for more folds")
 def test_one_verified_row_of_a_class_is_enough():
     data = make_labels(60, clean=0.0)
     mask = np.zeros(60, dtype=bool)
