@@ -74,18 +74,18 @@ class Average:
         """Weights by the folds; differences of held-out errors below the `floor` are none.
 
         The first point is the simplest fit, and has half of the weight before the folds are asked.
-        Without `standard_errors`, and with fewer than three folds, whose standard error says
-        little, the best one alone.
+        Without `standard_errors` the best one alone.
         """
         best = first_best([point.criterion for point in points])
         weights = np.eye(len(points))[best]
         errors = np.array([point.by_fold() for point in points])
         n_folds = errors.shape[1]
-        if standard_errors and n_folds > 2:
+        if standard_errors:
             more = errors - errors[best]
             deviation = more.std(axis=1, ddof=1) / np.sqrt(n_folds)
             z = more.mean(axis=1) / np.hypot(deviation, max(floor, np.finfo(float).tiny))
-            weights = np.exp(-((z / standard_errors) ** 2) / 2)
+            with np.errstate(over="ignore"):
+                weights = np.exp(-((z / standard_errors) ** 2) / 2)
             weights[weights < NEGLIGIBLE] = 0.0
             weights[0] *= max(len(points) - 1, 1)
         return cls(points, weights / weights.sum(), points[best])

@@ -204,8 +204,9 @@ class BilevelRegularizedRegressor(
         What each entry of `hyper_` is.
 
     criterion_ : float or ndarray of shape (n_targets,)
-        Held-out error (mean `loss`, in units of the variance of y) of the mean of the fits
-        that `coef_` is, on the folds of all repeats.
+        Held-out error (mean `loss`, in units of the variance of y; mean over the targets
+        that share a penalty) of the mean of the fits that `coef_` is, on the folds of all repeats.
+        With `exact_zeros` that of the penalty, before columns are left out.
 
     initial_criterion_ : float or ndarray of shape (n_targets,)
         The same without learning: what ``max_iter=0`` reaches (and no warm start). Never below

@@ -91,7 +91,8 @@ class PenaltySearch:
         problem, common, points = self._prepare()
         base, is_exact = self._base(problem, common)
         candidates = [base] if is_exact else self._candidates(problem, base, points, like)
-        is_averaged = self.spec.kind == "adaptive" and not (is_exact or run.exact_zeros)
+        is_averaged = self.spec.kind == "adaptive" and self.design.train.n_folds > 2
+        is_averaged = is_averaged and not (is_exact or run.exact_zeros)
         standard_errors = run.standard_errors if is_averaged else 0.0
         initial = self._average(candidates, base, standard_errors)
         begin = base if is_exact else self._begin(problem, candidates, known, like)
@@ -99,7 +100,8 @@ class PenaltySearch:
 
         def conclude(solution):
             learned, enough = initial, base.criterion * (1 - PREFERENCE)
-            if not any(torch.equal(solution.hyper, point.hyper) for point in candidates):
+            is_new = not any(torch.equal(solution.hyper, point.hyper) for point in candidates)
+            if is_new and (run.max_iter or known is not None):
                 found = Point.of(problem, solution.hyper, solution.params)
                 # A prior may prefer what fits worse.
                 if found.criterion <= initial.best.criterion and found.criterion < enough:

@@ -293,10 +293,10 @@ def test_differences_below_the_floor_are_none():
     assert_allclose(average(errors, floor=1e-10), [1, 0])
 
 
-@pytest.mark.parametrize(("standard_errors", "n_folds"), [(0.0, 5), (1.0, 2), (1.0, 1)])
-def test_the_best_alone(standard_errors, n_folds):
+@pytest.mark.parametrize("n_folds", [5, 2, 1])
+def test_the_best_alone(n_folds):
     errors = [np.full(n_folds, 2.0), np.full(n_folds, 1.0), np.full(n_folds, 1.0)]
-    assert_allclose(average(errors, standard_errors), [0, 1, 0])
+    assert_allclose(average(errors, 0.0), [0, 1, 0])
 
 
 @pytest.mark.parametrize(

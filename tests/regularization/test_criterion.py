@@ -63,6 +63,19 @@ def test_no_mean_ends_above_what_max_iter_0_reaches(name, seed):
     assert_allclose(without.initial_criterion_, without.criterion_, rtol=1e-12)
 
 
+@pytest.mark.parametrize("standard_errors", [0, 1])
+def test_repeats_of_no_learning_learn_nothing(standard_errors):
+    """Numbers of the first assignment to folds are no candidates on the next without learning."""
+    rng = np.random.default_rng(7)
+    X = rng.normal(size=(40, 10))
+    y = X[:, :3].sum(axis=1) + 2 * rng.normal(size=40)
+    options = {"positive": True, "standard_errors": standard_errors}
+    learned = BilevelRegularizedRegressor(**options).fit(X, y)
+    without = BilevelRegularizedRegressor(max_iter=0, **options).fit(X, y)
+    assert_allclose(without.initial_criterion_, without.criterion_, rtol=1e-12)
+    assert_allclose(learned.initial_criterion_, without.criterion_, rtol=1e-12)
+
+
 def folds_of_repeats(n_samples, n_repeats, n_folds=5):
     """Splits of each of the assignments to folds that an int cv makes."""
     for seed in range(n_repeats):
