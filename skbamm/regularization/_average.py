@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..linalg._tensors import to_numpy
-from ._constants import NEGLIGIBLE, PREFERENCE, RESOLUTION, STRENGTH_STEP
+from ._constants import NEGLIGIBLE, PREFERENCE, RESOLUTION, STRENGTH_GAIN, STRENGTH_STEP
 from .losses._quadratic import PenaltyProblem
 from .penalties._specs import MeanPenalty
 
@@ -126,7 +126,7 @@ def with_best_strengths(errors, points, column, bounds, n_steps):
             tried = points[active].clone()
             tried[:, column] = (tried[:, column] + step).clamp(*(end[column] for end in bounds))
             found = errors(tried)
-            better = found < np.maximum(lowest[active], RESOLUTION) * (1 - PREFERENCE)
+            better = found < np.maximum(lowest[active], RESOLUTION) * (1 - STRENGTH_GAIN)
             active = active[better]
             points[active], lowest[active] = tried[better], found[better]
             moved[active] = True

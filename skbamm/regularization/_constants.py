@@ -35,8 +35,8 @@ ADAPTIVE_INITIAL = ((1.0, 2.0), (30.0, 2.0), (1.0, 4.0), (30.0, 4.0), (1.0, 1.0)
 # A candidate's weight relative to the best one's, below which it is not fitted.
 NEGLIGIBLE = 1e-4
 # Steps of the log strength from the best ridge's, where the best one for an initial point is looked
-# for, and their number in a direction. Finer ones change nothing in a mean.
-STRENGTH_STEP, MAX_STRENGTH_STEPS = float(np.log(10)) / 2, 8
+# for, how many in a direction, and what a step must gain, relatively: less is none in a mean.
+STRENGTH_STEP, MAX_STRENGTH_STEPS, STRENGTH_GAIN = float(np.log(10)) / 2, 8, 1e-3
 # The groups' share in the magnitudes to begin with.
 INITIAL_SHARE = 0.3
 

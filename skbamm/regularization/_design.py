@@ -17,7 +17,14 @@ from ..linalg._cross_products import (
 )
 from ..linalg._row_kernels import FoldRows
 from ..linalg._tensors import to_numpy, to_tensor, to_tensors
-from ._constants import AT_ONCE, CONSTANT_VARIANCE, FEW_FEATURES, FEW_TARGETS, LARGE
+from ._constants import (
+    AT_ONCE,
+    CONSTANT_VARIANCE,
+    FEW_FEATURES,
+    FEW_TARGETS,
+    LARGE,
+    MAX_STRENGTH_STEPS,
+)
 from .losses._quadratic import GramLoss, GramPath
 from .losses._rows import RowLoss, RowPath
 
@@ -119,8 +126,8 @@ class GramDesign:
     The losses `train` and `test` are those of the rows of each fold that train and are held out.
     """
 
-    #: How many initial points are candidates.
-    n_initial = 6
+    #: How many initial points are candidates, and in how many steps each looks for its strength.
+    n_initial, n_strength_steps = 6, MAX_STRENGTH_STEPS
 
     def __init__(self, products, *, device, **options):
         total = products.total
@@ -188,7 +195,7 @@ class GramDesign:
 class RowDesign:
     """From the rows and products with them: for more features than rows."""
 
-    n_initial = GramDesign.n_initial
+    n_initial, n_strength_steps = GramDesign.n_initial, GramDesign.n_strength_steps
     n_at_once = 1
 
     def __init__(self, folded, *, device, **options):

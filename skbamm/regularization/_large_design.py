@@ -18,7 +18,7 @@ class SharedGramDesign(GramDesign):
     They are scaled and centred where they stand.
     """
 
-    n_initial = 3  # each costs factors of each fold
+    n_initial, n_strength_steps = 3, 0  # each costs a factor of each fold
 
     def _set_losses(self, products):
         total, test = products.total, products.test

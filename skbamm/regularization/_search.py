@@ -16,7 +16,6 @@ from ._constants import (
     EXCLUSION,
     LASSO_FINAL,
     LEAST_SIZE,
-    MAX_STRENGTH_STEPS,
     PREFERENCE,
     RESOLUTION,
     RIDGE_GRID,
@@ -145,7 +144,7 @@ class PenaltySearch:
             names = self.spec.initial_names(len(points))
             column, bounds = self.spec.strengths.start, self._bounds()
             # With a barrier each point is a run of Newton's method, and weak penalties are stiff.
-            n_steps = 0 if self.spec.features.positive else MAX_STRENGTH_STEPS
+            n_steps = 0 if self.spec.features.positive else self.design.n_strength_steps
             errors = partial(self._errors, problem)
             points = with_best_strengths(errors, points, column, bounds, n_steps)
         return [base, *self._points(problem, points, names)]

@@ -28,6 +28,7 @@ class SeparateDesign(_design.GramDesign):
     """A Gram matrix for each fold, followed from the same starts as shared ones."""
 
     n_initial = _large_design.SharedGramDesign.n_initial
+    n_strength_steps = _large_design.SharedGramDesign.n_strength_steps
 
 
 @pytest.fixture(params=VARIANTS)
