@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from skbamm import BilevelRegularizedRegressor
 from skbamm.data._folds import position_folds
 from skbamm.regularization._average import Average, first_best, with_best_strengths
-from skbamm.regularization._constants import ADAPTIVE_INITIAL, STRENGTH_STEP
+from skbamm.regularization._constants import ADAPTIVE_INITIAL, STRENGTH_GAIN, STRENGTH_STEP
 from skbamm.regularization._search import PenaltySearch
 from tests.reference import adaptive_ridge as reference
 from tests.regularization.regression_data import make_regression
@@ -342,7 +342,8 @@ def test_initial_points_have_the_best_strength_of_a_grid(shape, searches):
             )
             for step in steps
         ]
-        assert steps[np.argmin(errors)] == np.round(n_steps)
+        # A further step is not taken where it gains next to nothing.
+        assert errors[int(np.round(n_steps)) + 9] <= min(errors) * (1 + 2 * STRENGTH_GAIN)
 
 
 # What must not matter
