@@ -111,7 +111,8 @@ class BilevelRegularizedRegressor(
         and exponents. The weight of each is :math:`\pi \exp(-z^2 / (2 c^2))`, where z is its
         held-out error less the best one's in standard errors over the folds, c this number, and
         :math:`\pi` a half for ridge and the same for all others: what a few folds cannot tell
-        apart is averaged, not chosen. 0 takes the best one alone, as `exact_zeros` does.
+        apart is averaged, not chosen. 0 takes the best one alone, as `exact_zeros` and
+        `positive` do.
 
     standardize : bool, default=True
         Whether the penalty acts on coefficients times the standard deviation

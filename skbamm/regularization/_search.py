@@ -91,7 +91,9 @@ class PenaltySearch:
         base, is_exact = self._base(problem, common)
         candidates = [base] if is_exact else self._candidates(problem, base, points, like)
         is_averaged = self.spec.kind == "adaptive" and self.design.train.n_folds > 2
-        is_averaged = is_averaged and not (is_exact or run.exact_zeros)
+        # A stiff barrier rounds by more than nearly exact fits differ, which would move weights.
+        is_positive = self.spec.features.positive
+        is_averaged = is_averaged and not (is_exact or run.exact_zeros or is_positive)
         standard_errors = run.standard_errors if is_averaged else 0.0
         initial = self._average(candidates, base, standard_errors)
         begin = base if is_exact else self._begin(problem, candidates, known, like)
@@ -288,8 +290,6 @@ class PenaltySearch:
             final = replace(problem, lower=replace(problem.lower, loss=loss, penalty=penalty))
             nothing = log_weights.new_zeros(len(some), 0)
             solved = final.solve_lower(nothing, loss.zeros().repeat(len(some), 1, 1, 1))
-            if self.spec.features.positive:
-                solved = _without_negative(final, nothing, solved)
             share = self.tensor(np.take(shares, some))[:, None, None, None]
             mean = mean + (share * solved).sum(0)[0]
         return raw(mean)
