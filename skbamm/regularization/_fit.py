@@ -62,7 +62,7 @@ def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
     """Learn on the folds and fit all rows with what was learned: a `LearnedPenalty`.
 
     `repeats` holds the rows in several assignments to folds, as `FoldedRows` or `FoldStatistics`;
-    the learned log weights are averaged over them. `known` are numbers learned before, or None.
+    what is learned is averaged over them. `known` are numbers learned before, or None.
     ``attributes(learned)``, if given, returns an estimator's attributes, for callbacks.
     """
     search, outcome = _first_search(repeats[0], options, run, progress)

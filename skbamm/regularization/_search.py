@@ -90,11 +90,7 @@ class PenaltySearch:
         problem, common, points = self._prepare()
         base, is_exact = self._base(problem, common)
         candidates = [base] if is_exact else self._candidates(problem, base, points, like)
-        is_averaged = self.spec.kind == "adaptive" and self.design.train.n_folds > 2
-        # A stiff barrier rounds by more than nearly exact fits differ, which would move weights.
-        is_positive = self.spec.features.positive
-        is_averaged = is_averaged and not (is_exact or run.exact_zeros or is_positive)
-        standard_errors = run.standard_errors if is_averaged else 0.0
+        standard_errors = 0.0 if is_exact or not self._averages(run) else run.standard_errors
         initial = self._average(candidates, base, standard_errors)
         begin = base if is_exact else self._begin(problem, candidates, known, like)
         bilevel = self._bilevel(problem, begin.hyper, shrinkage, base.criterion, begin.params)
@@ -129,6 +125,12 @@ class PenaltySearch:
         # Right after the path, which has the factors for it.
         base = Point.of(problem, common, name="one strength")
         return base, base.criterion <= float(self._exact_below(base.params)[0])
+
+    def _averages(self, run):
+        """Whether fits are averaged, which takes folds enough to tell a standard error."""
+        # A stiff barrier rounds by more than nearly exact fits differ, which would move weights.
+        is_single = run.exact_zeros or self.spec.features.positive
+        return self.spec.kind == "adaptive" and self.design.train.n_folds > 2 and not is_single
 
     def _candidates(self, problem, base, points, like):
         """What needs no learning: the best global fit, and initial points at their best strengths.
@@ -273,10 +275,8 @@ class PenaltySearch:
 
     def refit(self, point, log_weights, *, exact_zeros):
         """Coefficients (n_targets, n_features) and intercepts on all rows, in units of the data."""
-        penalty = LinearPenalty(log_weights.new_zeros(0, len(log_weights)), log_weights, 1)
-        loss, raw = self._all_rows
-        lower = replace(point.problem.lower, loss=loss, penalty=penalty)
-        return raw(self._all_rows_params(replace(point.problem, lower=lower), point, exact_zeros))
+        final = self._final(point.problem, log_weights)
+        return self._all_rows[1](self._all_rows_params(final, point, exact_zeros))
 
     def mean_refit(self, points, shares):
         """The same for a weighted mean of fits; `shares` sum to 1."""
@@ -285,14 +285,20 @@ class PenaltySearch:
         n_parts = -(-len(points) // self.design.n_at_once)
         for some in np.array_split(np.arange(len(points)), n_parts):
             log_weights = torch.stack([points[k].log_weights for k in some])
-            penalty = LinearPenalty(log_weights.new_zeros(0, log_weights.shape[1]), log_weights, 1)
-            problem = points[0].problem
-            final = replace(problem, lower=replace(problem.lower, loss=loss, penalty=penalty))
+            final = self._final(points[0].problem, log_weights)
             nothing = log_weights.new_zeros(len(some), 0)
             solved = final.solve_lower(nothing, loss.zeros().repeat(len(some), 1, 1, 1))
             share = self.tensor(np.take(shares, some))[:, None, None, None]
             mean = mean + (share * solved).sum(0)[0]
         return raw(mean)
+
+    def _final(self, problem, log_weights):
+        """The problem of all rows with given weights, of shape ([n_candidates,] n_features)."""
+        nothing = log_weights.new_zeros(0, log_weights.shape[-1])
+        penalty = LinearPenalty(nothing, log_weights, 1)
+        return replace(
+            problem, lower=replace(problem.lower, loss=self._all_rows[0], penalty=penalty)
+        )
 
     @cached_property
     def _all_rows(self):

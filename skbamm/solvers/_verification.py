@@ -87,9 +87,8 @@ def verified(problem, answer, multiplier=None, level=None) -> Answer:
     accuracy = 1e-4 if is_given else 1e-10
     adjoint = level.adjoint(params, upper.params, multiplier, accuracy)
     gradient = upper.hyper + adjoint.by_hyper
-    left = abs(float((upper.params * answer.update).sum()))
     error = level.correction(params, adjoint.left) if is_given else 0.0
-    if not is_given or left > NEGLIGIBLE * abs(answer.criterion):
+    if not is_given or answer.roughness > NEGLIGIBLE * abs(answer.criterion):
         # Once more, a Newton step further and from this multiplier: whatever is inexact moves.
         params = params - answer.update
         upper = problem.upper.gradients(hyper, params)

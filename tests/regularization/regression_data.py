@@ -5,6 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import KFold
 
+from skbamm import BilevelRegularizedRegressor
+
+# Of six columns in two groups.
+NAMES = ["num__a", "num__b", "cat__c", "num__d", "cat__e", "num__f"]
+LABELS = [name.split("__")[0] for name in NAMES]
+
+
+def regressor(penalty="l2", **options):
+    return BilevelRegularizedRegressor(penalty, **options)
+
 
 @dataclass(frozen=True)
 class Regression:

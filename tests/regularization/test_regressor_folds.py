@@ -12,8 +12,7 @@ from sklearn.model_selection import (
     cross_validate,
 )
 
-from skbamm import BilevelRegularizedRegressor
-from tests.regularization.regression_data import make_regression
+from tests.regularization.regression_data import make_regression, regressor
 
 BLOCKS = np.arange(40) // 8
 
@@ -26,10 +25,6 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(scope="module")
 def data():
     return make_regression(seed=1)
-
-
-def regressor(penalty="l2", **options):
-    return BilevelRegularizedRegressor(penalty, **options)
 
 
 # Repeats

@@ -6,21 +6,13 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from skbamm import BilevelRegularizedRegressor
 from tests.reference import adaptive_ridge as reference
-from tests.regularization.regression_data import make_regression
-
-NAMES = ["num__a", "num__b", "cat__c", "num__d", "cat__e", "num__f"]
-LABELS = [name.split("__")[0] for name in NAMES]
+from tests.regularization.regression_data import LABELS, NAMES, make_regression, regressor
 
 
 @pytest.fixture(scope="module")
 def data():
     return make_regression(seed=1)
-
-
-def regressor(penalty="l2", **options):
-    return BilevelRegularizedRegressor(penalty, **options)
 
 
 # Shapes of what is learned

@@ -7,21 +7,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from skbamm import BilevelRegularizedRegressor
 from skbamm.solvers import SlBamm
-from tests.regularization.regression_data import make_regression
-
-NAMES = ["num__a", "num__b", "cat__c", "num__d", "cat__e", "num__f"]
-LABELS = [name.split("__")[0] for name in NAMES]
+from tests.regularization.regression_data import LABELS, make_regression, regressor
 
 
 @pytest.fixture(scope="module")
 def data():
     return make_regression(seed=1)
-
-
-def regressor(penalty="l2", **options):
-    return BilevelRegularizedRegressor(penalty, **options)
 
 
 # Iterations

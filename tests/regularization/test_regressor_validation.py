@@ -12,9 +12,8 @@ from sklearn.model_selection import (
     TimeSeriesSplit,
 )
 
-from skbamm import BilevelRegularizedRegressor
 from tests.reference import adaptive_ridge as reference
-from tests.regularization.regression_data import make_regression
+from tests.regularization.regression_data import make_regression, regressor
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +27,6 @@ def held_out():
     data = make_regression(70, seed=1)
     X, y, weight = data.X[40:], data.y[40:], data.weight[40:]
     return data.X[:40], data.y[:40], data.weight[:40], X, y, weight
-
-
-def regressor(penalty="l2", **options):
-    return BilevelRegularizedRegressor(penalty, **options)
 
 
 # Folds
