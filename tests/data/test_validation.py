@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
+from skbamm.data._validation import column_ranges
 
 X = np.random.default_rng(0).normal(size=(30, 3))
 TARGET = {
@@ -81,3 +82,15 @@ def test_a_class_of_rows_without_weight_among_verified_ones_is_no_overflow():
         warnings.simplefilter("error", RuntimeWarning)
         model = HyperCleaningClassifier(max_iter=1).fit(X, labels, weight, is_clean=is_clean)
     assert np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5000), (40_000, 7), (341 * 64 + 5, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ranges_of_columns_do_not_depend_on_how_rows_lie_in_memory(shape, dtype):
+    table = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    table[-1, 0] = 9
+    for rows in (table, np.asfortranarray(table), table[::2], table[:, ::-1]):
+        least, most = column_ranges(rows)
+        assert least.dtype == dtype
+        assert np.array_equal(least, rows.min(axis=0))
+        assert np.array_equal(most, rows.max(axis=0))
