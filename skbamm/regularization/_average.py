@@ -96,11 +96,15 @@ class Average:
         return [point for point, share in zip(self.points, self.weights, strict=True) if share]
 
     @property
-    def criterion(self):
-        """Held-out error of the mean of the coefficients of each fold."""
+    def params(self):
+        """Mean of the coefficients of each fold, shape (1, n_folds, n_targets, n_features)."""
         share = self.best.params.new_tensor(self.weights)[:, None, None, None]
-        params = (share * torch.cat([point.params for point in self.points])).sum(0, keepdim=True)
-        return Point.of(self.best.problem, self.best.hyper, params).criterion
+        return (share * torch.cat([point.params for point in self.points])).sum(0, keepdim=True)
+
+    @property
+    def criterion(self):
+        """Held-out error of that mean."""
+        return Point.of(self.best.problem, self.best.hyper, self.params).criterion
 
     @property
     def log_weights(self):

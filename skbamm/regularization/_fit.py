@@ -166,10 +166,12 @@ class _Outcome:
         if is_averaged:
             points = [point for one in learned for point in one.used]
             shares = np.concatenate([one.weights[one.weights > 0] for one in learned])
-            coef, intercept = self.search.mean_refit(points, shares / len(learned))
+            params = self.search.mean_refit(points, shares / len(learned))
         else:
-            best = learned[0].best
-            coef, intercept = self.search.refit(best, log_weights, exact_zeros=exact_zeros)
+            params = self.search.refit(learned[0].best, log_weights)
+        if exact_zeros and spec.is_square:
+            params = self.search.sparse_refit(learned[0], params)
+        coef, intercept = self.search.in_raw_units(params)
         if self.exponents is not None:
             coef, intercept = in_raw_units(coef, intercept, self.exponents)
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):

@@ -13,6 +13,8 @@ from ._constants import (
     LASSO_FINAL,
     LASSO_PATH,
     LASSO_STANDARD_ERRORS,
+    LEAST_SIZE,
+    MAGNITUDE_FLOOR,
     N_AT_A_TIME,
     N_STRENGTHS,
     NO_EFFECT,
@@ -125,23 +127,29 @@ def lasso_fits(train, weights, error, *, positive, device):
     return grid[: len(params)], to_tensor(params, device)
 
 
-def sparse_coefficients(found, loss, weights, *, positive, device):
-    """A lasso on columns divided by the roots of their learned weights.
+def inverse_sizes(params):
+    """Weights of an adaptive lasso (Zou, JASA 2006): a feature's are the same for all targets."""
+    size = to_numpy(params.square().mean(-2, keepdim=True).sqrt().expand_as(params))
+    largest = size.max(initial=0.0)
+    return 1 / np.maximum(size, MAGNITUDE_FLOOR * largest if largest > LEAST_SIZE else 1.0)
 
-    Its strength has the lowest held-out error on the folds of a `SearchResult`, or is a larger
+
+def sparse_coefficients(average, loss, weights, *, positive, device):
+    """An adaptive lasso with the coefficients of an `Average` as its initial estimator.
+
+    Its strength has the lowest held-out error on the folds of the average, or is a larger
     one whose error is within half a standard error of that. `loss` and `weights` are of all rows.
     """
-    lower, upper = found.problem.lower, found.problem.upper
-    by_fold = to_numpy(lower.majorizer(found.hyper, found.params)[0].sqrt())
+    train, upper = average.best.problem.lower.loss, average.best.problem.upper
     strengths, fits = lasso_fits(
-        lower.loss,
-        by_fold,
+        train,
+        np.stack([inverse_sizes(params) for params in average.params[0]]),
         lambda params: upper.by_fold(params).sum(1),
         positive=positive,
         device=device,
     )
-    errors = to_numpy(upper.by_fold(fits)) * lower.loss.n_folds
-    level = float(upper.value(found.hyper, fits).min())
+    errors = to_numpy(upper.by_fold(fits)) * train.n_folds
+    level = float(upper.value(average.best.hyper, fits).min())
     margin = PREFERENCE * max(level, RESOLUTION)
     strength = _half_standard_error_rule(strengths, errors, margin)
     grid = np.append(strengths[strengths > strength], strength)

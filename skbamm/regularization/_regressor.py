@@ -111,8 +111,7 @@ class BilevelRegularizedRegressor(
         and exponents. The weight of each is :math:`\pi \exp(-z^2 / (2 c^2))`, where z is its
         held-out error less the best one's in standard errors over the folds, c this number, and
         :math:`\pi` a half for ridge and the same for all others: what a few folds cannot tell
-        apart is averaged, not chosen. 0 takes the best one alone, as `exact_zeros` and
-        `positive` do.
+        apart is averaged, not chosen. 0 takes the best one alone, as `positive` does.
 
     standardize : bool, default=True
         Whether the penalty acts on coefficients times the standard deviation
@@ -128,9 +127,9 @@ class BilevelRegularizedRegressor(
 
     exact_zeros : bool, default=False
         Whether features that do not matter get a coefficient of exactly zero: the last fit is
-        then a lasso on columns divided by the roots of their learned strengths, its own
-        strength chosen on the same folds. Finds the columns that matter far better than
-        `LassoCV`. "l1" has zeros without it.
+        then an adaptive lasso (Zou, JASA 2006) that penalizes each column by the inverse size of
+        its coefficient without zeros; its strength is chosen on the same folds. Finds the columns
+        that matter far better than `LassoCV`. "l1" has zeros without it.
 
     alpha_per_target : bool, default=False
         Whether each target learns a penalty of its own; otherwise they share one.
@@ -207,7 +206,7 @@ class BilevelRegularizedRegressor(
     criterion_ : float or ndarray of shape (n_targets,)
         Held-out error (mean `loss`, in units of the variance of y; mean over the targets
         that share a penalty) of the mean of the fits that `coef_` is, on the folds of all repeats.
-        With `exact_zeros` that of the penalty, before columns are left out.
+        With `exact_zeros` that before columns are left out.
 
     initial_criterion_ : float or ndarray of shape (n_targets,)
         The same without learning: what ``max_iter=0`` reaches (and no warm start). Never below

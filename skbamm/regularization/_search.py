@@ -23,7 +23,13 @@ from ._constants import (
     STIFFNESS,
     UNMOVED,
 )
-from ._lasso import lasso_fits, sparse_coefficients, sparsest_exact, weighted_lasso
+from ._lasso import (
+    inverse_sizes,
+    lasso_fits,
+    sparse_coefficients,
+    sparsest_exact,
+    weighted_lasso,
+)
 from .losses._nonquadratic_problem import NonquadraticError, NonquadraticProblem
 from .losses._quadratic import PenalizedError, PenaltyProblem
 from .penalties._functions import Absolute, Barrier, Square
@@ -90,7 +96,7 @@ class PenaltySearch:
         problem, common, points = self._prepare()
         base, is_exact = self._base(problem, common)
         candidates = [base] if is_exact else self._candidates(problem, base, points, like)
-        standard_errors = 0.0 if is_exact or not self._averages(run) else run.standard_errors
+        standard_errors = 0.0 if is_exact or not self._averages() else run.standard_errors
         initial = self._average(candidates, base, standard_errors)
         begin = base if is_exact else self._begin(problem, candidates, known, like)
         bilevel = self._bilevel(problem, begin.hyper, shrinkage, base.criterion, begin.params)
@@ -126,11 +132,11 @@ class PenaltySearch:
         base = Point.of(problem, common, name="one strength")
         return base, base.criterion <= float(self._exact_below(base.params)[0])
 
-    def _averages(self, run):
+    def _averages(self):
         """Whether fits are averaged, which takes folds enough to tell a standard error."""
         # A stiff barrier rounds by more than nearly exact fits differ, which would move weights.
-        is_single = run.exact_zeros or self.spec.features.positive
-        return self.spec.kind == "adaptive" and self.design.train.n_folds > 2 and not is_single
+        is_single = self.spec.kind != "adaptive" or self.spec.features.positive
+        return self.design.train.n_folds > 2 and not is_single
 
     def _candidates(self, problem, base, points, like):
         """What needs no learning: the best global fit, and initial points at their best strengths.
@@ -273,14 +279,22 @@ class PenaltySearch:
     def _bounds(self):
         return self.tensor(self.spec.bounds()).unbind(1)
 
-    def refit(self, point, log_weights, *, exact_zeros):
-        """Coefficients (n_targets, n_features) and intercepts on all rows, in units of the data."""
+    def refit(self, point, log_weights):
+        """Params (n_targets, n_features) of all rows, with given weights."""
         final = self._final(point.problem, log_weights)
-        return self._all_rows[1](self._all_rows_params(final, point, exact_zeros))
+        loss, nothing = final.lower.loss, point.hyper[:, :0]
+        is_positive = self.spec.features.positive
+        if not self.spec.is_square:
+            weights = to_numpy(final.lower.weights(nothing).alpha[0])
+            weights = np.repeat(weights, loss.zeros().shape[1], axis=0)
+            coef = weighted_lasso(loss, 0, weights, np.ones(1), positive=is_positive, **LASSO_FINAL)
+            return self.tensor(coef[0])
+        solved = final.solve_lower(nothing, loss.zeros()[None])
+        return (_without_negative(final, nothing, solved) if is_positive else solved)[0, 0]
 
     def mean_refit(self, points, shares):
         """The same for a weighted mean of fits; `shares` sum to 1."""
-        loss, raw = self._all_rows
+        loss, _ = self._all_rows
         mean = 0.0
         n_parts = -(-len(points) // self.design.n_at_once)
         for some in np.array_split(np.arange(len(points)), n_parts):
@@ -290,7 +304,24 @@ class PenaltySearch:
             solved = final.solve_lower(nothing, loss.zeros().repeat(len(some), 1, 1, 1))
             share = self.tensor(np.take(shares, some))[:, None, None, None]
             mean = mean + (share * solved).sum(0)[0]
-        return raw(mean)
+        return mean
+
+    def sparse_refit(self, average, params):
+        """Params of all rows with zeros: an adaptive lasso, given an `Average` and its refit."""
+        loss, is_positive = self._all_rows[0], self.spec.features.positive
+        floor = float(self._exact_below(average.params)[0])
+        if average.criterion <= floor:
+            coef = sparsest_exact(loss, inverse_sizes(params), floor, positive=is_positive)
+            if coef is not None:
+                return self.tensor(coef)
+        coef = sparse_coefficients(
+            average, loss, inverse_sizes(params), positive=is_positive, device=self.design.device
+        )
+        return self.tensor(coef)
+
+    def in_raw_units(self, params):
+        """Coefficients (n_targets, n_features) and intercepts, in units of the data."""
+        return self._all_rows[1](params)
 
     def _final(self, problem, log_weights):
         """The problem of all rows with given weights, of shape ([n_candidates,] n_features)."""
@@ -311,29 +342,6 @@ class PenaltySearch:
         alpha = np.where(units.unpenalized, 0.0, np.nan)
         alpha[units.penalized] = np.exp(to_numpy(log_weights) + unit)
         return alpha
-
-    def _all_rows_params(self, final, found, exact_zeros):
-        """Params of the `final` problem, shape (n_targets, n_penalized); its `hyper` is empty."""
-        loss, nothing = final.lower.loss, found.hyper[:, :0]
-        is_positive = self.spec.features.positive
-        if not self.spec.is_square:
-            weights = to_numpy(final.lower.weights(nothing).alpha[0])
-            weights = np.repeat(weights, loss.zeros().shape[1], axis=0)
-            coef = weighted_lasso(loss, 0, weights, np.ones(1), positive=is_positive, **LASSO_FINAL)
-            return self.tensor(coef[0])
-        solved = final.solve_lower(nothing, loss.zeros()[None])
-        if exact_zeros:
-            weights = to_numpy(final.lower.majorizer(nothing, solved)[0, 0].sqrt())
-            floor = float(self._exact_below(found.params)[0])
-            if found.criterion <= floor:
-                coef = sparsest_exact(loss, weights, floor, positive=is_positive)
-                if coef is not None:
-                    return self.tensor(coef)
-            coef = sparse_coefficients(
-                found, loss, weights, positive=is_positive, device=self.design.device
-            )
-            return self.tensor(coef)
-        return (_without_negative(final, nothing, solved) if is_positive else solved)[0, 0]
 
 
 def _without_negative(final, hyper, solved):

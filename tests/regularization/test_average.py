@@ -241,7 +241,7 @@ def test_one_strength_is_all_where_there_is_no_choice(options):
     assert fit(make_regression(), **options).average_weights_ == {ONE_STRENGTH: 1.0}
 
 
-@pytest.mark.parametrize("options", [{"standard_errors": 0}, {"exact_zeros": True}, {"cv": 2}])
+@pytest.mark.parametrize("options", [{"standard_errors": 0}, {"positive": True}, {"cv": 2}])
 def test_one_fit_has_all_the_weight_where_no_mean_is_taken(options):
     weights = fit(make_regression(seed=3), n_repeats=1, **options).average_weights_
     assert list(weights.values()) == [1.0]

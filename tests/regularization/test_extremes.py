@@ -140,7 +140,7 @@ def test_validation_rows_whose_products_overflow_are_refused_by_name(size, weigh
 def test_what_is_not_finite_never_becomes_an_attribute(monkeypatch, name):
     """The last guard, should a cause escape the others."""
     X, y, _ = make_rows()
-    refit = PenaltySearch.mean_refit
+    refit = PenaltySearch.in_raw_units
 
     def broken(*args, **options):
         fit = dict(zip(("coef", "intercept"), refit(*args, **options), strict=True))
@@ -149,7 +149,7 @@ def test_what_is_not_finite_never_becomes_an_attribute(monkeypatch, name):
 
     model = fitted(X, y)
     before = model.coef_.copy()
-    monkeypatch.setattr(PenaltySearch, "mean_refit", broken)
+    monkeypatch.setattr(PenaltySearch, "in_raw_units", broken)
     with pytest.raises(ValueError, match="values of X, y or sample_weight differ"):
         model.fit(X, 2 * y)
     np.testing.assert_array_equal(model.coef_, before)

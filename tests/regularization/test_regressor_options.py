@@ -144,10 +144,10 @@ def test_learned_alpha_stays_in_its_bounds(data):
 # Standard errors
 
 
-@pytest.mark.parametrize("penalty", ["l2", "l1", "exact zeros", "no strength"])
+@pytest.mark.parametrize("penalty", ["l2", "l1", "positive", "no strength"])
 def test_standard_errors_change_nothing_where_there_is_no_mean(data, penalty):
     options = {
-        "exact zeros": {"penalty": "adaptive", "exact_zeros": True},
+        "positive": {"penalty": "adaptive", "positive": True},
         "no strength": {"penalty": "adaptive", "alpha": 0.3},
     }.get(penalty, {"penalty": penalty})
     models = [
