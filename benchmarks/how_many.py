@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/how_many.py --data DIR --sets NAME ... [--splits 5]
 
 The columns of each table are cut into 1 to 120 consecutive groups. Beside each other: random
-search among 100 draws of all groups' strengths, strengths learned freely (``penalty="l2",
+search among 60 draws of all groups' strengths, strengths learned freely (``penalty="l2",
 shrinkage=0``), the same shrunk together (``shrinkage="auto"``), and the default with these
 groups. 70 % of the rows are for training; errors are relative to `RidgeCV`'s.
 
@@ -28,7 +28,7 @@ from skbamm import BilevelRegularizedRegressor
 matplotlib.use("Agg")
 OUT = Path("bench_out")
 COUNTS = 1, 2, 4, 8, 20, 40, 120
-N_DRAWS = 100
+N_DRAWS = 60
 
 
 def random_search(X, y, group, seed):

@@ -10,11 +10,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 
 def folder_sets(folder, task):
-    """Name, X, y (and groups, for regression) of the .npz files of a folder."""
+    """Name, X, y (and groups, for regression) of the .npz files of a folder; X must be dense."""
     for path in sorted(Path(folder).glob("*.npz")):
         with np.load(path, allow_pickle=False) as stored:
             is_labels = np.issubdtype(stored["y"].dtype, np.integer)
-            if is_labels != (task == "classification"):
+            if "X" not in stored.files or is_labels != (task == "classification"):
                 continue
             arrays = stored["X"], stored["y"]
             groups = stored["groups"] if "groups" in stored.files else None

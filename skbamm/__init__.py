@@ -5,6 +5,13 @@ Importing the package does not import torch; the first `fit` does.
 
 from ._metadata import __version__
 from .cleaning import HyperCleaningClassifier
+from .cleaning.label_quality._given_probabilities import LabelScores, label_quality
 from .regularization import BilevelRegularizedRegressor
 
-__all__ = ["BilevelRegularizedRegressor", "HyperCleaningClassifier", "__version__"]
+__all__ = [
+    "BilevelRegularizedRegressor",
+    "HyperCleaningClassifier",
+    "LabelScores",
+    "__version__",
+    "label_quality",
+]
