@@ -28,9 +28,9 @@ class DaskBilevelRegularizedRegressor(DaskEstimator, BilevelRegularizedRegressor
 
     Parameters
     ----------
-    penalty, groups, alpha, alpha_features, shrinkage, loss, cv, n_repeats, solver, alpha_bounds, \
-standard_errors, standardize, fit_intercept, positive, exact_zeros, alpha_per_target, max_iter, \
-tol, warm_start, random_state, device, verbose : see there
+    penalty, groups, alpha, alpha_features, penalty_factors, shrinkage, loss, cv, n_repeats, \
+solver, alpha_bounds, standard_errors, standardize, fit_intercept, positive, exact_zeros, \
+alpha_per_target, max_iter, tol, warm_start, random_state, device, verbose : see there
         As in `BilevelRegularizedRegressor`. `loss` must be "squared_error" and `cv` an int: others
         need the rows themselves.
 

@@ -62,7 +62,9 @@ class Units:
     # (n_features,), of bool. Constant columns are neither: what is learned does not see them.
     penalized: np.ndarray
     unpenalized: np.ndarray
-    scale: np.ndarray  # (n_penalized,)
+    scale: np.ndarray  # (n_penalized,), `stretch` included
+    # (n_penalized,): what columns are divided by to be penalized more, geometric mean 1.
+    stretch: np.ndarray
     target_scale: np.ndarray  # (n_targets,)
     covariate_scale: np.ndarray  # (n_unpenalized [+ 1],), the intercept last
     strength: float  # the unit of strengths: mean variance of the columns as they are penalized
@@ -72,7 +74,7 @@ class Units:
     fit_intercept: bool
 
     @classmethod
-    def of(cls, mean, square, shift, *, penalized, fit_intercept, standardize):
+    def of(cls, mean, square, shift, *, penalized, stretch, fit_intercept, standardize):
         """Weighted standard deviations, from the shifted columns' means and mean squares."""
         n_features = len(penalized)
         variance = square - mean**2
@@ -87,11 +89,15 @@ class Units:
         penalized, unpenalized = penalized & kept, ~penalized & kept
         own = scale[:n_features][penalized]
         of_columns = own**2 if fit_intercept else square[:n_features][penalized]
-        scale = own if standardize else np.ones(len(own))
+        stretch = stretch[penalized]
+        if len(stretch):
+            stretch = stretch / np.exp(np.log(stretch).mean())
+        scale = own * stretch if standardize else stretch
         return cls(
             penalized=penalized,
             unpenalized=unpenalized,
             scale=scale,
+            stretch=stretch,
             variance=of_columns / scale**2,
             target_scale=root[n_features:],
             covariate_scale=np.append(root[:n_features][unpenalized], np.ones(int(fit_intercept))),

@@ -98,19 +98,23 @@ def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
 def make_search(folded, options, shrinkage):
     """A `PenaltySearch` on these rows and folds; infinite shrinkage leaves no deviations."""
     group = options.groups.index
-    of_design = {"penalized": ~(options.strengths == 0)[group], **options.design}
+    # The lasso's penalty grows like a column's scale, the others' like its square.
+    stretch = options.factors if options.kind == "l1" else np.sqrt(options.factors)
+    of_design = {"penalized": options.strength != 0, "stretch": stretch, **options.design}
     design = make_design(folded, **of_design)
     units = design.units
+    factor = units.stretch if options.kind == "l1" else units.stretch**2
     descriptions = options.descriptions[:, units.penalized]
     if len(descriptions) and not (units.penalized | units.unpenalized).all():
         # Constant columns have no say in their mean and deviation.
-        learned = np.isnan(options.strengths[group][units.penalized])
+        learned = np.isnan(options.strength[units.penalized])
         descriptions = resolve_descriptions(descriptions.T, learned)
     doubled = 0.0 if folded.exponents is None else folded.exponents[len(group) :].mean()
     features = PenalizedFeatures(
         group=group[units.penalized],
         grouped=options.groups.given,
-        strength=options.strengths[group][units.penalized],
+        strength=options.strength[units.penalized] / factor,
+        factor=factor,
         descriptions=descriptions,
         log_bounds=tuple(np.log(np.asarray(options.alpha_bounds) * units.strength)),
         log_target_scale=float(np.log(units.target_scale).mean() + np.log(2) * doubled),
@@ -202,21 +206,22 @@ class _Outcome:
 def with_constant_columns(alpha, options):
     """Strengths with those of constant columns, which are NaN: what the rest of a group has.
 
-    That is its geometric mean, or that of all columns where a group has none else.
+    That is its geometric mean, or that of all columns where a group has none else, times their
+    factors.
     """
-    strengths = options.strengths[options.groups.index]
-    missing, learned = np.isnan(alpha), np.isnan(strengths)
+    missing, learned = np.isnan(alpha), np.isnan(options.strength)
     if not missing.any():
         return alpha
     known = ~missing & learned
-    log = np.log(alpha, where=known, out=np.zeros(len(alpha)))
+    log = np.log(alpha / np.where(known, options.factors, 1), where=known, out=np.zeros(len(alpha)))
     n_known, sums = (
         np.bincount(options.groups.index, values, minlength=len(options.groups))
         for values in (known, log)
     )
     overall = sums.sum() / max(n_known.sum(), 1)
     means = np.where(n_known > 0, sums / n_known.clip(1), overall)
-    filled = np.where(learned, np.exp(means)[options.groups.index], strengths)
+    common = np.exp(means)[options.groups.index] * options.factors
+    filled = np.where(learned, common, options.strength)
     return np.where(missing, filled, alpha)
 
 

@@ -31,10 +31,13 @@ class FeatureGroups:
         return {name: np.flatnonzero(self.index == k) for k, name in enumerate(self.names)}
 
     def geometric_means(self, alpha):
-        """Geometric mean of the features' strengths in each group; 0 where unpenalized."""
-        with np.errstate(divide="ignore"):
-            sums = np.bincount(self.index, np.log(alpha), minlength=len(self))
-        means = np.exp(sums / np.bincount(self.index, minlength=len(self)).clip(1))
+        """Geometric mean of each group's strengths above 0; 0 where a group has none."""
+        above = alpha > 0
+        log = np.log(alpha, where=above, out=np.zeros(len(alpha)))
+        sums, counts = (
+            np.bincount(self.index, values, minlength=len(self)) for values in (log, above)
+        )
+        means = np.where(counts > 0, np.exp(sums / counts.clip(1)), 0.0)
         return dict(zip(self.names, means.tolist(), strict=True))
 
 
@@ -55,7 +58,8 @@ class PenaltyOptions:
 
     kind: str  # the estimator's `penalty`
     groups: FeatureGroups
-    strengths: np.ndarray  # (n_groups,), fixed ones; NaN where learned
+    strength: np.ndarray  # (n_features,), factor included; NaN where learned, 0 where unpenalized
+    factors: np.ndarray  # (n_features,), by which strengths are multiplied
     descriptions: np.ndarray  # (n_descriptions, n_features)
     shrinkage: float | str  # "auto", or a number that is infinite where it leaves no difference
     alpha_bounds: tuple[float, float]
@@ -69,14 +73,18 @@ def penalty_options(estimator, n_features):
     names = getattr(estimator, "feature_names_in_", None)
     labels = in_feature_order(estimator.groups, names, "groups")
     groups = resolve_groups(labels, n_features, names)
-    strengths = resolve_alpha(estimator.alpha, groups)
+    strengths = resolve_alpha(estimator.alpha, groups)[groups.index]
+    factors = in_feature_order(estimator.penalty_factors, names, "penalty_factors")
+    factors = resolve_factors(factors, n_features, names)
+    strength = np.where(factors == 0, 0.0, strengths * factors)
     check_alpha_bounds(estimator.alpha_bounds)
     descriptions = in_feature_order(estimator.alpha_features, names, "alpha_features")
     return PenaltyOptions(
         kind=estimator.penalty,
         groups=groups,
-        strengths=strengths,
-        descriptions=resolve_descriptions(descriptions, np.isnan(strengths)[groups.index]),
+        strength=strength,
+        factors=factors,
+        descriptions=resolve_descriptions(descriptions, np.isnan(strength)),
         shrinkage=resolve_shrinkage(estimator.shrinkage),
         alpha_bounds=estimator.alpha_bounds,
         positive=estimator.positive,
@@ -138,6 +146,31 @@ def _hint(groups):
         return 'Without groups there is only "all"; groups="feature" makes one of each column.'
     more = f" and {len(groups) - 20} more" if len(groups) > 20 else ""
     return f"Groups are {groups.names[:20]}{more}."
+
+
+def resolve_factors(factors, n_features: int, feature_names=None):
+    """The ``penalty_factors`` parameter as an array, 1 for what a mapping does not name."""
+    if factors is None:
+        return np.ones(n_features)
+    if isinstance(factors, Mapping):
+        names = list(range(n_features) if feature_names is None else feature_names)
+        unknown = [name for name in factors if name not in names]
+        if unknown:
+            kind = "positions" if feature_names is None else "names"
+            raise ValueError(f"penalty_factors has {kind} of no column: {unknown[:5]}.")
+        factors = [factors.get(name, 1.0) for name in names]
+    values = check_array(factors, dtype=np.float64, ensure_2d=False, input_name="penalty_factors")
+    if values.shape != (n_features,):
+        raise ValueError(
+            "penalty_factors must have one entry per feature: got an array of shape "
+            f"{values.shape} for {n_features} features."
+        )
+    if (values < 0).any():
+        raise ValueError(
+            f"penalty_factors must not be negative: got {values.min():g}. 0 leaves a column "
+            "unpenalized."
+        )
+    return values
 
 
 def resolve_descriptions(descriptions, learned):

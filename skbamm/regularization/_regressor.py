@@ -73,6 +73,14 @@ class BilevelRegularizedRegressor(
         the log strength is also linear in these, with a learned slope for each. Rows of a pandas
         table are matched by name if its index holds names.
 
+    penalty_factors : array-like of shape (n_features,), mapping or None, default=None
+        Relative strengths, as in glmnet: the strength of a feature, learned or fixed, is
+        multiplied by its factor. 0 leaves it unpenalized, exactly; what is to be infinite should be
+        left out of X. A mapping names columns (or has positions where these have no
+        names) and means 1 for others; a pandas Series is matched by name if its index holds names.
+        Where strengths are learned only ratios of factors count: `alpha_bounds` and `hyper_` are
+        those of a feature whose factor is the geometric mean of all above 0.
+
     shrinkage : "auto" or float, default="auto"
         How strongly what is learned of single groups and descriptions is shrunk to what is
         common to all, in units of the best global fit's error. "auto" chooses by nested
@@ -166,9 +174,9 @@ class BilevelRegularizedRegressor(
         Intercept; 0.0 where none was fitted.
 
     alpha_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Learned or fixed strength of each feature, 0 where unpenalized; 2-D with
-        ``alpha_per_target=True``. Where fits are averaged (`standard_errors`), the mean of their
-        log strengths, with the same weights.
+        Learned or fixed strength of each feature, its factor included, 0 where unpenalized; 2-D
+        with ``alpha_per_target=True``. Where fits are averaged (`standard_errors`), the mean of
+        their log strengths, with the same weights.
 
     average_weights_ : dict of str to float, or list of dict
         Weight of each fit in the mean that `coef_` is, the largest first, mean over the repeats:
@@ -176,8 +184,8 @@ class BilevelRegularizedRegressor(
         strength) and exponent, and of what was "learned".
 
     group_alpha_ : dict of name to float, or list of dict
-        Geometric mean of `alpha_` over each group; one dict for each target with
-        ``alpha_per_target=True``.
+        Geometric mean of `alpha_` over each group, but for unpenalized features; one dict for each
+        target with ``alpha_per_target=True``.
 
     groups_ : dict of name to ndarray of int
         Columns of each group; all of them in "all" where none were given.
@@ -288,6 +296,7 @@ class BilevelRegularizedRegressor(
         "positive": ["boolean"],
         "exact_zeros": ["boolean"],
         "alpha_features": ["array-like", None],
+        "penalty_factors": ["array-like", dict, Mapping, None],
         "shrinkage": [Real, str],
         "loss": [StrOptions({"squared_error", "huber"})],
         "n_repeats": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -301,6 +310,7 @@ class BilevelRegularizedRegressor(
         groups=None,
         alpha="learn",
         alpha_features=None,
+        penalty_factors=None,
         shrinkage="auto",
         loss="squared_error",
         cv=5,
@@ -324,6 +334,7 @@ class BilevelRegularizedRegressor(
         self.groups = groups
         self.alpha = alpha
         self.alpha_features = alpha_features
+        self.penalty_factors = penalty_factors
         self.shrinkage = shrinkage
         self.loss = loss
         self.cv = cv

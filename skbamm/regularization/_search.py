@@ -340,7 +340,7 @@ class PenaltySearch:
         unit = 0.0 if self.spec.is_square else self.spec.features.log_target_scale
         units = self.design.units
         alpha = np.where(units.unpenalized, 0.0, np.nan)
-        alpha[units.penalized] = np.exp(to_numpy(log_weights) + unit)
+        alpha[units.penalized] = np.exp(to_numpy(log_weights) + unit) * self.spec.features.factor
         return alpha
 
 

@@ -94,7 +94,12 @@ def test_partitions_of_any_size_give_the_local_fit(chunks, known, client, expect
     "options",
     [
         {"penalty": "l2", "groups": np.arange(N_FEATURES) % 2, "n_repeats": 2},
-        {"exact_zeros": True, "fit_intercept": False, "cv": 3},
+        {
+            "exact_zeros": True,
+            "fit_intercept": False,
+            "cv": 3,
+            "penalty_factors": [0, 1, 2, 3, 1, 1],
+        },
     ],
     ids=str,
 )

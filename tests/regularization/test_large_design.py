@@ -25,7 +25,8 @@ def designs(*, fit_intercept=True, n_unpenalized=0, weighted=True, standardize=T
     folds = make_folds(4, X, data.y, seed=0)
     folded = FoldedRows(Rows(X, data.y, data.weight if weighted else None), folds)
     penalized = np.arange(N_FEATURES) % 3 != 1 if n_unpenalized else np.ones(N_FEATURES, bool)
-    options = {"penalized": penalized, "fit_intercept": fit_intercept, "standardize": standardize}
+    options = {"penalized": penalized, "stretch": np.ones(N_FEATURES)}
+    options |= {"fit_intercept": fit_intercept, "standardize": standardize}
     return [
         kind(folded.cross_products(fit_intercept), device=torch.device("cpu"), **options)
         for kind in (SharedGramDesign, GramDesign)
@@ -74,7 +75,8 @@ def test_folds_of_zero_weight_do_not_count():
     data = make_regression(N_ROWS, N_FEATURES)
     folds = make_folds(3, data.X, data.y, seed=0)
     weight = data.weight * (folds.label != 1)
-    options = {"penalized": np.ones(N_FEATURES, bool), "fit_intercept": True}
+    options = {"penalized": np.ones(N_FEATURES, bool), "stretch": np.ones(N_FEATURES)}
+    options["fit_intercept"] = True
     folded = FoldedRows(Rows(data.X, data.y[:, None], weight), folds)
     found, expected = (
         kind(
@@ -108,6 +110,7 @@ class TestLargeFit:
         design = make_design(
             FoldedRows(rows, make_folds(3, data.X, data.y, seed=0)),
             penalized=np.ones(N_FEATURES, bool),
+            stretch=np.ones(N_FEATURES),
             fit_intercept=True,
             standardize=True,
             device=torch.device("cpu"),

@@ -41,7 +41,7 @@ def assert_same_fit(found, expected, rtol=1e-10):
 
 OPTIONS = [
     {},
-    {"n_repeats": 2},
+    {"n_repeats": 2, "penalty_factors": [0, 1, 2, 3, 1, 1]},
     {"penalty": "l2", "groups": np.arange(N_FEATURES) % 2},
     {"penalty": "l1"},
     {"penalty": "l2", "positive": True},

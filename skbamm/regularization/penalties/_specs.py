@@ -70,8 +70,9 @@ class AdaptivePenalty:
         \alpha_j = e^{a + z_j^T c} (m_j / m)^{-e}, \qquad
         m_j^2 = (1 - t) \, w_j^2 + t \, \overline{w^2}_{g(j)} + \delta^2 m^2
 
-    where :math:`w_j^2` is the squared coefficient of feature j in a ridge fit of strength
-    :math:`e^{l}` on the same training rows (mean over targets), the bar its mean over the
+    where :math:`w_j^2` is the squared coefficient of feature j, on a scale that does not depend on
+    its `factor`, in a ridge fit of strength :math:`e^{l}` on the same training rows (mean over
+    targets), the bar its mean over the
     group of j, and :math:`m^2` its mean over all features. `hyper` is :math:`(l, a, e)`,
     :math:`t` where groups are given, and :math:`c` where there is a basis z. With exponent 0
     it is ridge, 2 adaptive ridge; more is close to subset selection. With share t = 1 a group
@@ -87,6 +88,7 @@ class AdaptivePenalty:
     # (n_terms, n_features): further terms of the log weights, one learned number each.
     basis: torch.Tensor | None = None
     positive: bool = False  # whether only positive coefficients of the pilot count
+    factor: torch.Tensor | float = 1.0  # (n_features,): the pilot's squares are so much larger
 
     @property
     def n_hyper(self):
@@ -139,8 +141,9 @@ class AdaptivePenalty:
         coefficients, derivative = self.path.coefficients(log_strength)
         if self.positive:
             coefficients = coefficients.clamp_min(0)
-        square = coefficients.square().mean(2) * self.learned
-        return square, 2 * (coefficients * derivative).mean(2) * self.learned
+        share = self.learned / self.factor
+        square = coefficients.square().mean(2) * share
+        return square, 2 * (coefficients * derivative).mean(2) * share
 
     def _group_means(self, values):
         """The mean over its group for each learned feature, 0 for others."""
@@ -153,7 +156,10 @@ class PenalizedFeatures:
 
     group: np.ndarray  # (n_penalized,), number of each feature's group
     grouped: bool  # whether the user grouped the features at all
-    strength: np.ndarray  # (n_penalized,), where fixed; NaN where learned
+    # (n_penalized,), where fixed; NaN where learned. Both are times the `factor` in what columns
+    # are divided by, which has the geometric mean 1.
+    strength: np.ndarray
+    factor: np.ndarray  # (n_penalized,)
     # (n_descriptions, n_penalized): standardized over the learned features, 0 for others.
     descriptions: np.ndarray
     log_bounds: tuple[float, float]  # of learned strengths
@@ -318,8 +324,8 @@ class AdaptiveSpec:
     def penalty(self, path, n_folds, device):
         features, groups, none = self.features, self._groups, np.zeros((0, 0))
         shares = none if groups is None else groups / groups.sum(axis=1, keepdims=True)
-        learned, fixed, membership, terms = to_tensors(
-            device, features.learned, features.log_fixed, shares, self._terms
+        learned, fixed, membership, terms, factor = to_tensors(
+            device, features.learned, features.log_fixed, shares, self._terms, features.factor
         )
         return AdaptivePenalty(
             path,
@@ -329,6 +335,7 @@ class AdaptiveSpec:
             None if groups is None else membership,
             terms if len(terms) else None,
             features.positive,
+            factor,
         )
 
 
