@@ -31,6 +31,7 @@ REGRESSOR_OPTIONS = [
     {"standardize": False},
     {"fit_intercept": False},
     {"positive": True},
+    {"penalty_factors": {0: 3.0}},
     {"exact_zeros": True},
     {"alpha_per_target": True},
     {"max_iter": 0},
