@@ -26,7 +26,7 @@ REGRESSOR_OPTIONS = [
     {"solver": "implicit"},
     {"solver": "unrolling"},
     {"solver": "bda"},
-    {"alpha_bounds": (1e-3, 1e2)},
+    {"alpha_bounds": (1e-8, 1e2)},
     {"standard_errors": 0},
     {"standardize": False},
     {"fit_intercept": False},

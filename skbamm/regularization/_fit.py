@@ -14,6 +14,7 @@ from ._constants import NESTED_MAX_ITER, NESTED_STANDARD_ERRORS
 from ._design import RowDesign, make_design
 from ._extremes import in_raw_units
 from ._options import PenaltyOptions, resolve_descriptions
+from ._report import at_bounds
 from ._search import PenaltySearch, SearchResult
 from .losses._huber import HuberError
 from .losses._quadratic import HeldOutError
@@ -35,12 +36,14 @@ class LearnedPenalty:
     group_share: float
     criterion: float  # of the mean, on the folds of all repeats
     initial_criterion: float  # the same without learning
+    baseline: float  # that of the best fit with one strength for all features
     best_criterion: float  # of the best candidate of the first repeat
     average: dict[str, float]  # weight of each candidate in the mean, by name
     n_averaged: int  # how many of them the mean of any repeat is of, at most
     shrinkage: float
     n_repeats: int
     first: SearchResult
+    at_bounds: str = ""  # what to tell of strengths at their bounds
 
 
 def explained(learned, standard_errors):
@@ -92,7 +95,8 @@ def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
             )
         found.append(one)
     with progress.stage("last fit"):
-        return outcome.of(found, run.exact_zeros)
+        learned = outcome.of(found, run.exact_zeros)
+    return replace(learned, at_bounds=at_bounds(outcome.search, found[0], options))
 
 
 def make_search(folded, options, shrinkage):
@@ -194,6 +198,7 @@ class _Outcome:
             group_share=float(hyper[spec.shares].sum()),
             criterion=criterion,
             initial_criterion=initial_criterion,
+            baseline=float(np.mean([one.baseline for one in found])),
             best_criterion=learned[0].best.criterion,
             average=_shares(learned),
             n_averaged=max(len(one.used) for one in learned),

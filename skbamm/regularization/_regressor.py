@@ -111,7 +111,8 @@ class BilevelRegularizedRegressor(
     alpha_bounds : tuple of two floats, default=(1e-9, 1e6)
         Smallest and largest learned strength: of each group with "l2"; with "adaptive" of the
         pilot and of the common strength :math:`e^a`, around which those of features spread.
-        With ``standardize=False`` in units of the mean variance of the columns.
+        With ``standardize=False`` in units of the mean variance of the columns. A warning says
+        where a strength ends at a bound and the held-out error is lower beyond it.
 
     standard_errors : float, default=1
         With ``penalty="adaptive"`` the coefficients are a weighted mean of those of what was
@@ -242,7 +243,8 @@ class BilevelRegularizedRegressor(
         Columns of X in `fit` that `y` and `sample_weight` were, where given by name.
 
     status_ : str
-        Why the run ended, in a sentence.
+        Why the run ended, in a sentence, and whether there is no gain of a hundredth or more over
+        the best fit with one strength for all features.
 
     n_features_in_ : int
         Number of features seen during `fit`.
@@ -502,6 +504,7 @@ class BilevelRegularizedRegressor(
         """Learn on folded rows, or on their statistics; callbacks see what the user has `given`."""
         from ._fit import explained, learn_penalty
         from ._options import RunOptions, penalty_options
+        from ._report import warn_of_bounds
 
         for name in ("fold_statistics_", "n_samples_seen_"):  # of rows before
             self.__dict__.pop(name, None)
@@ -542,6 +545,7 @@ class BilevelRegularizedRegressor(
                 for number, t in enumerate(targets)
             ]
             store(self, learned)
+            warn_of_bounds(learned)
             progress.explained = explained(learned, self.standard_errors)
 
     def _previous_hyper(self, number):
@@ -551,6 +555,8 @@ class BilevelRegularizedRegressor(
         return known[min(number, len(known) - 1)]
 
     def _store(self, learned, groups, progress, *, single_target):
+        from ._report import without_gain
+
         def stacked(name):
             values = [attrgetter(name)(one) for one in learned]
             return np.stack(values) if self.alpha_per_target and not single_target else values[0]
@@ -580,7 +586,8 @@ class BilevelRegularizedRegressor(
         self.history_ = histories if several else histories[0]
         self.n_iter_ = max(one.first.solution.n_iter for one in learned) + 1
         worst = max((one.first for one in learned), key=lambda first: first.residual)
-        self.status_ = progress.describe(self._describe(worst.solution, worst.residual))
+        sentence = self._describe(worst.solution, worst.residual) + without_gain(learned)
+        self.status_ = progress.describe(sentence)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -9,10 +9,11 @@ from skbamm.data._folds import position_folds
 from tests.reference.adaptive_ridge import adaptive_criterion, held_out_error
 from tests.regularization.regression_data import make_regression
 
-pytestmark = pytest.mark.filterwarnings(
+pytestmark = [
     # What holds of a criterion holds wherever a run ends.
-    "ignore::sklearn.exceptions.ConvergenceWarning"
-)
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Learned strengths lie at alpha_bounds:UserWarning"),
+]
 
 NARROW = {"alpha_bounds": (1e-3, 1e-2)}
 HARD = {**NARROW, "loss": "huber", "positive": True, "fit_intercept": False, "standard_errors": 0}

@@ -136,6 +136,7 @@ def test_fixing_every_group_equals_one_number(data):
     np.testing.assert_allclose(model.coef_, regressor(alpha=0.2).fit(data.X, data.y).coef_)
 
 
+@pytest.mark.filterwarnings("ignore:Learned strengths lie at alpha_bounds:UserWarning")
 def test_learned_alpha_stays_in_its_bounds(data):
     model = regressor(groups="feature", alpha_bounds=(0.05, 0.06)).fit(data.X, data.y)
     assert (model.alpha_ >= 0.05 * (1 - 1e-12)).all() and (model.alpha_ <= 0.06 * (1 + 1e-12)).all()
