@@ -6,5 +6,6 @@ matplotlib is imported when something is drawn.
 from ._convergence import ConvergenceDisplay
 from ._penalty import PenaltyDisplay
 from ._sample_weight import SampleWeightDisplay
+from ._strength import StrengthDisplay
 
-__all__ = ["ConvergenceDisplay", "PenaltyDisplay", "SampleWeightDisplay"]
+__all__ = ["ConvergenceDisplay", "PenaltyDisplay", "SampleWeightDisplay", "StrengthDisplay"]

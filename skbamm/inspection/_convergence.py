@@ -178,7 +178,7 @@ class ConvergenceDisplay(Display):
             panel.ticklabel_format(axis="y", useOffset=False)
         for panel in (above, norms):
             legend_beside(panel)
-        above.set_title(self.status, loc="left", fontsize="small")
+        above.set_title(self.status.replace("; ", "\n"), loc="left", fontsize="small")
 
     def _draw_criterion(self, ax, columns, style):
         iteration, tried = columns["iteration"], columns["criterion"]

@@ -243,8 +243,8 @@ class BilevelRegularizedRegressor(
         Columns of X in `fit` that `y` and `sample_weight` were, where given by name.
 
     status_ : str
-        Why the run ended, in a sentence, and whether there is no gain of a hundredth or more over
-        the best fit with one strength for all features.
+        Why the run ended, in a sentence, and where less than 1 % of the held-out error is gained
+        over the best fit with one strength for all features.
 
     n_features_in_ : int
         Number of features seen during `fit`.

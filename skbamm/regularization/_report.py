@@ -1,4 +1,4 @@
-"""What a fit says of itself: strengths at their bounds, and no gain over one strength."""
+"""What a fit says of itself: strengths at their bounds, and no gain worth a word."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def warn_of_bounds(learned):
 
 
 def without_gain(learned):
-    """What ``status_`` says of `LearnedPenalty`s, one for each search, that are as good as ridge.
+    """What ``status_`` says of `LearnedPenalty`s, one for each search, that gain next to nothing.
 
-    Their criterion is an optimistic one: where that shows no gain, there is none.
+    Their criterion is an optimistic one: where even that shows no gain, there is none.
     """
     able = [one for one in learned if len(one.hyper) > 1]
     if not able or any(one.first.solution.status is Status.EXACT for one in able):
@@ -68,6 +68,6 @@ def without_gain(learned):
         np.mean([getattr(one, name) for one in as_good]) for name in ("criterion", "baseline")
     )
     return (
-        f"; no gain over one strength for all features{of_several} (held-out error "
-        f"{criterion:.3g}, with one strength {baseline:.3g})"
+        f"; less than {NO_GAIN:.0%} gained over one strength for all features{of_several} "
+        f"(held-out error {criterion:.3g}, with one strength {baseline:.3g})"
     )

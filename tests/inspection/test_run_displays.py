@@ -101,7 +101,7 @@ def test_its_baseline_is_the_best_fit_with_one_strength():
     ax = ConvergenceDisplay.from_estimator(model).ax_
     [baseline] = [line for line in ax.lines if line.get_label() == "one strength for all"]
     assert baseline.get_ydata()[0] == pytest.approx(ridge.criterion_, rel=1e-12)
-    assert ax.get_title(loc="left") == model.status_
+    assert ax.get_title(loc="left").split("\n") == model.status_.split("; ")
 
 
 def test_the_history_of_a_problem_of_ones_own_is_drawn_too():
