@@ -127,14 +127,18 @@ def lasso_fits(train, weights, error, *, positive, device):
     return grid[: len(params)], to_tensor(params, device)
 
 
-def inverse_sizes(params):
-    """Weights of an adaptive lasso (Zou, JASA 2006): a feature's are the same for all targets."""
-    size = to_numpy(params.square().mean(-2, keepdim=True).sqrt().expand_as(params))
+def inverse_sizes(params, stretch):
+    """Weights of an adaptive lasso (Zou, JASA 2006): a feature's are the same for all targets.
+
+    `params` are of columns divided by a `stretch`, on which the sizes do not depend: so the lasso
+    still penalizes these columns more.
+    """
+    size = to_numpy(params.square().mean(-2, keepdim=True).sqrt().expand_as(params)) / stretch
     largest = size.max(initial=0.0)
     return 1 / np.maximum(size, MAGNITUDE_FLOOR * largest if largest > LEAST_SIZE else 1.0)
 
 
-def sparse_coefficients(average, loss, weights, *, positive, device):
+def sparse_coefficients(average, loss, weights, *, stretch, positive, device):
     """An adaptive lasso with the coefficients of an `Average` as its initial estimator.
 
     Its strength has the lowest held-out error on the folds of the average, or is a larger
@@ -143,7 +147,7 @@ def sparse_coefficients(average, loss, weights, *, positive, device):
     train, upper = average.best.problem.lower.loss, average.best.problem.upper
     strengths, fits = lasso_fits(
         train,
-        np.stack([inverse_sizes(params) for params in average.params[0]]),
+        np.stack([inverse_sizes(params, stretch) for params in average.params[0]]),
         lambda params: upper.by_fold(params).sum(1),
         positive=positive,
         device=device,

@@ -309,14 +309,15 @@ class PenaltySearch:
     def sparse_refit(self, average, params):
         """Params of all rows with zeros: an adaptive lasso, given an `Average` and its refit."""
         loss, is_positive = self._all_rows[0], self.spec.features.positive
+        stretch = self.design.units.stretch
+        weights = inverse_sizes(params, stretch)
         floor = float(self._exact_below(average.params)[0])
         if average.criterion <= floor:
-            coef = sparsest_exact(loss, inverse_sizes(params), floor, positive=is_positive)
+            coef = sparsest_exact(loss, weights, floor, positive=is_positive)
             if coef is not None:
                 return self.tensor(coef)
-        coef = sparse_coefficients(
-            average, loss, inverse_sizes(params), positive=is_positive, device=self.design.device
-        )
+        options = {"stretch": stretch, "positive": is_positive, "device": self.design.device}
+        coef = sparse_coefficients(average, loss, weights, **options)
         return self.tensor(coef)
 
     def in_raw_units(self, params):

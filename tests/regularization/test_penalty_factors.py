@@ -119,6 +119,17 @@ def test_a_groups_strength_is_the_mean_of_what_is_penalized():
     assert model.group_alpha_ == pytest.approx({"a": 1.0, "b": 0.0})
 
 
+@pytest.mark.parametrize("known", [0, 1])
+def test_of_columns_that_say_the_same_exact_zeros_keep_what_is_penalized_less(known):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 4))
+    X[:, 1] = X[:, 0] + 0.05 * random.normal(size=60)
+    factors = np.where(np.arange(4) == known, 1.0, 30.0)
+    model = BilevelRegularizedRegressor(exact_zeros=True, penalty_factors=factors)
+    model.fit(X, X[:, 0] + X[:, 1] + 0.3 * random.normal(size=60))
+    assert_array_equal(np.flatnonzero(model.support_), [known])
+
+
 # Spellings
 
 
