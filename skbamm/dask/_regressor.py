@@ -83,7 +83,7 @@ alpha_per_target, max_iter, tol, warm_start, random_state, device, verbose : see
         ------
         ValueError
             As `BilevelRegularizedRegressor.fit`, with the number of the partition; also for
-            ``loss="huber"`` and a `cv` that is not an int.
+            a `loss` but "squared_error" and a `cv` that is not an int.
         RuntimeError
             When all workers are lost or paused for 15 seconds; a single one's work is done anew.
         """

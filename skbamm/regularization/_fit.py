@@ -16,8 +16,8 @@ from ._extremes import in_raw_units
 from ._options import PenaltyOptions, resolve_descriptions
 from ._report import at_bounds
 from ._search import PenaltySearch, SearchResult
-from .losses._huber import HuberError
 from .losses._quadratic import HeldOutError
+from .losses._row_errors import ROW_ERRORS
 from .penalties._shrinkage import choose_shrinkage
 from .penalties._specs import PenalizedFeatures, make_spec
 
@@ -130,7 +130,7 @@ def make_search(folded, options, shrinkage):
         return PenaltySearch(design, spec, HeldOutError(design.test))
     # A squared error needs sums only, this one the rows themselves.
     of_rows = design if isinstance(design, RowDesign) else RowDesign(folded, **of_design)
-    return PenaltySearch(design, spec, HuberError.of(of_rows.test, design.test))
+    return PenaltySearch(design, spec, ROW_ERRORS[options.loss].of(of_rows.test, design.test))
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ class PartialFitMixin:
             For NaN or infinite entries, wrong lengths, a `cv` that is not an int, and where
             features, `cv`, `n_repeats` or `fit_intercept` have changed since the first block.
         AttributeError
-            With ``loss="huber"``, which needs the rows themselves.
+            With a `loss` that needs the rows themselves: any but "squared_error".
 
         Warns
         -----

@@ -89,10 +89,11 @@ class BilevelRegularizedRegressor(
         on, allows no difference. With "adaptive", a number also gives each group a strength of
         its own.
 
-    loss : {"squared_error", "huber"}, default="squared_error"
-        Error on the held-out rows. "huber" counts errors beyond 1.345 robust standard
-        deviations linearly, so that few outlying rows cannot rule the penalty; each evaluation
-        then costs a pass over the rows. The coefficients minimise squares either way.
+    loss : {"squared_error", "huber", "absolute_error"}, default="squared_error"
+        Error on the held-out rows, which the penalties minimise. "huber" counts errors beyond 1.345
+        robust standard deviations linearly, so that few outlying rows cannot rule the penalty,
+        "absolute_error" all of them; each evaluation then costs a pass over the rows. The
+        coefficients minimise squares in any case: they are means, not medians.
 
     cv : int, splitter or list of splits, default=5
         Folds whose held-out error is minimised. With an int the fold of a row is a
@@ -213,8 +214,9 @@ class BilevelRegularizedRegressor(
         What each entry of `hyper_` is.
 
     criterion_ : float or ndarray of shape (n_targets,)
-        Held-out error (mean `loss`, in units of the variance of y; mean over the targets
-        that share a penalty) of the mean of the fits that `coef_` is, on the folds of all repeats.
+        Held-out error (mean `loss`, in units of the variance of y, of its standard deviation with
+        "absolute_error"; mean over the targets that share a penalty) of the mean of the fits that
+        `coef_` is, on the folds of all repeats.
         With `exact_zeros` that before columns are left out.
 
     initial_criterion_ : float or ndarray of shape (n_targets,)
@@ -300,7 +302,7 @@ class BilevelRegularizedRegressor(
         "alpha_features": ["array-like", None],
         "penalty_factors": ["array-like", dict, Mapping, None],
         "shrinkage": [Real, str],
-        "loss": [StrOptions({"squared_error", "huber"})],
+        "loss": [StrOptions({"squared_error", "huber", "absolute_error"})],
         "n_repeats": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "alpha_per_target": ["boolean"],
     }
@@ -412,7 +414,7 @@ class BilevelRegularizedRegressor(
         ValueError
             For NaN or infinite entries, wrong lengths, groups that do not partition the
             features, and weights that are all zero. For a file or Arrow table that is read block
-            by block, where an option needs all rows at once: `X_val`, ``loss="huber"``, and a
+            by block, where an option needs all rows at once: `X_val`, another `loss`, and a
             splitter whose test rows do not make up all rows. For files that are no parquet files,
             or differ in their columns.
         FileNotFoundError
@@ -525,7 +527,7 @@ class BilevelRegularizedRegressor(
 
         X, y, sample_weight = given
         # Rows themselves are worked on where they are fewer than columns, or a loss needs them.
-        few = first.shape[0] if self.loss == "huber" else min(first.shape)
+        few = first.shape[0] if self.loss != "squared_error" else min(first.shape)
         work = PANEL_COLUMNS * few * first.shape[1]
         with (
             torch_session(),

@@ -10,7 +10,6 @@ from ..data._validation import level_of_caller
 from ..linalg._tensors import to_numpy
 from ..solvers import Status
 from ._constants import NO_GAIN, STEPS_BEYOND, STRENGTH_GAIN, STRENGTH_STEP
-from ._search import exact_below
 
 
 def at_bounds(search, result, options):
@@ -20,11 +19,11 @@ def at_bounds(search, result, options):
     held-out error falls beyond them.
     """
     point, spec = result.learned.best, search.spec
-    exact = exact_below(point.params, search.tensor(search.design.units.variance))
+    exact = float(search._exact_below(point.params)[0])
     low, high = spec.bounds()[spec.strengths].T
     log_strengths = to_numpy(point.hyper)[0, spec.strengths]
     sides = (log_strengths >= high).astype(int) - (log_strengths <= low)
-    if not sides.any() or point.criterion <= float(exact[0]):
+    if not sides.any() or point.criterion <= exact:
         return ""
     beyond = point.hyper.repeat(len(STEPS_BEYOND), 1)
     steps = STRENGTH_STEP * np.outer(STEPS_BEYOND, sides)

@@ -84,7 +84,7 @@ class PenaltySearch:
 
     design: Any  # GramDesign, SharedGramDesign or RowDesign
     spec: Any  # LinearSpec or AdaptiveSpec: what is learned
-    upper: Any  # HeldOutError or HuberError
+    upper: Any  # HeldOutError or a RowError
 
     def best(self, run, *, shrinkage=0.0, callback=None, known=None, like=None):
         """Learn on the folds by `RunOptions`; `callback` gets what was found so far.
@@ -182,7 +182,7 @@ class PenaltySearch:
         return Average.of(points, standard_errors, floor)
 
     def _exact_below(self, params):
-        return exact_below(params, self._variance)
+        return self.upper.exact(exact_below(params, self._variance))
 
     @cached_property
     def _variance(self):
@@ -311,9 +311,9 @@ class PenaltySearch:
         loss, is_positive = self._all_rows[0], self.spec.features.positive
         stretch = self.design.units.stretch
         weights = inverse_sizes(params, stretch)
-        floor = float(self._exact_below(average.params)[0])
-        if average.criterion <= floor:
-            coef = sparsest_exact(loss, weights, floor, positive=is_positive)
+        mean_square = exact_below(average.params, self._variance)[0]
+        if average.criterion <= float(self.upper.exact(mean_square)):
+            coef = sparsest_exact(loss, weights, float(mean_square), positive=is_positive)
             if coef is not None:
                 return self.tensor(coef)
         options = {"stretch": stretch, "positive": is_positive, "device": self.design.device}

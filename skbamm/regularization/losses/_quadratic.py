@@ -193,6 +193,10 @@ class HeldOutError(Objective):
         """The folds' parts of the value, but for a constant; shape (n_candidates, n_folds)."""
         return 2 * self.loss.by_fold(params)
 
+    def exact(self, floor):
+        """The criterion below which a fit is exact, given the mean square."""
+        return floor
+
     def calibrated(self, params, exact):
         """The same: squares have no threshold to find."""
         return self
@@ -211,7 +215,7 @@ class HeldOutError(Objective):
 class WithPrior(Objective):
     """``upper + strength / 2 * hyper' form hyper``: what is learned of groups stays together."""
 
-    upper: Any  # HeldOutError or HuberError
+    upper: Any  # HeldOutError or a RowError
     form: torch.Tensor  # (n_hyper, n_hyper), symmetric, not indefinite
     strength: torch.Tensor  # (n_candidates,) or ()
 

@@ -1,4 +1,4 @@
-"""Huber's loss on held-out rows: formula, derivatives and threshold."""
+"""Losses of held-out rows: formulas, derivatives, and Huber's threshold."""
 
 from dataclasses import replace
 
@@ -10,8 +10,13 @@ from scipy.special import huber
 
 from skbamm.linalg._design import as_design
 from skbamm.problems import FunctionObjective
-from skbamm.regularization.losses._huber import HeldOutRows, HuberError, _weighted_median
 from skbamm.regularization.losses._quadratic import HeldOutError
+from skbamm.regularization.losses._row_errors import (
+    AbsoluteError,
+    HeldOutRows,
+    HuberError,
+    _weighted_median,
+)
 from tests.reference.regression import losses, make_data, partialled_out
 
 THRESHOLD = 0.8
@@ -50,8 +55,11 @@ def residuals(params, data):
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-@pytest.fixture(params=[THRESHOLD, np.inf], ids="threshold {}".format)
+@pytest.fixture(params=[THRESHOLD, np.inf, "absolute"])
 def error(request):
+    if request.param == "absolute":
+        huber = make_error()
+        return AbsoluteError(huber.folds, huber.loss)
     return make_error(request.param)
 
 
@@ -60,6 +68,13 @@ def test_value_is_twice_the_mean_of_scipys_huber_loss():
     residual, weight = residuals(params[0], data)
     expected = 2 * weight @ huber(THRESHOLD, residual)
     np.testing.assert_allclose(make_error().value(HYPER, params)[0], expected)
+
+
+def test_value_is_the_mean_absolute_error():
+    params, data, known = random_params(), make_data(), make_error()
+    residual, weight = residuals(params[0], data)
+    found = AbsoluteError(known.folds, known.loss).value(HYPER, params)[0]
+    np.testing.assert_allclose(found, weight @ np.abs(residual))
 
 
 def test_an_infinite_threshold_is_the_squared_error():

@@ -1,4 +1,4 @@
-"""A held-out error that few outlying rows cannot rule."""
+"""Held-out errors that few outlying rows cannot rule: Huber's and the absolute one."""
 
 from __future__ import annotations
 
@@ -35,20 +35,16 @@ class HeldOutRows:
 
 
 @dataclass(frozen=True)
-class HuberError(Objective):
-    r"""Mean Huber loss on the held-out rows of all folds.
-
-    .. math:: \rho(r) = r^2 \text{ for } |r| \le \delta, \quad
-        2 \delta |r| - \delta^2 \text{ beyond}
+class RowError(Objective):
+    """Mean over the held-out rows of all folds of a loss of their residuals.
 
     The weights of `folds` sum to 1 over all folds, for each target. `loss` is
-    half the mean square of the same rows, which bounds the curvature from above. The `threshold`
-    delta is in units of the scaled targets.
+    half the mean square of the same rows, which bounds the curvature from above. Residuals are in
+    units of the scaled targets.
     """
 
     folds: tuple[HeldOutRows, ...]
     loss: Any
-    threshold: float = float("inf")
 
     @classmethod
     def of(cls, held_out, loss):
@@ -61,6 +57,62 @@ class HuberError(Objective):
             design, covariates = rows.design.take(index), rows.partialled_out[index]
             folds.append(HeldOutRows(design, targets, covariates, effect, weight[index]))
         return cls(tuple(folds), loss)
+
+    def losses(self, residual):
+        """Of single residuals; `slopes` and `curvatures` are their derivatives."""
+        raise NotImplementedError
+
+    def slopes(self, residual):
+        raise NotImplementedError
+
+    def curvatures(self, residual):
+        raise NotImplementedError
+
+    def by_fold(self, params):
+        """The folds' parts of the value, shape (n_candidates, n_folds)."""
+        parts = []
+        for fold, rows in enumerate(self.folds):
+            losses = self.losses(self._residual(fold, params))
+            parts.append((rows.weight * losses).sum((1, 2)))
+        return torch.stack(parts, dim=1)
+
+    def value(self, hyper, params):
+        return self.by_fold(params).sum(1)
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        def gradient(fold, rows):
+            return -rows.adjoint(rows.weight * self.slopes(self._residual(fold, params)))
+
+        return Gradients(torch.zeros_like(hyper), self._stacked(gradient))
+
+    def curvature_products(self, hyper, params, vector):
+        def curved(fold, rows):
+            curvature = self.curvatures(self._residual(fold, params))
+            return rows.adjoint(rows.weight * curvature * rows.fitted(vector[:, fold]))
+
+        return CurvatureProducts(self._stacked(curved), torch.zeros_like(hyper))
+
+    def _residual(self, fold, params):
+        rows = self.folds[fold]
+        return rows.targets - rows.fitted(params[:, fold])
+
+    def _stacked(self, part):
+        return torch.stack([part(fold, rows) for fold, rows in enumerate(self.folds)], dim=1)
+
+
+@dataclass(frozen=True)
+class HuberError(RowError):
+    r"""Huber's loss, with a threshold delta.
+
+    .. math:: \rho(r) = r^2 \text{ for } |r| \le \delta, \quad
+        2 \delta |r| - \delta^2 \text{ beyond}
+    """
+
+    threshold: float = float("inf")
+
+    def exact(self, floor):
+        """The criterion below which a fit is exact, given the mean square."""
+        return floor
 
     def calibrated(self, params, exact):
         """The same with the threshold for the errors of the best of some candidates.
@@ -88,41 +140,41 @@ class HuberError(Objective):
         threshold = EFFICIENT * DEVIATION * middle if has_scale else float("inf")
         return replace(self, threshold=threshold)
 
-    def by_fold(self, params):
-        """The folds' parts of the value, shape (n_candidates, n_folds)."""
-        parts = []
-        for fold, rows in enumerate(self.folds):
-            size = self._residual(fold, params).abs()
-            inside = size.clamp_max(self.threshold)
-            # The same as the definition, without infinity times zero.
-            beyond = size - inside
-            huber = inside.square() + 2 * inside * beyond
-            parts.append((rows.weight * huber).sum((1, 2)))
-        return torch.stack(parts, dim=1)
+    def losses(self, residual):
+        size = residual.abs()
+        inside = size.clamp_max(self.threshold)
+        # The same as the definition, without infinity times zero.
+        beyond = size - inside
+        return inside.square() + 2 * inside * beyond
 
-    def value(self, hyper, params):
-        return self.by_fold(params).sum(1)
+    def slopes(self, residual):
+        return 2 * residual.clamp(-self.threshold, self.threshold)
 
-    def gradients(self, hyper, params, *, differentiable=False):
-        def gradient(fold, rows):
-            held = self._residual(fold, params).clamp(-self.threshold, self.threshold)
-            return -2 * rows.adjoint(rows.weight * held)
+    def curvatures(self, residual):
+        return 2 * (residual.abs() <= self.threshold)
 
-        return Gradients(torch.zeros_like(hyper), self._stacked(gradient))
 
-    def curvature_products(self, hyper, params, vector):
-        def curved(fold, rows):
-            inside = self._residual(fold, params).abs() <= self.threshold
-            return 2 * rows.adjoint(rows.weight * inside * rows.fitted(vector[:, fold]))
+class AbsoluteError(RowError):
+    """The absolute error. Its curvature is at kinks alone, where no step ends."""
 
-        return CurvatureProducts(self._stacked(curved), torch.zeros_like(hyper))
+    def exact(self, floor):
+        return floor.sqrt()
 
-    def _residual(self, fold, params):
-        rows = self.folds[fold]
-        return rows.targets - rows.fitted(params[:, fold])
+    def calibrated(self, params, exact):
+        """The same: sizes have no threshold to find."""
+        return self
 
-    def _stacked(self, part):
-        return torch.stack([part(fold, rows) for fold, rows in enumerate(self.folds)], dim=1)
+    def losses(self, residual):
+        return residual.abs()
+
+    def slopes(self, residual):
+        return residual.sign()
+
+    def curvatures(self, residual):
+        return torch.zeros_like(residual)
+
+
+ROW_ERRORS: dict[str, type[RowError]] = {"huber": HuberError, "absolute_error": AbsoluteError}
 
 
 def _weighted_median(values, weight):

@@ -1,4 +1,4 @@
-"""loss="huber": a held-out error that outlying rows cannot rule."""
+"""Held-out errors that outlying rows cannot rule: loss="huber" and loss="absolute_error"."""
 
 import numpy as np
 import pytest
@@ -168,4 +168,47 @@ def test_exact_zeros_are_chosen_by_it_too():
 
 def test_an_unknown_loss_is_an_error():
     with pytest.raises(ValueError, match="'loss' parameter"):
-        fit(make_regression(), loss="absolute_error")
+        fit(make_regression(), loss="quantile")
+
+
+# The absolute error
+
+
+@pytest.mark.parametrize("n_targets", [None, 2])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_criterion_is_the_mean_absolute_error_of_the_held_out_rows(shape, n_targets):
+    data = make_regression(*shape, n_targets, seed=1)
+    model = fit(data, weight=data.weight, alpha=ALPHA, loss="absolute_error")
+    weight = data.weight[np.concatenate([test for _, test in data.splits])]
+    error = np.abs(held_out_residuals(data, data.weight)).mean(axis=1)
+    assert_allclose(model.criterion_, np.average(error, weights=weight))
+
+
+def test_the_strength_that_is_learned_has_the_least_mean_absolute_error():
+    data, weight = make_regression(seed=1), np.ones(40)
+    model = fit(data, loss="absolute_error")
+    grid = np.logspace(-3, 1, 100)
+    lowest = min(np.abs(held_out_residuals(data, weight, alpha)).mean() for alpha in grid)
+    # Kinks end a run where the gradient is a hundredth of the error.
+    assert_allclose(model.criterion_, lowest, rtol=2e-3)
+
+
+@pytest.mark.parametrize("penalty", ["adaptive", "l1"])
+@pytest.mark.parametrize("options", [{}, {"positive": True}, {"exact_zeros": True}], ids=str)
+def test_absolute_errors_are_learned_from_with_every_penalty(penalty, options):
+    data = make_regression(seed=1)
+    model = fit(data, penalty, loss="absolute_error", **options)
+    assert model.criterion_ <= model.initial_criterion_ < 1
+    assert model.alpha_.min() > 0
+
+
+def test_the_size_of_outliers_does_not_matter_to_absolute_errors(contaminated):
+    found = [contaminated("absolute_error", size) for size in (100.0, 1e3)]
+    assert_allclose(*found, rtol=1e-6)
+
+
+def test_targets_without_noise_are_exact_in_absolute_errors_too():
+    data = make_regression(noise=0)
+    model = fit(data, "adaptive", loss="absolute_error", exact_zeros=True)
+    assert "for rounding" in model.status_
+    assert_allclose(model.predict(data.X), data.y, rtol=1e-6)
