@@ -7,7 +7,6 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from ..data._columns import split_columns
-from ..regularization._strength_path import strength_path
 from ._display import BLUE, GRAY, ORANGE, Display, legend_beside
 from ._fitted import dataframe_of, of_target, unwrapped
 
@@ -92,6 +91,8 @@ class StrengthDisplay(Display):
         ValueError
             If no strength was learned, as all were given.
         """
+        from ..regularization._strength_path import strength_path  # needs torch
+
         estimator, before = unwrapped(estimator, "exponents_", "hyper_names_")
         if not any("alpha" in name for name in estimator.hyper_names_):
             raise ValueError("No strength was learned: alpha gives all of them.")
