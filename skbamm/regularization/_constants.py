@@ -124,6 +124,8 @@ UNMOVED = 1e-8
 NO_EFFECT = (1e-5, 1e-9)
 # Coefficients all but zero have no size to be relative to.
 LEAST_SIZE = 1e-10
+# Columns whose root mean square is beyond these are divided by a power of two near it.
+USUAL_SIZES = (1e-5, 1e5)
 # A column, or a description, that varies less than this is constant: variance relative to the
 # mean square, deviation relative to the largest entry.
 CONSTANT_VARIANCE, CONSTANT_DEVIATION = 1e-15, 1e-12

@@ -24,6 +24,7 @@ from ._constants import (
     FEW_TARGETS,
     LARGE,
     MAX_STRENGTH_STEPS,
+    USUAL_SIZES,
 )
 from .losses._quadratic import GramLoss, GramPath
 from .losses._rows import RowLoss, RowPath
@@ -62,9 +63,10 @@ class Units:
     # (n_features,), of bool. Constant columns are neither: what is learned does not see them.
     penalized: np.ndarray
     unpenalized: np.ndarray
-    scale: np.ndarray  # (n_penalized,), `stretch` included
+    scale: np.ndarray  # (n_penalized,), `stretch` and `unit` included
     # (n_penalized,): what columns are divided by to be penalized more, geometric mean 1.
     stretch: np.ndarray
+    unit: float  # of columns that are not standardized, if they lie far from 1: a power of two
     target_scale: np.ndarray  # (n_targets,)
     covariate_scale: np.ndarray  # (n_unpenalized [+ 1],), the intercept last
     strength: float  # the unit of strengths: mean variance of the columns as they are penalized
@@ -92,16 +94,21 @@ class Units:
         stretch = stretch[penalized]
         if len(stretch):
             stretch = stretch / np.exp(np.log(stretch).mean())
-        scale = own * stretch if standardize else stretch
+        square_size = 1.0 if standardize or not len(own) else float((own**2).mean())
+        size = np.sqrt(square_size)
+        # Limits below which a number counts as zero are meant for columns of usual size.
+        unit = 1.0 if USUAL_SIZES[0] < size < USUAL_SIZES[1] else 2.0 ** int(np.frexp(size)[1])
+        scale = own * stretch if standardize else stretch * unit
         return cls(
             penalized=penalized,
             unpenalized=unpenalized,
             scale=scale,
             stretch=stretch,
+            unit=unit,
             variance=of_columns / scale**2,
             target_scale=root[n_features:],
             covariate_scale=np.append(root[:n_features][unpenalized], np.ones(int(fit_intercept))),
-            strength=1.0 if standardize or not len(own) else (own**2).mean(),
+            strength=square_size / unit**2,
             shift=shift,
             fit_intercept=fit_intercept,
         )

@@ -107,7 +107,7 @@ def make_search(folded, options, shrinkage):
     of_design = {"penalized": options.strength != 0, "stretch": stretch, **options.design}
     design = make_design(folded, **of_design)
     units = design.units
-    factor = units.stretch if options.kind == "l1" else units.stretch**2
+    factor = (units.stretch * units.unit) ** (1 if options.kind == "l1" else 2)
     descriptions = options.descriptions[:, units.penalized]
     if len(descriptions) and not (units.penalized | units.unpenalized).all():
         # Constant columns have no say in their mean and deviation.

@@ -70,11 +70,23 @@ def test_fixed_strengths_of_the_lasso_have_the_unit_of_the_target():
     np.testing.assert_allclose(huge.alpha_, 1e179)
 
 
-@pytest.mark.parametrize("unit", [1e-60, 1e70])
-def test_without_standardizing_a_common_unit_does_not_matter(unit):
+@pytest.mark.parametrize("unit", [1e-60, 1e20, 1e70])
+@pytest.mark.parametrize("penalty", ["adaptive", "l1"])
+def test_without_standardizing_a_common_unit_does_not_matter(unit, penalty):
     X, y, _ = make_rows()
-    plain, huge = (fitted(X * u, y, standardize=False).coef_ * u for u in (1, unit))
-    np.testing.assert_allclose(huge, plain, rtol=1e-7)
+    plain, huge = (fitted(X * u, y, penalty=penalty, standardize=False) for u in (1, unit))
+    np.testing.assert_allclose(huge.coef_ * unit, plain.coef_, rtol=1e-9, atol=1e-12)
+    of_alpha = unit if penalty == "l1" else unit**2
+    np.testing.assert_allclose(huge.alpha_ / of_alpha, plain.alpha_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+def test_nor_does_it_where_the_fit_is_exact(unit):
+    """Found at random: beyond 1e12 the criterion of two rows in a plane was 1e12."""
+    X, y = np.random.default_rng(0).normal(size=(2, 8)) * unit, np.array([4.0, -3.0])
+    model = BilevelRegularizedRegressor(standardize=False).fit(X, y, X_val=X, y_val=y)
+    assert model.criterion_ < 1e-15
+    np.testing.assert_allclose(model.predict(X), y, rtol=1e-5)
 
 
 def test_validation_rows_have_the_units_of_the_training_rows():
