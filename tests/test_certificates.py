@@ -138,7 +138,7 @@ def mislabelled(seed, is_wide=False):
 @pytest.mark.parametrize("is_wide", [False, True])
 @pytest.mark.parametrize("options", [{}, {"max_iter": 3}, {"tol": 1e-5}], ids=str)
 def test_of_a_classifier(options, is_wide, runs):
-    X, y, is_clean = mislabelled(3, is_wide)
+    X, y, is_clean = mislabelled(4, is_wide)
     model = HyperCleaningClassifier(random_state=0, **options)
     model.fit(X, y)
     model.fit(X, y, is_clean=is_clean)

@@ -57,6 +57,7 @@ CLASSIFIER_OPTIONS = [
     {"final_estimator": make_pipeline(StandardScaler(), LogisticRegression())},
     {"final_estimator": HistGradientBoostingClassifier(max_iter=2)},
     {"class_weight": "balanced"},
+    {"standard_errors": 0},
     {"max_iter": 0},
     {"tol": 1.0},
     {"warm_start": True},

@@ -62,8 +62,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
               {\sum_i s_i + c \, n_{\text{verified}}} + \tfrac{\lambda}{2} \|W\|^2,
 
     where the numbers behind the weights minimise the loss of held-out rows with verified labels.
-    With `relabel`, what a label loses in weight goes to the labels that the row probably has.
-    Without verified labels, the numbers minimise a loss of held-out noisy rows that tolerates
+    What is returned is a mean of that fit and of plainer ones (`standard_errors`), by how likely
+    they make labels out of their folds; where no wrong labels show, it is the fit on all labels as
+    given. With `relabel`, what a label loses in weight goes to the labels that the row probably
+    has. Without verified labels, the numbers minimise a loss of held-out noisy rows that tolerates
     wrong labels.
 
     Parameters
@@ -96,7 +98,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     standardize : bool, default=True
         Whether the ridge acts on coefficients times their column's standard deviation.
-        `coef_` is in original units either way.
+        `coef_` is in original units either way. Sparse columns have one scale together, as of
+        text, where a fit on these predicts held-out labels better by more than a standard error
+        (with ``alpha="learn"``).
 
     relabel : bool, default=True
         Whether a noisy row trains with the labels that it probably has by as much as its given
@@ -115,6 +119,18 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights by class, 1 where a dict has none.
+
+    standard_errors : float, default=1
+        With ``weighting="adaptive"`` coefficients are a weighted mean of those of several fits: on
+        all labels as given, on verified ones, on the rows whose labels are probably right, on
+        weighted and on relabelled rows, of several ridge strengths, and of what was learned. The
+        weight of each is :math:`\pi \exp(-z^2 / (2 c^2))`, where z is its held-out loss less the
+        best one's in standard errors over the folds, c this number, and :math:`\pi` a half for
+        fits on all labels, and the same for all other kinds. The loss is minus the log likelihood
+        of all given labels, by the noise that was estimated. Where no wrong labels show, fits on
+        all labels are the only ones. 0 takes what was learned alone, as ``weighting="sample"`` and
+        a `cv` of a single split do. A `final_estimator` is not averaged: it gets labels as given
+        where no wrong ones show.
 
     max_iter : int, default=100
         Largest number of sl-BAMM iterations. 0 fits without learning, with the initial numbers:
@@ -147,8 +163,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     noise_rate_ : float
         Estimated share of wrong labels among the noisy rows. Without verified labels, and with
-        free weights, it comes from out-of-fold predictions; 0 where less than one in ten would
-        be wrong and does not show.
+        free weights, it comes from out-of-fold predictions. 0 where wrong labels do not show:
+        where given labels are not clearly likelier with than without any, as `status_` says. That
+        may be because there are none, or because classes overlap so much that it cannot be told.
 
     class_noise_rate_ : ndarray of shape (n_classes,)
         The same among the noisy rows of each given label.
@@ -166,7 +183,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Intercepts.
 
     alpha_ : float
-        Ridge strength of the last fit.
+        Ridge strength of the last fit; of averaged fits the geometric mean, with their weights.
+
+    average_weights_ : dict of str to float
+        Weight of each kind of fit in the mean that `coef_` is, the largest first: "all labels",
+        "verified labels", "filtered", "weighted", "relabelled" and "learned".
 
     final_estimator_ : classifier
         The fitted `final_estimator`, where one was given.
@@ -210,7 +231,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Columns of X in `fit` that `y` and what goes with it were, where given by name.
 
     status_ : str
-        Why the run ended, in a sentence.
+        Why the run ended, in a sentence, and whether wrong labels show.
 
     n_features_in_ : int
         Number of features seen during `fit`.
@@ -263,6 +284,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         "relabel": ["boolean"],
         "final_estimator": [HasMethods("fit"), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "standard_errors": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -276,6 +298,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         relabel=True,
         final_estimator=None,
         class_weight=None,
+        standard_errors=1,
         max_iter=100,
         tol=1e-2,
         warm_start=False,
@@ -291,6 +314,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.relabel = relabel
         self.final_estimator = final_estimator
         self.class_weight = class_weight
+        self.standard_errors = standard_errors
         self.max_iter = max_iter
         self.tol = tol
         self.warm_start = warm_start
@@ -395,12 +419,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = label_weight[: rows.n_given]
         predictions = learned.predictions
-        posterior = label_posterior(rows.labels, label_weight, predictions, learned.noise)
+        known = label_weight if learned.is_noise_shown else np.ones(len(label_weight))
+        posterior = label_posterior(rows.labels, known, predictions, learned.noise)
         score = label_weight if self.weighting == "adaptive" else posterior.right
         columns = LabelRecord.columns(rows, predictions, posterior, score)
         self._store_rates(ClassSums.of(rows, posterior.right, predictions), columns, container)
         self._fit_final(rows, learned)
-        self.status_ = self._describe(learned.solution, self.residual_)
+        self.status_ = self._describe_fit(learned)
 
     def _store_rates(self, sums, columns, container):
         """How often labels are wrong, and the record of a report, from its columns."""
@@ -413,7 +438,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.__dict__.pop("final_estimator_", None)  # of a fit before
         self.classes_ = classes
         self.coef_, self.intercept_ = coef, intercept
-        self.alpha_ = learned.ridge
+        average = learned.average
+        self.alpha_ = learned.ridge if average is None else average.ridge
+        self.average_weights_ = {"learned": 1.0} if average is None else average.by_kind
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
         self.hyper_names_ = list(HYPER_NAMES)
@@ -425,6 +452,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.n_iter_ = solution.n_iter + 1
         self.history_ = learned.history
         self.label_scorer_ = learned.scorer
+
+    def _describe_fit(self, learned):
+        """`status_` of the run, and what became of it."""
+        sentence = self._describe(learned.solution, self.residual_)
+        if learned.is_noise_shown:
+            return sentence
+        return f"{sentence}; no wrong labels show"
 
     def _fit_final(self, rows, learned):
         """The final estimator on all rows with the learned weights."""

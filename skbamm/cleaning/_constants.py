@@ -54,8 +54,9 @@ SEED = 20260101
 PROBABILITY_FACTOR = 3.0
 # Mixing weights are between 0 and this.
 MAX_MIXING_WEIGHT = 20.0
-# Nats for a mixing weight that is off by all of itself: of a single model, and of stacked ones.
-SINGLE_PRIOR, STACKED_PRIOR = 1.0, 4.0
+# Nats for a mixing weight that is off by all of itself: of a single model, and of stacked ones; and
+# how many rows without a verified label say as much as all of them.
+SINGLE_PRIOR, STACKED_PRIOR, STACKED_ROWS = 1.0, 4.0, 500
 # By how many standard errors the user's own model must predict validation rows better.
 STANDARD_ERRORS = 0.5
 # A class of fewer rows may be what the user's own model cannot be fitted with, out of a fold.
@@ -75,13 +76,24 @@ PAIR_COUNT, ONE_RATE_COUNT = 10.0, 1e4
 N_EM = 30
 # Noise rates that the pseudo-rows may have, and the one to begin with.
 NOISE_RATES, INITIAL_NOISE_RATE = (0.01, 0.99), 0.3
-# Without verified labels: rows that follow the expected share of labels that say nothing, and the
-# shares that may be expected; the prior precision of the scores' log factor and biases.
-NOISE_COUNT, NOISE_SHARES, SCORE_PRECISION = 5.0, (0.01, 0.95), 0.1
-# A share of wrong labels below the first is none, unless labels are likelier by so many nats.
-FEW_WRONG, LEAST_GAIN = 0.1, 3.0
+# Of given labels: the share of rows that follow the expected share of labels that say nothing, the
+# shares that may be expected, and the prior precision, for each row, of the scores' log factor and
+# biases.
+NOISE_PRIOR, NOISE_SHARES, SCORE_PRIOR = 5e-3, (0.01, 0.95), 1e-4
+# Wrong labels show where labels are likelier by so many nats, and by so many standard errors.
+LEAST_GAIN, SHOWN = 3.0, 1.0
 # Log posterior odds beyond this say no more.
 MAX_LOG_ODDS = 12.0
+
+# --- The average ---------------------------------------------------------------------------------
+# Ridge strengths of fits on all labels as given, and of others, the strongest first.
+PLAIN_RIDGES, RIDGES = np.logspace(0, -4, 5), np.array([1e-1, 1e-3])
+# So much of the largest weight is taken off each: members of less are not fitted on all rows.
+LEAST_MEMBER = 0.02
+# Factors of a member's scores are between this and one over it.
+MAX_FACTOR = 5.0
+# More folds are put together.
+MAX_FOLDS = 5
 
 # --- Learned numbers ---------------------------------------------------------------------------
 # Initially the label weight is the posterior probability, and the ridge a usual one: the fewer

@@ -23,8 +23,10 @@ class Standardizer:
     The penalty acts on coefficients of the scaled columns. Neither rotating these (ridge is
     invariant) nor centring (the intercept is free) changes the fit; both make it quick. With
     more columns than rows the rotation also leaves no more columns than rows. Sparse X is
-    neither centred nor rotated.
+    neither centred nor rotated, and `spread` is what its columns vary together.
     """
+
+    spread = 0.0
 
     def __init__(self, mean, scale, rotation, *, is_sparse=False):
         self.mean, self.scale, self.rotation, self.is_sparse = mean, scale, rotation, is_sparse
@@ -43,9 +45,19 @@ class Standardizer:
             np.where(scaler.scale_ > 0, scaler.scale_, 1.0) if standardize else np.ones(n_features)
         )
         scaled = cls(mean, scale, None, is_sparse=is_sparse)
+        scaled.spread = float(np.sum(scaler.var_))
         if is_sparse or MAX_ROTATED < n_features <= n_rows:
             return scaled
         return cls(mean, scale, scaled._principal_axes(rows.X, np.sqrt(rows.weight)[:, None]))
+
+    def of_one_scale(self):
+        """The same with one scale for all columns, between a column's deviation and a row's.
+
+        So usual ridge strengths are usual for columns of text, too.
+        """
+        n_features = len(self.scale)
+        scale = np.sqrt(self.spread / np.sqrt(n_features)) or 1.0
+        return Standardizer(self.mean, np.full(n_features, scale), None, is_sparse=self.is_sparse)
 
     def _scaled(self, X):
         return (X - self.mean) / self.scale

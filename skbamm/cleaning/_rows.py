@@ -93,6 +93,16 @@ class LabelFolds:
         validation = self.validation[:, index] * sample.factor
         return self.of_use(self.in_training[:, index], validation, self.own[index], sample.factor)
 
+    def merged(self, n_folds):
+        """So many folds, of each of which a row is out that is out of one that it is made of."""
+        group = np.arange(self.n_folds) % n_folds
+        parts = [group == number for number in range(n_folds)]
+        return LabelFolds(
+            np.stack([self.in_training[part].min(axis=0) for part in parts]),
+            np.stack([self.validation[part].sum(axis=0) for part in parts]),
+            group[self.own],
+        )
+
     @property
     def n_folds(self):
         return len(self.in_training)

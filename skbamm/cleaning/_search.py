@@ -40,7 +40,12 @@ from ._problem import (
     ValidationLoss,
 )
 from .label_quality._given_noise import GivenNoise, fit_given_noise
-from .label_quality._out_of_fold import fit_first_stage, inverse_temperature, label_quality
+from .label_quality._out_of_fold import (
+    LabelQuality,
+    fit_first_stage,
+    inverse_temperature,
+    label_quality,
+)
 from .label_quality._scorer import LabelScorer
 from .label_quality._scores import fit_noise_model, log_softmax
 
@@ -54,12 +59,13 @@ class RunOptions:
     max_iter: int
     tol: float
     relabel: bool
+    standard_errors: float = 0.0  # 0 for the learned fit alone
     initial_hyper: np.ndarray | None = None  # of a warm start
     callback: Any = None
 
     @classmethod
     def of(cls, estimator):
-        names = ("solver", "alpha", "max_iter", "tol", "relabel")
+        names = ("solver", "alpha", "max_iter", "tol", "relabel", "standard_errors")
         is_warm = estimator.warm_start and hasattr(estimator, "hyper_")
         options = {name: getattr(estimator, name) for name in names}
         return cls(**options, initial_hyper=estimator.hyper_ if is_warm else None)
@@ -80,6 +86,9 @@ class LearnedWeights:
     scorer: LabelScorer | None = None  # for other rows; None where each has a weight of its own
     targets: torch.Tensor | None = None  # (n_scores, n_rows), of the last fit; None: given labels
     noise: GivenNoise | None = None  # of given labels; None where the label weights tell it
+    is_noise_shown: bool = True  # whether given labels are clearly likelier with wrong ones
+    quality: LabelQuality | None = None  # what the label weights come from
+    average: Any = None  # the `Average` that is fitted to all rows; None: this fit alone
     unit: float = 1.0  # of gradients, so that `tol` means the same for any number of weights
 
     @property
@@ -179,16 +188,16 @@ def _learned_free(design, weighting, options, unit, solution) -> LearnedWeights:
         solution=solution,
         params=stage.params,
         training=training,
-        noise=_noise_of_given(rows, predictions, stage.inverse_temperature),
+        noise=_noise_of_given(rows, folds.own, predictions, stage.inverse_temperature),
         unit=unit,
     )
 
 
-def _noise_of_given(rows, predictions, inverse_temperature) -> GivenNoise:
+def _noise_of_given(rows, own, predictions, inverse_temperature) -> GivenNoise:
     """Where each row has a free weight: these hardly leave their initial values."""
-    noisy = predictions[rows.noisy], rows.labels[rows.noisy], rows.weight[rows.noisy]
     if not rows.has_verified:
-        return fit_given_noise(*noisy)
+        return fit_given_noise(predictions, rows.labels, rows.weight, own, rows.is_clean)
+    noisy = predictions[rows.noisy], rows.labels[rows.noisy], rows.weight[rows.noisy]
     # Verified rows have told how sure predictions are to be taken.
     tempered = GivenNoise(inverse_temperature, np.zeros(rows.n_classes), np.eye(rows.n_classes))
     probabilities = tempered.probabilities(noisy[0])
@@ -271,6 +280,8 @@ def _learned(rows, quality, training_loss, unit, solution) -> LearnedWeights:
         training=training,
         scorer=quality.scorer,
         noise=quality.noise,
+        is_noise_shown=quality.is_noise_shown,
+        quality=quality,
         targets=training_loss.at(solution.hyper).loss.targets if weighting.relabel else None,
         unit=unit,
     )

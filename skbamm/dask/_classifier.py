@@ -35,7 +35,7 @@ class DaskHyperCleaningClassifier(DaskEstimator, HyperCleaningClassifier):
     Parameters
     ----------
     weighting, alpha, cv, solver, standardize, relabel, final_estimator, class_weight, \
-max_iter, tol, warm_start, random_state, device, verbose : see there
+standard_errors, max_iter, tol, warm_start, random_state, device, verbose : see there
         As in `HyperCleaningClassifier`. With more rows than are sampled, `weighting` must be
         "adaptive", `cv` an int and `final_estimator` None.
 
@@ -58,7 +58,8 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
     The result is that of the local estimator on all rows, to rounding. Where the sample would be
     all rows (up to 10,000, or 20 for each column), they come to the client and are fitted there.
 
-    The last fit is some twenty rounds of the cluster, each of which reads all rows.
+    The last fit is some twenty rounds of the cluster, each of which reads all rows, for each fit
+    that is averaged (``standard_errors=0``: for one).
     """
 
     @fit_atomically
@@ -112,7 +113,7 @@ max_iter, tol, warm_start, random_state, device, verbose : see there
             self._store_learned(census.classes, fit.learned, *fit.layer)
             found = _columns(fit.records, census.lengths)
             self._store_rates(fit.sums, found[1:], fit.container)
-            self.status_ = self._describe(fit.learned.solution, self.residual_)
+            self.status_ = self._describe_fit(fit.learned)
         self.sample_weight_ = found[0]
         self.named_columns_ = named
         return self

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..cleaning._constants import EXACT, MAX_ROTATED
 from ..cleaning._design import FoldedDesign, Standardizer
-from ..cleaning._fit import sample_metric
+from ..cleaning._fit import guarded, sample_metric
 from ..cleaning._report import ClassSums
 from ..cleaning._rows import product_work
 from ..cleaning._search import RunOptions, learn
@@ -62,13 +62,15 @@ def fit_sampled(estimator, client, columns, census):
     design = FoldedDesign(sample.rows, folds, standardizer, device)
     with torch_session():
         with threads_for(product_work(sample.rows, folds.n_folds)):
-            learned = learn(design, estimator.weighting, RunOptions.of(estimator))
+            options = RunOptions.of(estimator)
+            learned = guarded(design, learn(design, estimator.weighting, options), options)
         weighed, model = _weigh(client, rows, sample, standardizer, learned, estimator.device)
         sums = ClassSums(*summed(client, on_each(_label_rows.class_sums, rows, weighed)))
         records = kept(client, on_each(_label_rows.label_record, rows, weighed))
         if estimator.alpha == "learn":  # it shrinks as rows grow in number
-            ridge = learned.ridge * (len(sample.places) / census.total.sum())
-            learned = replace(learned, ridge=ridge)
+            shrunk = len(sample.places) / census.total.sum()
+            average = learned.average and learned.average.shrunk(shrunk)
+            learned = replace(learned, ridge=learned.ridge * shrunk, average=average)
         params = _last_fit(client, rows, weighed, model, design, learned)
     container = _container(client, columns, census.lengths)
     return ClusterFit(learned, standardizer.raw(params), sums, records, container)
@@ -111,9 +113,8 @@ def _standardizer(client, rows, sampled, standardize):
 def _weigh(client, rows, sample, standardizer, learned, device):
     """Futures of `WeighedRows`, and the model that they come from."""
     targets = None if learned.targets is None else to_numpy(learned.targets)
-    nothing = dict.fromkeys(
-        ("solution", "params", "label_weight", "training", "predictions", "targets")
-    )
+    of_rows = ("label_weight", "training", "predictions", "targets")
+    nothing = dict.fromkeys((*of_rows, "solution", "params", "quality", "average"))
     model = shared(_label_rows.FittedModel(standardizer, replace(learned, **nothing), device))
     of_sample = sample.by_partition(learned, targets)
     return kept(client, on_each(_label_rows.weighed_rows, rows, *of_sample, model=model)), model
@@ -133,22 +134,26 @@ def _container(client, columns, lengths):
 
 
 def _last_fit(client, rows, weighed, model, design, learned):
-    """One fit on all rows, from the mean of those of the folds, as `fit_all` makes it."""
-    initial = learned.params.mean(0, keepdim=True)
+    """Fits on all rows, from the mean of those of the folds, as `fit_all` makes them."""
     # Nearly that of all rows: each step comes much nearer.
     metric = sample_metric(design, learned, learned.ridge)
-    penalty = design.labelled.penalty(learned.ridge)
 
-    def value_and_gradient(params):
-        work = on_each(
-            _label_rows.loss_and_gradient, rows, weighed, params=to_numpy(params), model=model
-        )
-        weight, loss, gradient = summed(client, work)
-        value = loss / weight + float((penalty * params.square()).sum()) / 2
-        return value, to_tensor(gradient, params.device) / weight + penalty * params
+    def fit(member, initial, ridge):
+        penalty = design.labelled.penalty(ridge)
 
-    # The local fit ends as near in other coordinates; one step more, and only its error is left.
-    return to_numpy(minimize(value_and_gradient, initial, metric, tol=EXACT / 10)[0])
+        def value_and_gradient(params):
+            known = {"params": to_numpy(params), "model": model, "member": member}
+            work = on_each(_label_rows.loss_and_gradient, rows, weighed, **known)
+            weight, loss, gradient = summed(client, work)
+            value = loss / weight + float((penalty * params.square()).sum()) / 2
+            return value, to_tensor(gradient, params.device) / weight + penalty * params
+
+        # The local fit ends as near in other coordinates; one step more leaves only its error.
+        return to_numpy(minimize(value_and_gradient, initial, metric, tol=EXACT / 10)[0])
+
+    if learned.average is None:
+        return fit(None, learned.params.mean(0, keepdim=True), learned.ridge)
+    return learned.average.mean(lambda member, initial: fit(member, initial, member.ridge))
 
 
 def minimize(value_and_gradient, params, metric, *, tol):

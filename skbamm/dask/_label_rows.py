@@ -119,22 +119,47 @@ def weighed_rows(rows, positions, label_weight, predictions, targets, model):
     weight = np.ones(len(rows.labels))
     weight[rows.noisy] = learned.label_weight
     predictions = learned.predictions
-    posterior = label_posterior(rows.labels, weight, predictions, learned.noise)
+    shown = weight if learned.is_noise_shown else np.ones(len(weight))
+    posterior = label_posterior(rows.labels, shown, predictions, learned.noise)
     return WeighedRows(weight, predictions, posterior, rows.weight * learned.training, targets)
 
 
-def loss_and_gradient(rows, weighed, params, model):
-    """Sums of the weights, the weighted cross-entropies, and their gradient in `params`."""
+def loss_and_gradient(rows, weighed, params, model, member=None):
+    """Sums of the weights, the weighted cross-entropies, and their gradient in `params`.
+
+    Of a `Member` of the average, or of what was learned alone.
+    """
+    from ..cleaning._members import target_tensor
+
     with torch_session():
         labelled = model.labelled(rows)
         targets = labelled.targets
-        if weighed.targets is not None:
+        training, classes = weighed.training, None
+        if member is not None:
+            training, classes = _soft_labels(rows, weighed, model).of_kind(member.training)
+            training = rows.weight * training
+        elif weighed.targets is not None:
             targets = to_tensor(weighed.targets, targets.device)
-        weight = to_tensor(weighed.training, targets.device)
+        if classes is not None:
+            targets = target_tensor(classes, targets)
+        weight = to_tensor(training, targets.device)
         scores = labelled.design.matmul(to_tensor(params, weight.device))
         loss, probabilities = labelled.cross_entropy(scores, targets)
         gradient = labelled.design.rmatmul(weight * (probabilities - targets))
         return [float(weight.sum()), float((weight * loss).sum()), to_numpy(gradient)]
+
+
+def _soft_labels(rows, weighed, model):
+    """See `labels_of_rows`."""
+    from ..cleaning._members import labels_of_rows
+
+    learned = replace(
+        model.learned,
+        label_weight=weighed.label_weight[rows.noisy],
+        predictions=weighed.predictions,
+        targets=None if weighed.targets is None else to_tensor(weighed.targets),
+    )
+    return labels_of_rows(rows, learned)
 
 
 def class_sums(rows, weighed):

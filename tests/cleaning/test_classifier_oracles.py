@@ -64,7 +64,7 @@ def test_all_rows_clean_and_a_fixed_alpha_is_logistic_regression(data, weighting
 @pytest.mark.parametrize("clean", [True, False])
 def test_coefficients_are_logistic_regressions_on_the_learned_weights(data, clean):
     is_clean = data.is_clean if clean else None
-    model = HyperCleaningClassifier(max_iter=10, relabel=False)
+    model = HyperCleaningClassifier(max_iter=10, relabel=False, standard_errors=0)
     model.fit(data.X, data.y, data.weight, is_clean=is_clean)
     factor = np.where(data.is_clean, model.clean_weight_, 1) if clean else 1
     weight = data.weight * model.sample_weight_ * factor
@@ -120,7 +120,7 @@ def evaluated(request, data, monkeypatch):
 
     monkeypatch.setattr(_search, "solve", spy)
     is_clean = data.is_clean if request.param else np.zeros(120, dtype=bool)
-    model = HyperCleaningClassifier(cv=data.splits, max_iter=12)
+    model = HyperCleaningClassifier(cv=data.splits, max_iter=12, standard_errors=0)
     model.fit(data.X, data.y, data.weight, is_clean=is_clean)
     log_odds = np.zeros(120)
     log_odds[~is_clean] = problems[0].lower.weighting.log_odds.numpy()

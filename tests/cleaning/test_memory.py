@@ -50,7 +50,8 @@ def test_the_last_fit_in_blocks_is_the_one_of_the_whole_design(n_classes, option
     expected = HyperCleaningClassifier(**options).fit(X, y, is_clean=clean)
     with config_context(working_memory=0.02):
         found = HyperCleaningClassifier(**options).fit(X, y, is_clean=clean)
-    assert_same_fit(found, expected)
+    # Errors of all fits that are averaged add up.
+    assert_same_fit(found, expected, tol=1e-8)
 
 
 def test_blocks_are_for_designs_beyond_the_working_memory(monkeypatch):

@@ -69,7 +69,9 @@ def fitted(final, missing, names, **options):
         y[np.flatnonzero(~is_clean)[:2]] = 0
     else:
         y[:20], weight[:20] = 0, 0
-    model = HyperCleaningClassifier(final_estimator=final, max_iter=0, cv=3, **options)
+    model = HyperCleaningClassifier(
+        final_estimator=final, **{"max_iter": 0, "cv": 3, "standard_errors": 0, **options}
+    )
     model.fit(X, names[y], weight, is_clean=is_clean)
     assert names[0] not in model.final_estimator_.classes_
     return model, X, names[truth], names[y]

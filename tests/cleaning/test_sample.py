@@ -97,9 +97,9 @@ def test_a_fit_from_a_sample_is_near_the_one_from_all_rows(monkeypatch, data, wi
     assert part.sample_weight_.shape == (2 * N,)
     assert (part.predict(X) == whole.predict(X)).mean() > 0.93
     noisy = ~is_clean if with_verified else np.ones(2 * N, dtype=bool)
-    assert np.corrcoef(part.sample_weight_[noisy], whole.sample_weight_[noisy])[0, 1] > 0.9
+    assert np.corrcoef(part.sample_weight_[noisy], whole.sample_weight_[noisy])[0, 1] > 0.88
     assert part.noise_rate_ == pytest.approx(whole.noise_rate_, abs=0.05)
-    assert (part.sample_weight_[is_wrong].mean() + 0.4) < part.sample_weight_[~is_wrong].mean()
+    assert 3 * part.sample_weight_[is_wrong].mean() < part.sample_weight_[~is_wrong].mean()
 
 
 def test_verified_rows_keep_their_weight_in_and_out_of_the_sample(monkeypatch, data):
@@ -128,7 +128,7 @@ def test_a_sampled_fit_is_logistic_regression_with_its_weights(monkeypatch, data
 
     X, given, is_clean, _ = data
     allow(monkeypatch, 300)
-    model = HyperCleaningClassifier(relabel=False, standardize=False)
+    model = HyperCleaningClassifier(relabel=False, standardize=False, standard_errors=0)
     model.fit(X, given, is_clean=is_clean)
     weight = model.sample_weight_ * np.where(is_clean, model.clean_weight_, 1.0)
     plain = LogisticRegression(C=1 / (model.alpha_ * weight.sum()), tol=1e-10, max_iter=10_000)

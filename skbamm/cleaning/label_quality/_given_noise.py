@@ -1,15 +1,16 @@
-"""How often given labels are wrong where no verified one tells: from out-of-fold predictions.
+"""How often given labels are wrong, and whether that shows: from out-of-fold predictions.
 
 Overlapping classes look like wrong labels, as models are unsure of both. What differs is where the
 probabilities of given labels end: those of overlapping classes reach 0 and 1 as scores grow, with
 wrong labels they stop short of that. So true classes follow a softmax of scaled scores, given
 labels a noise transition matrix, and the likelihood of the given labels decides (robust logistic
-regression: Bootkrajang, Kaban, ECML 2012, doi:10.1007/978-3-642-33460-3_15).
+regression: Bootkrajang, Kaban, ECML 2012, doi:10.1007/978-3-642-33460-3_15). Verified labels are
+never wrong: they tell how far classes overlap.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,17 +18,17 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 from .._constants import (
-    FEW_WRONG,
     LEAST_GAIN,
     LEAST_PLAIN_ODDS,
-    NOISE_COUNT,
+    NOISE_PRIOR,
     NOISE_SHARES,
     NOISE_TOL,
-    SCORE_PRECISION,
+    SCORE_PRIOR,
+    SHOWN,
     TINY,
     TOTAL_MARGIN,
 )
-from ._scores import as_counts, log_softmax
+from ._scores import as_counts, in_standard_errors, log_softmax
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class GivenNoise:
     factor: float  # of log predictions
     bias: np.ndarray  # (n_classes,)
     transition: np.ndarray  # (n_classes, n_classes), P(given label | true class)
+    is_shown: bool = True  # whether labels are clearly likelier than without any noise
 
     def probabilities(self, predictions):
         """Of true classes, (n_rows, n_classes)."""
@@ -48,45 +50,77 @@ class GivenNoise:
         return joint / (joint.sum(axis=1, keepdims=True) + TINY)
 
 
-def fit_given_noise(predictions, labels, weight) -> GivenNoise:
-    """The noise that makes given labels likeliest.
+def fit_given_noise(predictions, labels, weight, own, is_clean, guide=None) -> GivenNoise:
+    """The noise that makes given labels likeliest; none where it does not show.
 
-    Wrong labels are uniform; or as frequent as labels are (of a mistyped one there are few), if
-    labels are likelier then by a margin; or confuse classes as surely predicted rows do, if by
-    more than there are entries of the matrix (Akaike's criterion) and a margin. A few have to show:
-    rare classes would lose their labels to an error of the estimate.
+    It shows if labels are likelier than without any by a margin, and by `SHOWN` standard errors
+    over the folds of the rows, `own`: by the predictions of a `guide`, where there is one. (Scores
+    of a kernel model end somewhere in any case, which looks like noise or hides it.)
     """
-    n_classes, counts = predictions.shape[1], as_counts(weight)
-    rows = _centred_logs(predictions), labels, counts
-    joint = confident_joint(predictions, labels, counts)
-    mass = np.bincount(labels, counts, minlength=n_classes)
-    frequency = mass / max(mass.sum(), TINY)
-    # Where likelihood cannot tell, surely predicted rows say how many wrong labels there are.
-    rate = off_diagonal_shares(joint) @ frequency
+    known = labels, as_counts(weight), is_clean
+    fits = _Fits(predictions if guide is None else guide, *known)
+    best, none = fits.likeliest(), fits.none()
+    gain = best.gain_over(none)
+    is_shown = gain.sum() > LEAST_GAIN and in_standard_errors(np.bincount(own, gain)) > SHOWN
+    if guide is not None:
+        fits = _Fits(predictions, *known)
+        best, none = (fits.likeliest(), none) if is_shown else (best, fits.none())
+    return best.noise if is_shown else replace(none.noise, is_shown=False)
 
-    def mixed(of_wrong):
-        transition = np.tile(of_wrong, (n_classes, 1))
-        share = np.clip(rate / max(1 - frequency @ of_wrong, TINY), *NOISE_SHARES)
-        return _Mixture(*rows, transition, NOISE_COUNT * np.array([1 - share, share])).fitted()
 
-    most = NOISE_SHARES[1]
-    pairs_counts = NOISE_COUNT * max(rate, NOISE_SHARES[0]) * np.array([1 - most, most])
-    best = mixed(np.full(n_classes, 1 / n_classes))
-    n_entries = n_classes * (n_classes - 1)
-    for margin, other in (
-        (LEAST_GAIN, mixed(frequency)),
-        (
-            n_entries + TOTAL_MARGIN,
-            _Mixture(*rows, _transition(joint, mass), pairs_counts).fitted(),
-        ),
-    ):
-        if other.likelihood > best.likelihood + margin:
-            best = other
-    if best.noise_rate < FEW_WRONG:
-        none = _Mixture(*rows, np.eye(n_classes), pairs_counts).fitted()
-        if best.likelihood < none.likelihood + LEAST_GAIN:
-            best = none
-    return best.noise
+class _Fits:
+    """Kinds of noise fitted to the same rows.
+
+    Where likelihood cannot tell, surely predicted rows say how many wrong labels there are.
+    """
+
+    def __init__(self, predictions, labels, counts, is_clean):
+        self.rows = _centred_logs(predictions), labels, counts, is_clean
+        noisy = ~is_clean
+        self.joint = confident_joint(predictions[noisy], labels[noisy], counts[noisy])
+        self.mass = np.bincount(labels, counts, minlength=predictions.shape[1])
+        self.n_verified = np.count_nonzero(is_clean)
+        self.rate = off_diagonal_shares(self.joint) @ self.frequency
+
+    @property
+    def frequency(self):
+        return self.mass / max(self.mass.sum(), TINY)
+
+    def likeliest(self):
+        """Wrong labels are uniform, or else, if labels are likelier then by a margin.
+
+        Namely as frequent as labels are (of a mistyped one there are few); or confused as surely
+        predicted rows are, if by more than there are entries of the matrix (Akaike's criterion)
+        and, without verified labels, a margin. Without these no label may be given more often for
+        another class than for its own: classes that no model can tell would look so.
+        """
+        n_classes = len(self.mass)
+        best = self._mixed(np.full(n_classes, 1 / n_classes))
+        margin = n_classes * (n_classes - 1) + (0.0 if self.n_verified else TOTAL_MARGIN)
+        pairs = self._fitted(_transition(self.joint, self.mass), self._pairs_prior)
+        for least, other in ((LEAST_GAIN, self._mixed(self.frequency)), (margin, pairs)):
+            transition = other.noise.transition
+            is_told = self.n_verified or (transition.max(axis=0) <= np.diag(transition)).all()
+            if is_told and other.gain_over(best).sum() > least:
+                best = other
+        return best
+
+    def none(self):
+        """Where no label is wrong."""
+        return self._fitted(np.eye(len(self.mass)), self._pairs_prior)
+
+    @property
+    def _pairs_prior(self):
+        most = NOISE_SHARES[1]
+        return max(self.rate, NOISE_SHARES[0]) * np.array([1 - most, most])
+
+    def _mixed(self, of_wrong):
+        transition = np.tile(of_wrong, (len(of_wrong), 1))
+        share = np.clip(self.rate / max(1 - self.frequency @ of_wrong, TINY), *NOISE_SHARES)
+        return self._fitted(transition, np.array([1 - share, share]))
+
+    def _fitted(self, transition, prior):
+        return _Mixture(*self.rows, transition, NOISE_PRIOR * self.mass.sum() * prior).fitted()
 
 
 def _centred_logs(predictions):
@@ -133,13 +167,19 @@ class _Mixture:
     scores: np.ndarray  # (n_rows, n_classes)
     labels: np.ndarray
     weight: np.ndarray
+    is_clean: np.ndarray
     transition: np.ndarray
     pseudo_counts: np.ndarray  # of labels that follow the true class, and of those that do not
 
     @cached_property
     def _entries(self):
-        """Of the identity and of the matrix, for the given labels."""
-        return np.eye(len(self.transition))[self.labels], self.transition.T[self.labels]
+        """Of the identity and of the matrix, for the given labels; verified ones are right."""
+        own = np.eye(len(self.transition))[self.labels]
+        return own, np.where(self.is_clean[:, None], own, self.transition.T[self.labels])
+
+    @property
+    def _precision(self):
+        return SCORE_PRIOR * self.weight.sum()
 
     def _at(self, numbers):
         """Probabilities of classes before and after the label is known, and what moves them.
@@ -153,7 +193,7 @@ class _Mixture:
         joint = before * likelihood
         total = joint.sum(axis=1) + TINY
         moving = np.stack([scaled, share * (1 - share) * (mixed - own) / likelihood])
-        return before, joint / total[:, None], moving, self.weight @ np.log(total)
+        return before, joint / total[:, None], moving, self.weight * np.log(total)
 
     def value_and_gradient(self, numbers):
         before, after, (scaled, slope), likelihood = self._at(numbers)
@@ -162,9 +202,9 @@ class _Mixture:
         by_scores = np.array([(change * scaled).sum(), *change.sum(axis=0)])
         log_shares = log_expit([-numbers[-1], numbers[-1]])
         by_prior = self.pseudo_counts[1] - self.pseudo_counts.sum() * expit(numbers[-1])
-        value = SCORE_PRECISION / 2 * np.square(numbers[:-1]).sum()
-        value -= likelihood + self.pseudo_counts @ log_shares
-        return value, np.append(SCORE_PRECISION * numbers[:-1] - by_scores, -by_share - by_prior)
+        value = self._precision / 2 * np.square(numbers[:-1]).sum()
+        value -= likelihood.sum() + self.pseudo_counts @ log_shares
+        return value, np.append(self._precision * numbers[:-1] - by_scores, -by_share - by_prior)
 
     def hessian(self, numbers):
         before, after, moving, _ = self._at(numbers)
@@ -175,7 +215,7 @@ class _Mixture:
         hessian[0, 0] -= self.weight @ ((after - before) * moving[0]).sum(axis=1)
         hessian[-1, -1] -= self.weight @ (after * moving[1] * (1 - 2 * share - moving[1])).sum(1)
         hessian[-1, -1] += self.pseudo_counts.sum() * share * (1 - share)
-        hessian[range(len(numbers) - 1), range(len(numbers) - 1)] += SCORE_PRECISION
+        hessian[range(len(numbers) - 1), range(len(numbers) - 1)] += self._precision
         return hessian
 
     def _covariance(self, probabilities, moving):
@@ -203,13 +243,14 @@ class _Mixture:
         share, (scale, *bias) = expit(numbers[-1]), numbers[:-1]
         transition = (1 - share) * np.eye(n_classes) + share * self.transition
         noise = GivenNoise(float(np.exp(scale)), np.array(bias), transition)
-        _, after, _, likelihood = self._at(numbers)
-        right = self.weight @ after[range(len(after)), self.labels]
-        return _Fitted(noise, 1 - right / max(self.weight.sum(), TINY), likelihood)
+        return _Fitted(noise, self._at(numbers)[-1])
 
 
 @dataclass(frozen=True)
 class _Fitted:
     noise: GivenNoise
-    noise_rate: float
-    likelihood: float
+    likelihood: np.ndarray  # (n_rows,), logs, weighted
+
+    def gain_over(self, other):
+        """How much likelier each row's label is."""
+        return self.likelihood - other.likelihood

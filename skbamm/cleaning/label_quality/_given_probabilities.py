@@ -60,6 +60,7 @@ def label_quality(labels, pred_probs, *, is_clean=None, sample_weight=None, clas
     expectation-maximisation. Where none is, scores, biases of classes and the noise are those that
     make the given labels likeliest (robust logistic regression [1]_): overlapping classes and wrong
     labels both make a model unsure, but only wrong labels contradict predictions that are sure.
+    Where given labels are not clearly likelier with noise than without, rates are 0.
     A model so flexible that it predicts the noise itself leaves no trace of it: mark some
     verified rows then.
 
@@ -140,7 +141,8 @@ def _noise(rows, predictions) -> GivenNoise:
     noisy = rows.noisy
     given = predictions[noisy], rows.labels[noisy], rows.weight[noisy]
     if not rows.has_verified:
-        return fit_given_noise(*given)
+        # Rows come without folds: how much likelier labels are with noise has no standard error.
+        return fit_given_noise(*given, np.zeros(len(noisy), dtype=int), rows.is_clean)
     verified = rows.verified
     factor, _ = mixing_weights(
         np.log(np.maximum(predictions[verified], LEAST_PLAIN_ODDS))[None],

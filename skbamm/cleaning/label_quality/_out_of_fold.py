@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ...linalg._tensors import as_tensor
 from .._constants import (
+    CRITERION,
     EXACT,
     KERNEL_RIDGES,
     LEAST_INITIAL,
     N_ROUNDS,
-    NOISY_RIDGES,
     ONE_RATE_COUNT,
     PAIR_COUNT,
+    PLAIN_RIDGES,
     PREFERENCE,
     PROBABILITY_FACTOR,
     ROUGH,
@@ -23,6 +26,7 @@ from .._constants import (
     SINGLE_PRIOR,
     SMOOTHING,
     STACKED_PRIOR,
+    STACKED_ROWS,
     VERIFIED_RIDGES,
 )
 from ._given_noise import GivenNoise, fit_given_noise
@@ -34,8 +38,19 @@ from ._scores import (
     mixing_weights,
     other_labels,
     plain_log_odds,
+    weights_by_folds,
 )
 from ._stacking import stacked_rounds
+
+
+class ScoreStages(NamedTuple):
+    """How linear models are made and mixed: of verified rows, if any, and of all rows."""
+
+    ridge: float  # of the fit of given labels
+    mixing: np.ndarray  # (n_models,), factors of their scores, those of given labels last
+    transition: np.ndarray  # (n_classes, n_classes), P(given label | true class)
+    first_ridge: float = 0.0  # of models of verified rows alone
+    first_inverse_temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,10 @@ class LabelQuality:
     others: np.ndarray | None = None  # (n_noisy, n_classes), should the label be wrong
     ridge: float | None = None  # of `params`, where it was chosen
     noise: GivenNoise | None = None  # where no verified labels have taught the log odds
+    is_noise_shown: bool = False  # whether given labels are clearly likelier with wrong ones
+    transition: np.ndarray | None = None  # P(given label | true class), as labels are likeliest
+    stages: ScoreStages | None = None  # what it takes to score rows out of other folds
+    plain: tuple[torch.Tensor, ...] = ()  # fits of given labels with `PLAIN_RIDGES`, if needed
 
 
 def label_quality(design, final_estimator=None) -> LabelQuality:
@@ -105,7 +124,9 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
     verified rows.
     """
     rows, noisy = design.rows, design.rows.noisy
-    stage = fit_first_stage(design, _first_stage_weights(design), VERIFIED_RIDGES)
+    folds = design.folds
+    training = folds.in_training * rows.is_clean + folds.out_of_fold * ~rows.is_clean
+    stage = fit_first_stage(design, first_stage_weights(rows, training), VERIFIED_RIDGES)
     params, temperature = stage.params, stage.inverse_temperature
     first = _BaseModel.of(design, params)
     predictions = np.exp(log_softmax(temperature * first.out_of_fold))
@@ -119,6 +140,8 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
     log_given = None
     if given is not None:
         log_given = log_softmax(design.out_of_fold(design.scores(given)))[noisy]
+    plain_fits, plain_ridge, plain_params = plain_average(design, folds.out_of_fold * rows.weight)
+    plain = _BaseModel.of(design, plain_params)
     kernel = design.kernel_rows()
     # Few rows, poor predictions: one overall noise rate at first, class pairs later.
     posterior = _noise(rows, predictions, log_given, ONE_RATE_COUNT)[1]
@@ -134,7 +157,8 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
     for _ in range(N_ROUNDS):
         weights = round_weights()
         params = design.fit(weights, ROUND_RIDGE, params, tol=EXACT)
-        stack = _stack(design, first, temperature, _BaseModel.of(design, params), kernel, weights)
+        linear = _BaseModel.of(design, params)
+        stack = _stack(design, [first, linear, plain], temperature, kernel, weights)
         predictions = np.exp(log_softmax(stack.out_of_fold))
         noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
     for final in _rounds(design, final_estimator, stack.out_of_fold, round_weights, skipped):
@@ -147,44 +171,75 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
         None if noise.tilt is None else design.raw_scores(given),
         **_final_fields(final, skipped),
     )
-    others = other_labels(posterior, labels)
-    return LabelQuality(log_odds(posterior, labels), predictions, params, scorer, others)
+    given_noise = fit_given_noise(predictions, rows.labels, rows.weight, folds.own, rows.is_clean)
+    return LabelQuality(
+        log_odds(posterior, labels),
+        predictions,
+        params,
+        scorer,
+        other_labels(posterior, labels),
+        is_noise_shown=given_noise.is_shown,
+        transition=given_noise.transition,
+        stages=ScoreStages(plain_ridge, stack.mixing, noise.transition, stage.ridge, temperature),
+        plain=plain_fits,
+    )
 
 
 def quality_by_noisy(design, final_estimator) -> LabelQuality:
-    """By out-of-fold models of noisy rows, in two rounds."""
-    rows = design.rows
-    base = design.folds.in_training * rows.weight
-    labels, weight = design.validation_labels, design.validation_weight
-    ridge, lowest, nearest, params = 0.0, np.inf, None, None
-    for strength in NOISY_RIDGES:
-        params = design.fit(base, strength, params, tol=ROUGH)
-        held_out = design.held_out(design.scores(params))
-        loss = -weight @ log_softmax(held_out)[np.arange(len(labels)), labels]
-        if loss < lowest * (1 - PREFERENCE):
-            ridge, lowest, nearest = strength, loss, params
-
-    def scored(weights, initial):
-        params = design.fit(weights, ridge, initial, tol=EXACT)
-        scores = design.out_of_fold(design.scores(params))
-        predictions = np.exp(log_softmax(scores))
-        return params, scores, predictions, plain_log_odds(predictions, rows.labels)
-
-    params, _, _, odds = scored(base, nearest)
-    params, scores, predictions, odds = scored(base * (1 / (1 + np.exp(-odds))), params)
+    """By out-of-fold models of the given labels, linear and kernel, stacked."""
+    rows, folds = design.rows, design.folds
+    base = folds.out_of_fold * rows.weight
+    fits, ridge, params = plain_average(design, base)
+    plain = _BaseModel.of(design, params)
+    alone, lowest = _mixed(design, [plain.held_out], [1.0], SINGLE_PRIOR)
+    stack = _with_kernel(design, [plain], alone, lowest, design.kernel_rows(), base)
+    predictions = np.exp(log_softmax(stack.out_of_fold))
+    odds = plain_log_odds(predictions, rows.labels)
     final = None
     skipped: list[str] = []
 
     def round_weights(is_weighted):
-        weights = design.folds.out_of_fold * rows.weight
-        return weights / (1 + np.exp(-odds)) if is_weighted else weights
+        return base / (1 + np.exp(-odds)) if is_weighted else base
 
-    for final in _rounds(design, final_estimator, scores, round_weights, skipped):
+    for final in _rounds(design, final_estimator, stack.out_of_fold, round_weights, skipped):
         predictions = np.exp(log_softmax(final.out_of_fold))
         odds = plain_log_odds(predictions, rows.labels)
-    scorer = LabelScorer(design.raw_scores(params), **_final_fields(final, skipped))
-    noise = fit_given_noise(predictions, rows.labels, rows.weight)
-    return LabelQuality(odds, predictions, params, scorer, ridge=ridge, noise=noise)
+    guide = np.exp(log_softmax(plain.out_of_fold))
+    known = rows.labels, rows.weight, folds.own, rows.is_clean
+    noise = fit_given_noise(predictions, *known, guide if final is None else None)
+    return LabelQuality(
+        odds,
+        predictions,
+        params,
+        LabelScorer(stack.linear, stack.kernel, **_final_fields(final, skipped)),
+        ridge=ridge,
+        noise=noise,
+        is_noise_shown=noise.is_shown,
+        transition=noise.transition,
+        stages=ScoreStages(ridge, stack.mixing, noise.transition),
+        plain=fits,
+    )
+
+
+def plain_average(design, weights):
+    """Fits with `PLAIN_RIDGES`, the geometric mean of these, and mean params, as labels say."""
+    fits, losses = ridge_fits(design, weights, PLAIN_RIDGES)
+    shares = weights_by_folds(losses, 1.0)
+    params = torch.tensordot(as_tensor(shares, fits[0]), torch.stack(fits), 1)
+    return tuple(fits), float(np.exp(shares @ np.log(PLAIN_RIDGES))), params
+
+
+def ridge_fits(design, weights, ridges):
+    """Params of softmax fits with several ridges, and losses of labels out of each fold."""
+    rows = design.rows
+    fits: list[torch.Tensor] = []
+    losses = []
+    for ridge in ridges:
+        fits.append(design.fit(weights, ridge, fits[-1] if fits else None, tol=CRITERION))
+        scores = log_softmax(design.out_of_fold(design.scores(fits[-1])))
+        loss = -rows.weight * scores[design.every, rows.labels]
+        losses.append(np.bincount(design.folds.own, loss, design.folds.n_folds))
+    return fits, np.array(losses)
 
 
 @dataclass(frozen=True)
@@ -207,57 +262,72 @@ class _Stack:
 
     out_of_fold: np.ndarray
     linear: LinearScores
+    mixing: np.ndarray  # (n_models,), factors of linear models alone
     kernel: KernelScores | None = None
 
 
-def _stack(design, first, temperature, linear, kernel, weights) -> _Stack:
-    """Of first-stage, linear and kernel model; without the latter where it does not help."""
-    labels, weight = design.validation_labels, design.validation_weight
-    weight = weight * len(weight)
+def _mixed(design, models, initial, precision=STACKED_PRIOR):
+    """Factors of held-out scores, and their loss.
 
-    def mixed(models, initial, precision=STACKED_PRIOR):
-        return mixing_weights(
-            np.stack(models), labels, weight, initial=np.array(initial), precision=precision
-        )
+    A prior counts as against verified rows, or so many noisy ones: weights may be repeated rows.
+    """
+    weight = design.validation_weight
+    weight = weight * (len(weight) if design.rows.has_verified else STACKED_ROWS)
+    return mixing_weights(
+        np.stack(models),
+        design.validation_labels,
+        weight,
+        initial=np.array(initial),
+        precision=precision,
+    )
 
-    held_out = [first.held_out, linear.held_out]
-    alone, _ = mixed([linear.held_out], [1.0], SINGLE_PRIOR)
-    initial = np.maximum([temperature / 2, alone[0] / 2], LEAST_INITIAL)
-    both, lowest = mixed(held_out, initial)
-    initial = [*np.maximum(both / 2, LEAST_INITIAL), PROBABILITY_FACTOR]
+
+def _stack(design, models, temperature, kernel, weights) -> _Stack:
+    """Of first-stage and other linear models, and a kernel model."""
+    alone = [_mixed(design, [model.held_out], [1.0], SINGLE_PRIOR)[0][0] for model in models[1:]]
+    initial = np.maximum(np.array([temperature, *alone]) / len(models), LEAST_INITIAL)
+    mixing, lowest = _mixed(design, [model.held_out for model in models], initial)
+    return _with_kernel(design, models, mixing, lowest, kernel, weights)
+
+
+def _with_kernel(design, models, mixing, lowest, kernel, weights) -> _Stack:
+    """Of linear models, mixed so at a loss of `lowest`, and a kernel model where it helps."""
+    held_out = [model.held_out for model in models]
+    initial = [*np.maximum(mixing / 2, LEAST_INITIAL), PROBABILITY_FACTOR]
     coef = kernel.fit(weights, np.eye(design.rows.n_classes)[design.rows.labels])
     at = design.validation_fold, design.validation_row
     tried = [
-        mixed([*held_out, kernel.scores(coef[i], *at)], initial) for i in range(len(KERNEL_RIDGES))
+        _mixed(design, [*held_out, kernel.scores(coef[i], *at)], initial)
+        for i in range(len(KERNEL_RIDGES))
     ]
     chosen = int(np.argmin([loss for _, loss in tried]))
-    mixing, loss = tried[chosen]
+    (*linear_factors, factor), loss = tried[chosen]
     helps = loss < lowest * (1 - PREFERENCE)
-    mixing = mixing if helps else both
-    out_of_fold = mixing[0] * first.out_of_fold + mixing[1] * linear.out_of_fold
-    raw = design.raw_scores(mixing[0] * first.params + mixing[1] * linear.params)
+    factors = linear_factors if helps else mixing
+    pairs = list(zip(factors, models, strict=True))
+    out_of_fold = sum(share * model.out_of_fold for share, model in pairs)
+    raw = design.raw_scores(sum(share * model.params for share, model in pairs))
     if not helps:
-        return _Stack(out_of_fold, raw)
+        return _Stack(out_of_fold, raw, mixing)
     own = kernel.scores(coef[chosen], design.folds.own, design.every)
     raw_map = design.standardizer.raw_map(kernel.map)
-    raw_kernel = KernelScores(raw_map, mixing[2] * coef[chosen].mean(0))
-    return _Stack(out_of_fold + mixing[2] * own, raw, raw_kernel)
+    raw_kernel = KernelScores(raw_map, factor * coef[chosen].mean(0))
+    return _Stack(out_of_fold + factor * own, raw, mixing, raw_kernel)
 
 
-def _first_stage_weights(design):
+def first_stage_weights(rows, training):
     """Of verified rows; and, for a class without any, of its noisy rows, as an average class.
 
-    The verified rows cannot tell that such a class exists, let alone who belongs to it.
+    The verified rows cannot tell that such a class exists, let alone who belongs to it. `training`,
+    of shape (n_folds, n_rows), is 1 where a row may train.
     """
-    rows, folds = design.rows, design.folds
     mass, noisy_mass = (
         np.bincount(rows.labels, rows.weight * kind, minlength=rows.n_classes)
         for kind in (rows.is_clean, ~rows.is_clean)
     )
     average = mass[mass > 0].mean()
     share = np.where(mass == 0, average / np.maximum(noisy_mass, average), 0.0)
-    stand_in = ~rows.is_clean * share[rows.labels]
-    return rows.weight * (folds.in_training * rows.is_clean + folds.out_of_fold * stand_in)
+    return rows.weight * training * np.where(rows.is_clean, 1.0, share[rows.labels])
 
 
 def _given_params(design):

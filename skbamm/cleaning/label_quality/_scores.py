@@ -32,6 +32,25 @@ def log_softmax(scores):
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def in_standard_errors(sums):
+    """The sum over folds in standard errors; of a single fold there is no such error."""
+    deviation = sums.std(ddof=1) * np.sqrt(len(sums)) if len(sums) > 1 else 0.0
+    return sums.sum() / max(deviation, TINY)
+
+
+def weights_by_folds(losses, standard_errors, prior=1.0):
+    """Weights of candidates by their losses, of shape (n_candidates, n_folds); sum to 1.
+
+    In proportion to a prior and ``exp(-z^2 / (2 c^2))``, z the loss more than the best one's in
+    standard errors over the folds, c so many of them.
+    """
+    more = losses - losses[losses.sum(axis=1).argmin()]
+    z = np.array([in_standard_errors(each) if each.any() else 0.0 for each in more])
+    with np.errstate(over="ignore"):
+        weights = prior * np.exp(-((z / standard_errors) ** 2) / 2)
+    return weights / weights.sum()
+
+
 def mixing_weights(scores, labels, weight, *, initial, precision):
     """Factors of base models' scores that predict held-out labels best, and their mean loss.
 

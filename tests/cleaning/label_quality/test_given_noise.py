@@ -39,6 +39,13 @@ def estimated(noise, predictions, given):
     return [1 - right[given == label].mean() for label in range(predictions.shape[1])]
 
 
+def fit_noisy(predictions, given, weight=None):
+    """No label is verified, and rows are dealt to five folds."""
+    rows = np.arange(len(given))
+    weight = np.ones(len(given)) if weight is None else weight
+    return fit_given_noise(predictions, given, weight, rows % 5, rows < 0)
+
+
 def test_the_posterior_is_bayes_rule():
     predictions, given, _ = labelled(n_rows=20)
     noise = GivenNoise(2.0, np.array([0.5, -0.5, 0.0]), CONFUSED)
@@ -54,7 +61,7 @@ def test_the_posterior_is_bayes_rule():
 )
 def test_noise_is_told_from_overlap_however_sure_the_predictions(transition, factor):
     predictions, given, truth = labelled(transition, factor=factor)
-    noise = fit_given_noise(predictions, given, np.ones(len(given)))
+    noise = fit_noisy(predictions, given)
     # Surely predicted rows say which classes are confused, so overlap blurs the matrix.
     assert_allclose(estimated(noise, predictions, given), shares_wrong(given, truth), atol=0.12)
 
@@ -63,7 +70,7 @@ def test_noise_is_told_from_overlap_however_sure_the_predictions(transition, fac
 @pytest.mark.parametrize("seed", range(3))
 def test_overlapping_and_rare_classes_are_no_noise(bias, seed):
     predictions, given, _ = labelled(bias=bias, seed=seed)
-    noise = fit_given_noise(predictions, given, np.ones(len(given)))
+    noise = fit_noisy(predictions, given)
     np.testing.assert_array_equal(noise.transition, np.eye(len(bias)))
 
 
@@ -73,7 +80,7 @@ def test_mistyped_labels_hide_no_other_noise(n_typos):
     predictions, given, truth = labelled(0.7 * np.eye(3) + 0.3 * UNIFORM, 600, factor=0.5)
     given[:n_typos] = 3
     predictions = np.column_stack([predictions * 0.999, np.full(600, 0.001)])
-    noise = fit_given_noise(predictions, given, np.ones(600))
+    noise = fit_noisy(predictions, given)
     found = estimated(noise, predictions, given)
     assert_allclose(found[:3], shares_wrong(given, truth), atol=0.08)
 
@@ -84,7 +91,8 @@ def mixture():
     predictions, labels = random.dirichlet(np.ones(4), 300), random.integers(0, 4, 300)
     transition = random.dirichlet(np.ones(4), 4)
     scores, counts = _centred_logs(predictions), np.array([2.0, 3.0])
-    return _Mixture(scores, labels, random.random(300), transition, counts)
+    is_clean = random.random(300) < 0.3
+    return _Mixture(scores, labels, random.random(300), is_clean, transition, counts)
 
 
 def test_derivatives_are_those_of_the_value(mixture):
@@ -104,7 +112,8 @@ def test_derivatives_are_those_of_the_value(mixture):
 def test_the_fit_is_the_likeliest():
     predictions, given, _ = labelled(0.7 * np.eye(3) + 0.3 * UNIFORM, 500)
     counts = np.array([2.0, 3.0])
-    mixture = _Mixture(_centred_logs(predictions), given, np.ones(500), UNIFORM, counts)
+    rows = _centred_logs(predictions), given, np.ones(500), np.zeros(500, dtype=bool)
+    mixture = _Mixture(*rows, UNIFORM, counts)
     found, initial = mixture.fitted().noise, np.random.default_rng(2).normal(0, 0.5, 5)
     options = {"method": "BFGS", "options": {"gtol": 1e-4}}
     other = minimize(mixture.value_and_gradient, initial, jac=True, **options).x
@@ -115,9 +124,11 @@ def test_the_fit_is_the_likeliest():
 def test_order_and_unit_of_weights_and_rows_without_weight_do_not_matter():
     predictions, given, _ = labelled(CONFUSED, 400)
     weight = np.random.default_rng(0).integers(0, 3, 400).astype(float)
-    expected = fit_given_noise(predictions, given, weight).transition
+    own, is_clean = np.arange(400) % 5, np.zeros(400, dtype=bool)
+    expected = fit_given_noise(predictions, given, weight, own, is_clean).transition
     order = np.random.default_rng(1).permutation(np.flatnonzero(weight))
-    found = fit_given_noise(predictions[order], given[order], 7 * weight[order])
+    rows = predictions[order], given[order], 7 * weight[order], own[order], is_clean[order]
+    found = fit_given_noise(*rows)
     assert_allclose(found.transition, expected, atol=1e-9)
 
 
