@@ -92,8 +92,13 @@ class Average:
 
     def mean(self, fit):
         """Of the members' params: ``fit(member, initial)`` makes those on all rows."""
-        pairs = zip(self.fitted, self.weights, strict=True)
-        return sum(share * one.factor * fit(one.member, one.params[None]) for one, share in pairs)
+        mean, more = 0.0, 0.0
+        for one, share in zip(self.fitted, self.weights, strict=True):
+            found = fit(one.member, one.params[None] + more)
+            # What all rows tell beyond those of the folds is much the same for all members.
+            more = one.params.new_tensor(found) - one.params
+            mean = mean + share * one.factor * found
+        return mean
 
     def params(self, rows, labelled, learned, metric=None):
         """The mean of the members' fits on all rows, (n_scores, n_columns)."""
