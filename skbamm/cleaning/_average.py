@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +93,8 @@ class Average:
 
     def mean(self, fit):
         """Of the members' params: ``fit(member, initial)`` makes those on all rows."""
-        mean, more = 0.0, 0.0
+        mean: Any = 0.0
+        more: Any = 0.0
         for one, share in zip(self.fitted, self.weights, strict=True):
             found = fit(one.member, one.params[None] + more)
             # What all rows tell beyond those of the folds is much the same for all members.

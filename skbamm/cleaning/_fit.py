@@ -100,7 +100,7 @@ def fit_all(rows, labelled, learned, metric=None):
     weights = to_tensor(rows.weight * learned.training, initial.device)
     ridge = initial.new_tensor(learned.ridge)
     loss = CrossEntropy(labelled, (weights / weights.sum())[None], ridge, learned.targets)
-    return to_numpy(minimize(loss, initial, tol=EXACT, metric=metric)[0])
+    return to_numpy(minimize(loss, initial, tol=EXACT / 10, metric=metric)[0])
 
 
 def sample_knows_blocks(design, labelled):

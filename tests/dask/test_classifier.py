@@ -19,6 +19,8 @@ pandas = pytest.importorskip("pandas")
 from skbamm.dask import DaskHyperCleaningClassifier  # noqa: E402
 
 N_ROWS, N_FEATURES, ENOUGH = 3000, 5, 600
+# A mean is of a dozen fits, each of which asks the cluster some dozen times.
+ONE_FIT = {"standard_errors": 0}
 
 
 def labelled(n_classes, n_clean):
@@ -52,8 +54,16 @@ def fit(model, X, y, weight, clean):
     return model.fit(X, y, weight, is_clean=clean)
 
 
+def local(**options):
+    return HyperCleaningClassifier(**{**ONE_FIT, **options})
+
+
+def on_cluster(**options):
+    return DaskHyperCleaningClassifier(**{**ONE_FIT, **options})
+
+
 def local_fit(data=DATA, **options):
-    return fit(HyperCleaningClassifier(**options), *data)
+    return fit(local(**options), *data)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +75,7 @@ def expected(few_are_enough):
 @pytest.fixture(scope="module")
 def found(few_are_enough, client):
     """That of the cluster, which no test changes."""
-    return fit(DaskHyperCleaningClassifier(client=client), *arrays())
+    return fit(on_cluster(client=client), *arrays())
 
 
 def assert_same_fit(found, expected):
@@ -82,9 +92,18 @@ def assert_same_fit(found, expected):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-8)
 
 
+def test_a_mean_of_fits_is_that_of_the_local_one(client):
+    options = {"standard_errors": 1, "alpha": 0.01, "max_iter": 0}
+    found = fit(on_cluster(client=client, **options), *arrays())
+    expected = local_fit(**options)
+    assert len(found.average_weights_) > 1
+    assert found.average_weights_ == pytest.approx(expected.average_weights_)
+    assert_same_fit(found, expected)
+
+
 @pytest.mark.parametrize("chunks", CHUNKS)
 def test_partitions_of_any_size_give_the_local_fit(chunks, client, expected):
-    found = fit(DaskHyperCleaningClassifier(client=client), *arrays(CHUNKS[chunks]))
+    found = fit(on_cluster(client=client), *arrays(CHUNKS[chunks]))
     assert isinstance(found.sample_weight_, da.Array)
     assert_same_fit(found, expected)
 
@@ -94,7 +113,7 @@ def test_a_final_estimator_has_a_column_for_a_class_of_weight_zero(client):
     weight = np.where(y == "bee", 0.0, weight)
     data = X, y, weight, clean
     options = {"final_estimator": LogisticRegression(), "max_iter": 0}
-    found = fit(DaskHyperCleaningClassifier(client=client, **options), *arrays((100, 200), data))
+    found = fit(on_cluster(client=client, **options), *arrays((100, 200), data))
     expected = local_fit(data, **options)
     for method in ("predict_proba", "predict_log_proba", "decision_function"):
         lazy = getattr(found, method)(da.from_array(X, chunks=(100, N_FEATURES)))
@@ -107,7 +126,7 @@ def test_a_final_estimator_has_a_column_for_a_class_of_weight_zero(client):
 def test_class_weights_are_those_of_the_local_fit(class_weight, client):
     X, y, weight, clean = DATA
     data = X, y, np.where(y == "cat", 0.0, weight) if class_weight == "balanced" else weight, clean
-    model = DaskHyperCleaningClassifier(client=client, max_iter=0, class_weight=class_weight)
+    model = on_cluster(client=client, max_iter=0, class_weight=class_weight)
     if class_weight == {"bee": -1.0}:
         with pytest.raises(ValueError, match="class_weight must have finite numbers"):
             fit(model, *arrays(data=data))
@@ -133,7 +152,7 @@ def test_the_fit_is_from_a_sample():
 )
 def test_options_mean_what_they_mean_locally(n_classes, n_clean, options, client):
     data = labelled(n_classes, n_clean)
-    found = fit(DaskHyperCleaningClassifier(client=client, **options), *arrays(data=data))
+    found = fit(on_cluster(client=client, **options), *arrays(data=data))
     assert_same_fit(found, local_fit(data, **options))
 
 
@@ -147,8 +166,8 @@ def test_unknown_sizes_and_dataframes(client):
         return dd.from_delayed(partitions, meta=whole.iloc[:0])
 
     given = [collection(frame), *(collection(pandas.Series(c)) for c in (y, weight, clean))]
-    found = fit(DaskHyperCleaningClassifier(client=client), *given)
-    expected = fit(HyperCleaningClassifier(), frame, y, weight, clean)
+    found = fit(on_cluster(client=client), *given)
+    expected = fit(local(), frame, y, weight, clean)
     assert_same_fit(found, expected)
     assert list(found.feature_names_in_) == list(frame.columns)
     np.testing.assert_array_equal(found.predict(given[0]).compute(), expected.predict(frame))
@@ -178,7 +197,7 @@ def test_labels_of_dataframes_are_weighed(client):
     columns = [f"x{j}" for j in range(N_FEATURES)]
     frame = dd.from_pandas(pandas.DataFrame(DATA[0], columns=columns), npartitions=3)
     y = dd.from_pandas(pandas.Series(DATA[1], name="label"), npartitions=3)
-    found = DaskHyperCleaningClassifier(client=client, max_iter=0).fit(frame, y)
+    found = on_cluster(client=client, max_iter=0).fit(frame, y)
     expected = found.to_local().weigh(frame.compute(), DATA[1])
     np.testing.assert_allclose(found.weigh(frame, y).compute(), expected, rtol=1e-10)
 
@@ -209,7 +228,7 @@ def test_weigh_is_for_weights_that_are_a_function(client):
 
 
 def test_what_is_known_of_rows_comes_with_the_local_model(client, expected):
-    found = fit(DaskHyperCleaningClassifier(client=client), *arrays(CHUNKS["uneven"]))
+    found = fit(on_cluster(client=client), *arrays(CHUNKS["uneven"]))
     for model in (found, found.to_local(), pickle.loads(pickle.dumps(found))):
         report, other = model.label_report(), expected.label_report()
         np.testing.assert_array_equal(report["suggested_label"], other["suggested_label"])
@@ -233,9 +252,9 @@ def test_tables_keep_index_name_and_categories(n_rows, client):
         partitions = [dask.delayed(whole.iloc[rows]) for rows in bounds]
         return dd.from_delayed(partitions, meta=whole.iloc[:0])
 
-    model = DaskHyperCleaningClassifier(max_iter=0, client=client)
+    model = on_cluster(max_iter=0, client=client)
     model.fit(collection(frame), collection(y))
-    expected = HyperCleaningClassifier(max_iter=0).fit(frame, y)
+    expected = local(max_iter=0).fit(frame, y)
     pandas.testing.assert_frame_equal(model.label_report(), expected.label_report())
     found = model.fix_labels(force=True)
     pandas.testing.assert_series_equal(found, expected.fix_labels(force=True))
@@ -246,13 +265,13 @@ def test_tables_keep_index_name_and_categories(n_rows, client):
 
 def test_few_rows_are_fitted_on_the_client(client):
     data = [column[:200] for column in DATA]
-    found = fit(DaskHyperCleaningClassifier(client=client), *arrays((120, 0, 80), data))
+    found = fit(on_cluster(client=client), *arrays((120, 0, 80), data))
     assert_same_fit(found, local_fit(data))
     assert found.sample_weight_.chunks == ((120, 0, 80),)
 
 
 def test_a_second_fit_starts_warm(client):
-    model = DaskHyperCleaningClassifier(client=client, warm_start=True)
+    model = on_cluster(client=client, warm_start=True)
     n_iter = fit(model, *arrays()).n_iter_
     assert fit(model, *arrays()).n_iter_ <= n_iter
     assert clone(model).client is client
@@ -272,7 +291,7 @@ BAD = [
 
 @pytest.mark.parametrize(("change", "kind", "message"), BAD, ids=[bad[2] for bad in BAD])
 def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
-    model = DaskHyperCleaningClassifier(client=client)
+    model = on_cluster(client=client)
     with pytest.raises(kind, match=message):
         fit(model, *change(*arrays()))
     assert not hasattr(model, "n_features_in_")
@@ -289,13 +308,13 @@ def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
 )
 def test_options_that_need_all_rows_are_refused(options, client):
     with pytest.raises(ValueError, match="needs all rows at once"):
-        fit(DaskHyperCleaningClassifier(client=client, **options), *arrays())
+        fit(on_cluster(client=client, **options), *arrays())
 
 
 def test_a_fit_leaves_nothing_of_the_one_before(client):
     few = [array[:200] for array in DATA]
     final = LogisticRegression()
-    model = DaskHyperCleaningClassifier(final_estimator=final, max_iter=0, client=client)
+    model = on_cluster(final_estimator=final, max_iter=0, client=client)
     fit(model, *arrays((200,), few))
     assert hasattr(model, "final_estimator_")
     fit(model.set_params(final_estimator=None), *arrays())
@@ -315,9 +334,7 @@ def test_labels_must_be_of_one_kind_in_all_partitions(kind, n_rows, client):
     text = np.where(numbers, "1", "0").astype(kind)
     X = da.from_array(X, chunks=(third, N_FEATURES))
     with pytest.raises(ValueError, match="got numbers in partition 0, text in partition 1"):
-        DaskHyperCleaningClassifier(client=client).fit(
-            X, labels_by_partition(numbers, text, numbers)
-        )
+        on_cluster(client=client).fit(X, labels_by_partition(numbers, text, numbers))
 
 
 @pytest.mark.parametrize("n_rows", [300, N_ROWS])
@@ -329,7 +346,7 @@ class TestColumnsOfTwoDimensions:
     @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
     def test_labels_and_masks_are_raveled_as_locally(self, n_rows, client):
         X, y, weight, clean = self.given(n_rows)
-        model = DaskHyperCleaningClassifier(client=client, max_iter=0)
+        model = on_cluster(client=client, max_iter=0)
         found = fit(model, X, y[:, None], weight, clean[:, None])
         data = [array[:n_rows] for array in DATA]
         assert_same_fit(found, local_fit(data, max_iter=0))
@@ -337,12 +354,12 @@ class TestColumnsOfTwoDimensions:
     def test_weights_are_refused_as_locally(self, n_rows, client):
         X, y, weight, clean = self.given(n_rows)
         with pytest.raises(ValueError, match="must be 1D array or scalar"):
-            fit(DaskHyperCleaningClassifier(client=client), X, y, weight[:, None], clean)
+            fit(on_cluster(client=client), X, y, weight[:, None], clean)
 
     def test_a_mask_as_weights_is_refused_as_locally(self, n_rows, client):
         X, y, _, clean = self.given(n_rows)
         with pytest.raises(ValueError, match="sample_weight is boolean"):
-            DaskHyperCleaningClassifier(client=client).fit(X, y, clean)
+            on_cluster(client=client).fit(X, y, clean)
 
 
 @pytest.mark.parametrize("n_rows", [300, N_ROWS])
@@ -351,7 +368,7 @@ def test_labels_may_be_columns_by_name(n_rows, client):
     features = pandas.DataFrame(X).add_prefix("x")
     table = features.assign(label=y, weight=weight, known=clean)
     lazy = dd.from_pandas(table, npartitions=3)
-    model = DaskHyperCleaningClassifier(client=client, max_iter=0)
+    model = on_cluster(client=client, max_iter=0)
     found = model.fit(lazy, "label", "weight", is_clean="known")
     expected = local_fit((features, y, weight, clean), max_iter=0)
     assert_same_fit(found, expected)
@@ -364,7 +381,7 @@ def test_labels_may_be_columns_by_name(n_rows, client):
 
 def test_what_a_restart_has_taken_is_told(client):
     X, y, *_ = arrays()
-    model = DaskHyperCleaningClassifier(client=client, max_iter=0).fit(X, y)
+    model = on_cluster(client=client, max_iter=0).fit(X, y)
     client.cancel(distributed.futures_of(model.sample_weight_), force=True)
     for ask in ("to_local", "label_report", "fix_labels", "__getstate__"):
         with pytest.raises(

@@ -117,7 +117,7 @@ class TestFaults:
             model = DaskBilevelRegularizedRegressor(client=client)
         else:
             X, y = labelled()
-            model = DaskHyperCleaningClassifier(client=client)
+            model = DaskHyperCleaningClassifier(client=client, standard_errors=0)
         before, begin = dict(vars(model)), time.monotonic()
         with pytest.raises(OSError, match="the file is gone"):
             model.fit(X.map_blocks(failing), y)
@@ -129,10 +129,10 @@ class TestFaults:
         last = sorted(cluster.nthreads())[-1]
         cluster.run(break_last_fit, "kill", workers=[last])
         begin = time.monotonic()
-        found = DaskHyperCleaningClassifier(client=cluster).fit(X, y)
+        found = DaskHyperCleaningClassifier(client=cluster, standard_errors=0).fit(X, y)
         assert time.monotonic() - begin < SECONDS
         assert last not in cluster.nthreads()
-        expected = HyperCleaningClassifier().fit(*dask.compute(X, y))
+        expected = HyperCleaningClassifier(standard_errors=0).fit(*dask.compute(X, y))
         np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-8, atol=1e-8)
         weight = found.sample_weight_.compute()
         np.testing.assert_allclose(weight, expected.sample_weight_, rtol=0, atol=1e-8)
@@ -140,7 +140,7 @@ class TestFaults:
     def test_an_error_in_one_process_ends_the_fit_of_all(self, client, few_are_enough):
         X, y = labelled()
         client.run(break_last_fit, "raise", workers=sorted(client.nthreads())[-1:])
-        model = DaskHyperCleaningClassifier(client=client)
+        model = DaskHyperCleaningClassifier(client=client, standard_errors=0)
         before, begin = dict(vars(model)), time.monotonic()
         with pytest.raises(ValueError, match="a process that fails"):
             model.fit(X, y)
@@ -172,7 +172,7 @@ class TestFullDisk:
             wide, chunks=((n_rows,) * n_partitions, (100,)), dtype=float
         )
         X = X.persist()  # more than they hold
-        model = DaskHyperCleaningClassifier(client=cluster)
+        model = DaskHyperCleaningClassifier(client=cluster, standard_errors=0)
         before, begin = dict(vars(model)), time.monotonic()
         with pytest.raises(RuntimeError, match="unable to spill"):
             model.fit(X, (X[:, 0] > 0).astype(int))

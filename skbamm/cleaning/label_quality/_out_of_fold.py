@@ -235,7 +235,8 @@ def ridge_fits(design, weights, ridges):
     fits: list[torch.Tensor] = []
     losses = []
     for ridge in ridges:
-        fits.append(design.fit(weights, ridge, fits[-1] if fits else None, tol=CRITERION))
+        # Label weights hang on these fits, and must be the same for repeated rows.
+        fits.append(design.fit(weights, ridge, fits[-1] if fits else None, tol=CRITERION / 100))
         scores = log_softmax(design.out_of_fold(design.scores(fits[-1])))
         loss = -rows.weight * scores[design.every, rows.labels]
         losses.append(np.bincount(design.folds.own, loss, design.folds.n_folds))
