@@ -458,7 +458,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         sentence = self._describe(learned.solution, self.residual_)
         if learned.is_noise_shown:
             return sentence
-        return f"{sentence}; no wrong labels show"
+        sentence = f"{sentence}; no wrong labels show"
+        if learned.noise is None:  # verified rows took part
+            return sentence
+        return f"{sentence} (which verified rows can prove: begin with those of lowest weight)"
 
     def _fit_final(self, rows, learned):
         """The final estimator on all rows with the learned weights."""

@@ -21,7 +21,8 @@ class StrengthDisplay(Display):
     The curve is that of the best fit (`hyper_`), on the folds of `fit` and mean over its repeats;
     at 1 stands what was learned. The band is one standard error, over the folds, of how much each
     error is above the lowest one: within it the folds cannot tell strengths apart. A line shows
-    `criterion_`, the error of what is used, which with "adaptive" is a mean of fits.
+    `criterion_`, the error of what is used, which with "adaptive" is a mean of fits. It may lie
+    above the curve: the best fit is the one that looks best on these very folds.
 
     `from_estimator` takes a fitted `estimator`, a `BilevelRegularizedRegressor` or a Pipeline or a
     search that ends in one, and the rows of its `fit`, which it does not keep: `X`, `y`,

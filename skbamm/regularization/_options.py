@@ -156,8 +156,10 @@ def resolve_factors(factors, n_features: int, feature_names=None):
         names = list(range(n_features) if feature_names is None else feature_names)
         unknown = [name for name in factors if name not in names]
         if unknown:
-            kind = "positions" if feature_names is None else "names"
-            raise ValueError(f"penalty_factors has {kind} of no column: {unknown[:5]}.")
+            known = f"columns are {names[:5]} and so on"
+            if feature_names is None:
+                known = f"columns of X have no names here, only positions below {n_features}"
+            raise ValueError(f"penalty_factors names no column by {unknown[:5]}: {known}.")
         factors = [factors.get(name, 1.0) for name in names]
     values = check_array(factors, dtype=np.float64, ensure_2d=False, input_name="penalty_factors")
     if values.shape != (n_features,):

@@ -97,6 +97,7 @@ def test_without_wrong_labels_it_is_the_fit_on_all_labels(n_classes, n_verified)
     model = HyperCleaningClassifier().fit(X, y, is_clean=is_clean)
     assert model.average_weights_ == pytest.approx({"all labels": 1.0})
     assert "no wrong labels show" in model.status_
+    assert ("verified rows can prove" in model.status_) == (n_verified == 0)
     assert model.noise_rate_ == 0
     np.testing.assert_array_equal(model.fix_labels(), y)
     X_test, y_test = overlapping(n_classes, 4000, seed=1)

@@ -156,7 +156,7 @@ def test_a_series_is_matched_by_name():
         ([-1, 1, 1, 1, 1, 1], "must not be negative: got -1"),
         ([np.inf, 1, 1, 1, 1, 1], "penalty_factors contains infinity"),
         ([np.nan, 1, 1, 1, 1, 1], "penalty_factors contains NaN"),
-        ({"age": 0}, r"positions of no column: \['age'\]"),
+        ({"age": 0}, r"names no column by \['age'\]: columns of X have no names"),
     ],
 )
 def test_unusable_factors_are_errors_that_say_so(factors, message):

@@ -18,7 +18,7 @@ from ._scores import as_counts, fit_noise_model, mixing_weights
 SUM_TOL = 1e-2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabelScores:
     """What `label_quality` found; arrays have one entry for each row unless a shape is given.
 
@@ -49,6 +49,12 @@ class LabelScores:
     noise_rate: float
     class_noise_rate: np.ndarray
     classes: np.ndarray
+
+    def __repr__(self):
+        return (
+            f"LabelScores({len(self.score)} labels, {self.is_issue.sum()} issues, "
+            f"noise_rate={self.noise_rate:.3g})"
+        )
 
 
 def label_quality(labels, pred_probs, *, is_clean=None, sample_weight=None, classes=None):

@@ -124,3 +124,9 @@ def test_wrong_arguments_are_errors_that_say_what_was_given(change, message):
     arguments = {"labels": [0, 1, 2, 0, 1, 2], "pred_probs": np.full((6, 3), 1 / 3)}
     with pytest.raises(ValueError, match=message):
         label_quality(**{**arguments, **change})
+
+
+def test_the_record_says_in_a_line_what_was_found():
+    probabilities, true, _, _ = make_labels(300)
+    said = repr(label_quality(true, probabilities))
+    assert said == "LabelScores(300 labels, 0 issues, noise_rate=0)"
