@@ -90,7 +90,8 @@ class StrengthDisplay(Display):
         Raises
         ------
         ValueError
-            If no strength was learned, as all were given.
+            If no strength was learned, as all were given; if the rows have other columns or
+            targets than those of the fit; if a multiple is not above 0.
         """
         from ..regularization._strength_path import strength_path  # needs torch
 
@@ -105,6 +106,8 @@ class StrengthDisplay(Display):
         if len(criterion) > 1:
             [number] = of_target(target, "The penalty", range(len(criterion)))
         multiples = MULTIPLES if multiples is None else np.asarray(multiples, dtype=float)
+        if multiples.ndim != 1 or not len(multiples) or not (multiples > 0).all():
+            raise ValueError(f"multiples must be numbers above 0 in a list: got {multiples}.")
         found = strength_path(
             estimator,
             X,

@@ -37,6 +37,8 @@ NEGLIGIBLE = 1e-4
 # Steps of the log strength from the best ridge's, where the best one for an initial point is looked
 # for, how many in a direction, and what a step must gain, relatively: less is none in a mean.
 STRENGTH_STEP, MAX_STRENGTH_STEPS, STRENGTH_GAIN = float(np.log(10)) / 2, 8, 1e-3
+# Ratio of factors of penalties, beyond which bounds of strengths no longer hold all of them.
+MOST_FACTORS = 1e8
 # So many of these steps beyond a bound it is looked whether the bound costs something.
 STEPS_BEYOND = (1, 2, 4, 8)
 # Held-out error below that of one strength for all, relatively, which is no gain worth a word: it

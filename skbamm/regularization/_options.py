@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 
 from ..data._tables import in_feature_order
 from ..linalg._tensors import resolve_device
-from ._constants import CONSTANT_DEVIATION, LARGEST_SHRINKAGE
+from ._constants import CONSTANT_DEVIATION, LARGEST_SHRINKAGE, MOST_FACTORS
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,12 @@ def resolve_factors(factors, n_features: int, feature_names=None):
         raise ValueError(
             f"penalty_factors must not be negative: got {values.min():g}. 0 leaves a column "
             "unpenalized."
+        )
+    above = values[values > 0]
+    if len(above) and above.max() > MOST_FACTORS * above.min():
+        raise ValueError(
+            f"penalty_factors above 0 must not differ by more than {MOST_FACTORS:g}: got "
+            f"{above.min():g} to {above.max():g}. Leave out columns that must not count."
         )
     return values
 

@@ -138,7 +138,8 @@ class BilevelRegularizedRegressor(
     exact_zeros : bool, default=False
         Whether features that do not matter get a coefficient of exactly zero: the last fit is
         then an adaptive lasso (Zou, JASA 2006) that penalizes each column by the inverse size of
-        its coefficient without zeros; its strength is chosen on the same folds. Finds the columns
+        its coefficient without zeros; its strength is chosen on the same folds, also where
+        `alpha` is given. Finds the columns
         that matter far better than `LassoCV`. "l1" has zeros without it.
 
     alpha_per_target : bool, default=False

@@ -22,7 +22,14 @@ def strength_path(estimator, X, y, sample_weight, held_out, params, *, target, m
     """
     fitted = copy.copy(estimator)  # validation writes attributes
     repeats = regression_data(fitted, X, y, sample_weight, held_out, params)
-    options = penalty_options(fitted, repeats[0].shape[1])
+    n_features, n_targets = repeats[0].shape[1], repeats[0].n_targets
+    known = estimator.n_features_in_, estimator.coef_.size // estimator.n_features_in_
+    if (n_features, n_targets) != known:
+        raise ValueError(
+            f"X and y must be those of fit, with {known[0]} columns and {known[1]} targets: got "
+            f"{n_features} and {n_targets}."
+        )
+    options = penalty_options(fitted, n_features)
     shrinkage = float(np.ravel(estimator.shrinkage_)[target])
     hyper = np.atleast_2d(estimator.hyper_)[target]
     of_one = target if estimator.alpha_per_target else slice(None)

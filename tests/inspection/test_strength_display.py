@@ -109,3 +109,15 @@ def test_the_picture_has_the_curve_and_what_is_used():
     assert labels[0] == "best fit" and labels[2:] == ["as learned", "criterion_"]
     curve = display.ax_.get_lines()[0].get_xydata()
     assert_array_equal(curve, np.column_stack([display.multiple, display.error]))
+
+
+def test_rows_and_multiples_must_fit_the_estimator():
+    X, y = np.random.default_rng(0).normal(size=(2, 40, 3))
+    model = BilevelRegularizedRegressor(max_iter=0).fit(X, y[:, 0])
+    with pytest.raises(ValueError, match="with 3 columns and 1 targets: got 2 and 1"):
+        StrengthDisplay.from_estimator(model, X[:, :2], y[:, 0])
+    with pytest.raises(ValueError, match="got 3 and 3"):
+        StrengthDisplay.from_estimator(model, X, y)
+    for multiples in ([], 1, [-1, 1], [np.nan]):
+        with pytest.raises(ValueError, match="multiples must be numbers above 0"):
+            StrengthDisplay.from_estimator(model, X, y[:, 0], multiples=multiples)

@@ -156,6 +156,7 @@ def test_a_series_is_matched_by_name():
         ([-1, 1, 1, 1, 1, 1], "must not be negative: got -1"),
         ([np.inf, 1, 1, 1, 1, 1], "penalty_factors contains infinity"),
         ([np.nan, 1, 1, 1, 1, 1], "penalty_factors contains NaN"),
+        ([1, 1e300, 1, 0, 1, 1], "must not differ by more than 1e\\+08: got 1 to 1e\\+300"),
         ({"age": 0}, r"names no column by \['age'\]: columns of X have no names"),
     ],
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
-from .._constants import LEAST_PLAIN_ODDS, PAIR_COUNT, SINGLE_PRIOR
+from .._constants import LEAST_GAIN, LEAST_PLAIN_ODDS, PAIR_COUNT, SINGLE_PRIOR, TINY
 from .._input import label_columns
 from .._report import ClassSums, LabelRecord, label_posterior
 from .._rows import LabelRows
@@ -144,12 +144,12 @@ def label_quality(labels, pred_probs, *, is_clean=None, sample_weight=None, clas
 
 def _noise(rows, predictions) -> GivenNoise:
     """How labels that are not verified are given, and the scale of the predictions."""
-    noisy = rows.noisy
+    used = rows.weight > 0
+    noisy, verified = np.flatnonzero(used & ~rows.is_clean), np.flatnonzero(used & rows.is_clean)
     given = predictions[noisy], rows.labels[noisy], rows.weight[noisy]
-    if not rows.has_verified:
+    if not len(verified):
         # Rows come without folds: how much likelier labels are with noise has no standard error.
-        return fit_given_noise(*given, np.zeros(len(noisy), dtype=int), rows.is_clean)
-    verified = rows.verified
+        return fit_given_noise(*given, np.zeros(len(noisy), dtype=int), rows.is_clean[noisy])
     factor, _ = mixing_weights(
         np.log(np.maximum(predictions[verified], LEAST_PLAIN_ODDS))[None],
         rows.labels[verified],
@@ -160,9 +160,13 @@ def _noise(rows, predictions) -> GivenNoise:
     calibrated = GivenNoise(float(factor[0]), np.zeros(rows.n_classes), np.eye(rows.n_classes))
     if not len(noisy):
         return calibrated
-    probabilities = calibrated.probabilities(given[0])
-    found = fit_noise_model(probabilities, *given[1:], pseudo_count=PAIR_COUNT)
-    return replace(calibrated, transition=found.transition)
+    probabilities, labels, weight = calibrated.probabilities(given[0]), given[1], given[2]
+    found = fit_noise_model(probabilities, labels, weight, pseudo_count=PAIR_COUNT)
+    # Predictions that tell nothing tell nothing of noise either.
+    own = probabilities[np.arange(len(labels)), labels]
+    likelier = np.log((probabilities * found.transition.T[labels]).sum(axis=1) + TINY)
+    gain = as_counts(weight) @ (likelier - np.log(own + TINY))
+    return replace(calibrated, transition=found.transition) if gain > LEAST_GAIN else calibrated
 
 
 def _validated(labels, pred_probs, is_clean, sample_weight, classes):

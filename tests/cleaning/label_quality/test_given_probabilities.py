@@ -130,3 +130,21 @@ def test_the_record_says_in_a_line_what_was_found():
     probabilities, true, _, _ = make_labels(300)
     said = repr(label_quality(true, probabilities))
     assert said == "LabelScores(300 labels, 0 issues, noise_rate=0)"
+
+
+def test_rows_without_weight_teach_nothing():
+    probabilities, _, labels, is_clean = make_labels(900)
+    noisy, rest = (~is_clean).astype(float), {"is_clean": is_clean}
+    verified_only = label_quality(labels, probabilities, sample_weight=1 - noisy, **rest)
+    np.testing.assert_array_equal(verified_only.noise_transition_matrix, np.eye(3))
+    noisy_only = label_quality(labels, probabilities, sample_weight=noisy, **rest)
+    alone = label_quality(labels[~is_clean], probabilities[~is_clean])
+    np.testing.assert_allclose(noisy_only.score[~is_clean], alone.score)
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_predictions_that_tell_nothing_flag_nothing(verified):
+    probabilities, true, _, is_clean = make_labels(900)
+    for predicted in (np.full((900, 3), 1 / 3), np.tile(probabilities.mean(axis=0), (900, 1))):
+        quality = label_quality(true, predicted, is_clean=is_clean if verified else None)
+        assert quality.noise_rate == 0 or not quality.is_issue.any()
