@@ -84,27 +84,31 @@ def _exact(design, target, strength, coef, *, positive):
     return coef * (size > NO_EFFECT[-1])
 
 
-def strength_grid(loss, weights):
+def strength_grid(loss, weights, spread=1.0):
     """Descending strengths, the first of which gives only zeros in every fold.
 
-    `weights` have shape (n_folds, n_targets, n_features).
+    `weights` have shape (n_folds, n_targets, n_features). With a `spread` of the columns' sizes
+    they go on for as much longer.
     """
     steepest = loss.gradient(loss.zeros()[None])[0].abs().cpu().numpy() / weights
     largest = max(steepest.max(initial=0.0), TINIEST)
-    return largest * np.logspace(0, np.log10(SMALLEST_FRACTION), N_STRENGTHS)
+    decades = -np.log10(SMALLEST_FRACTION)
+    longer = 1 + np.log10(spread) / decades
+    return largest * np.logspace(0, -decades * longer, round(N_STRENGTHS * longer))
 
 
-def lasso_fits(train, weights, error, *, positive, device):
+def lasso_fits(train, weights, error, *, positive, device, spread=1.0):
     """Paths of all folds, down to where the held-out error rises.
 
     Weaker penalties are not needed, and take most of a path's time. ``error(params)`` is the
-    held-out error of candidates. Returns strengths and params, (n_strengths, n_folds, n_targets,
-    n_features).
+    held-out error of candidates. Of columns whose sizes have a `spread` the smallest come last,
+    those of small effect after them, and the error may rise before. Returns strengths and params,
+    (n_strengths, n_folds, n_targets, n_features).
     """
-    grid = strength_grid(train, weights)
+    grid = strength_grid(train, weights, spread)
     found: list[np.ndarray] = []
     lowest = np.inf
-    for begin in range(0, N_STRENGTHS, N_AT_A_TIME):
+    for begin in range(0, len(grid), N_AT_A_TIME):
         strengths = grid[begin : begin + N_AT_A_TIME]
         paths = [
             weighted_lasso(
@@ -120,7 +124,7 @@ def lasso_fits(train, weights, error, *, positive, device):
         ]
         found.append(np.stack(paths, axis=1))
         errors = to_numpy(error(to_tensor(found[-1], device)))
-        if errors.min() >= lowest:
+        if errors.min() >= lowest and strengths[-1] * spread**1.5 <= grid[0]:
             break
         lowest = errors.min()
     params = np.concatenate(found)

@@ -259,10 +259,12 @@ class PenaltySearch:
         coefficients, _ = path.coefficients(grid[best, None])
         size = float(coefficients.square().mean().sqrt())
         smoothing = SMOOTHING * max(size, LEAST_SIZE)
+        sizes = np.sqrt(self.design.units.variance)
         strengths, params = lasso_fits(
             train,
             np.ones(train.zeros().shape),
             lambda params: upper.by_fold(params).sum(1),
+            spread=sizes.max() / sizes.min() if len(sizes) else 1.0,
             positive=spec.features.positive,
             device=self.design.device,
         )

@@ -163,3 +163,18 @@ def test_a_series_is_matched_by_name():
 def test_unusable_factors_are_errors_that_say_so(factors, message):
     with pytest.raises(ValueError, match=message):
         fit(factors=factors)
+
+
+@pytest.mark.parametrize(
+    "factors", [[1, 1, 1, 1e3, 1, 1], [1, 1e3, 1e-3, 1, 1, 1], [1, 1e3, 1, 1, 1, 0]]
+)
+def test_the_lasso_learns_strengths_that_columns_of_any_factor_can_bear(factors):
+    """Its path once ended before the columns with large factors had entered."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(120, 6))
+    y = X @ [1, 0.3, 0, 2, 0, -1] + random.normal(size=120)
+    plain = BilevelRegularizedRegressor("l1").fit(X, y)
+    model = BilevelRegularizedRegressor("l1", penalty_factors=factors).fit(X, y)
+    assert model.criterion_ < 1.02 * plain.criterion_
+    scaled = BilevelRegularizedRegressor("l1", standardize=False).fit(X * [1, 1, 1, 1e-3, 1, 1], y)
+    assert scaled.criterion_ < 1.02 * plain.criterion_
