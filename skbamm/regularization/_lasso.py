@@ -81,7 +81,8 @@ def _exact(design, target, strength, coef, *, positive):
             found = np.zeros_like(coef)
             found[kept] = solved
             return found
-    return coef * (size > NO_EFFECT[-1])
+    # Copies that share an effect have no unique solution: what descent leaves is this exact only.
+    return coef * (size > NO_EFFECT[0])
 
 
 def strength_grid(loss, weights, spread=1.0):
