@@ -199,7 +199,7 @@ def _noise_of_given(rows, own, predictions, inverse_temperature) -> GivenNoise:
         return fit_given_noise(predictions, rows.labels, rows.weight, own, rows.is_clean)
     noisy = predictions[rows.noisy], rows.labels[rows.noisy], rows.weight[rows.noisy]
     # Verified rows have told how sure predictions are to be taken.
-    tempered = GivenNoise(inverse_temperature, np.zeros(rows.n_classes), np.eye(rows.n_classes))
+    tempered = GivenNoise.none(inverse_temperature, rows.n_classes)
     probabilities = tempered.probabilities(noisy[0])
     noise = fit_noise_model(probabilities, *noisy[1:], pseudo_count=PAIR_COUNT)
     return replace(tempered, transition=noise.transition)

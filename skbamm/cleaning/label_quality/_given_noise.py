@@ -40,6 +40,11 @@ class GivenNoise:
     transition: np.ndarray  # (n_classes, n_classes), P(given label | true class)
     is_shown: bool = True  # whether labels are clearly likelier than without any noise
 
+    @classmethod
+    def none(cls, factor, n_classes):
+        """No wrong labels, and predictions of another temperature."""
+        return cls(factor, np.zeros(n_classes), np.eye(n_classes))
+
     def probabilities(self, predictions):
         """Of true classes, (n_rows, n_classes)."""
         return np.exp(log_softmax(self.factor * _centred_logs(predictions) + self.bias))

@@ -12,7 +12,7 @@ from .._input import label_columns
 from .._report import ClassSums, LabelRecord, label_posterior
 from .._rows import LabelRows
 from ._given_noise import GivenNoise, fit_given_noise
-from ._scores import as_counts, fit_noise_model, mixing_weights
+from ._scores import as_counts, fit_noise_model, label_likelihood, mixing_weights
 
 # How far the probabilities of a row may add up to something else than 1.
 SUM_TOL = 1e-2
@@ -157,14 +157,16 @@ def _noise(rows, predictions) -> GivenNoise:
         initial=np.ones(1),
         precision=SINGLE_PRIOR,
     )
-    calibrated = GivenNoise(float(factor[0]), np.zeros(rows.n_classes), np.eye(rows.n_classes))
+    calibrated = GivenNoise.none(float(factor[0]), rows.n_classes)
     if not len(noisy):
         return calibrated
     probabilities, labels, weight = calibrated.probabilities(given[0]), given[1], given[2]
     found = fit_noise_model(probabilities, labels, weight, pseudo_count=PAIR_COUNT)
     # Predictions that tell nothing tell nothing of noise either.
     own = probabilities[np.arange(len(labels)), labels]
-    likelier = np.log((probabilities * found.transition.T[labels]).sum(axis=1) + TINY)
+    likelier = np.log(
+        (probabilities * label_likelihood(found.transition, labels)).sum(axis=1) + TINY
+    )
     gain = as_counts(weight) @ (likelier - np.log(own + TINY))
     return replace(calibrated, transition=found.transition) if gain > LEAST_GAIN else calibrated
 
