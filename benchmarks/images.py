@@ -65,7 +65,8 @@ def filtered(X, y, is_clean):
 
 def cleaned(**options):
     def fit(X, y, is_clean):
-        model = HyperCleaningClassifier(**options).fit(X, y, is_clean=is_clean)
+        model = HyperCleaningClassifier(final_estimator="linear", **options)
+        model = model.fit(X, y, is_clean=is_clean)
         return model, model.sample_weight_
 
     return fit

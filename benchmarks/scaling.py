@@ -374,7 +374,7 @@ def main():
             BilevelRegularizedRegressor(), [100_000] if small else [100_000_000], 20, single
         ),
         "classification": lambda: fitted_from_disk(
-            HyperCleaningClassifier(),
+            HyperCleaningClassifier(final_estimator="linear"),
             [100_000] if small else [1_000_000, 10_000_000],
             50,
             labelled,

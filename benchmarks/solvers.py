@@ -173,7 +173,8 @@ def estimator_runs():
         model = BilevelRegularizedRegressor(solver=solver)
         yield "regressor (diabetes)", name, model, (X, y), {}, ticks
         solver, ticks = clocked(name)
-        model = HyperCleaningClassifier(solver=solver, cv=2, max_iter=40)
+        options = {"final_estimator": "linear", "cv": 2, "max_iter": 40}
+        model = HyperCleaningClassifier(solver=solver, **options)
         yield "classifier (digits)", name, model, (images, given), {"is_clean": is_clean}, ticks
 
 

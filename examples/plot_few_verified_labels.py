@@ -51,7 +51,7 @@ for name, accuracies in lines.items():
 
 # %%
 # The picture. The classifier is fitted without learning (``max_iter=0``), which is as accurate on
-# average, and faster.
+# average.
 figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for name, accuracies in lines.items():
     ax.plot(sizes, accuracies, "o-", label=name)

@@ -105,6 +105,7 @@ def to_onnx(estimator, X, *, target_opset=None):
     >>> [output.name for output in to_onnx(model, X.astype(np.float32)).graph.output]
     ['variable']
     """
+    _check_members(estimator)
     plain = to_sklearn(estimator)
     _check_convertible(plain, X)
     expected = estimator.predict(X)
@@ -125,6 +126,17 @@ def to_onnx(estimator, X, *, target_opset=None):
     found = session.run(None, rows)
     _check_predictions(estimator, X, expected, found)
     return converted
+
+
+def _check_members(estimator):
+    """Raise where skl2onnx (1.20) is known to fail or to be wrong."""
+    for found in _fitted_inside(estimator):
+        if any(kind.startswith("trees") for kind in getattr(found, "average_weights_", ())):
+            raise ValueError(
+                f"skl2onnx converts sums of scores wrongly, and this {type(found).__name__} is one "
+                'of linear models and boosted trees: fit it with final_estimator="linear", or with '
+                "a final_estimator that skl2onnx converts."
+            )
 
 
 def _check_convertible(plain, X):

@@ -1,6 +1,7 @@
 """scikit-learn's own checks, without an expected failure."""
 
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -52,12 +53,15 @@ CLASSIFIER_OPTIONS = [
     {"relabel": False},
     {"final_estimator": LogisticRegression()},
     {"final_estimator": GaussianNB()},
+    # Takes no weights.
+    {"final_estimator": LinearDiscriminantAnalysis()},
     # With less, its leaves are pure whatever classes weigh.
     {"final_estimator": DecisionTreeClassifier(min_weight_fraction_leaf=0.01, random_state=0)},
     {"final_estimator": make_pipeline(StandardScaler(), LogisticRegression())},
     {"final_estimator": HistGradientBoostingClassifier(max_iter=2)},
     {"class_weight": "balanced"},
     {"standard_errors": 0},
+    {"unlabeled": -99},
     {"max_iter": 0},
     {"tol": 1.0},
     {"warm_start": True},

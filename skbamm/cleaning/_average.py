@@ -5,12 +5,12 @@ choose. So several fits are averaged (`_members`), each with a weight in proport
 ``exp(-z^2 / (2 c^2))``, z its held-out loss less the best one's in standard errors over the folds,
 c the parameter `standard_errors`. Loss is minus the log likelihood of all given labels: of verified
 ones as they are, of others after the noise that was estimated. Where no wrong labels show, all that
-is averaged are fits on all labels as given, of several ridge strengths.
+is averaged are fits on all labels as given, of several ridge strengths. The scores of boosted trees
+join where these are grown (`label_quality._trees`); the rest is linear in the columns.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,16 +19,7 @@ import torch
 
 from ..linalg._softmax import CrossEntropy, minimize
 from ..linalg._tensors import to_numpy, to_tensor
-from ._constants import (
-    CRITERION,
-    EXACT,
-    LEAST_MEMBER,
-    MAX_FACTOR,
-    MAX_FOLDS,
-    MAX_NEWTON,
-    NEWTON_CHANGE,
-    TINY,
-)
+from ._constants import CLOSE, EXACT, LEAST_MEMBER, TINY
 from ._members import (
     Member,
     SoftLabels,
@@ -37,7 +28,13 @@ from ._members import (
     members,
     target_tensor,
 )
-from .label_quality._scores import label_likelihood, log_softmax, weights_by_folds
+from .label_quality._scores import (
+    label_likelihood,
+    likeliest_factor,
+    log_likelihood,
+    weights_by_folds,
+)
+from .label_quality._trees import ALL_LABELS
 
 
 @dataclass(frozen=True)
@@ -49,41 +46,75 @@ class Fitted:
     factor: float  # of its scores, at which held-out labels are likeliest
     losses: np.ndarray  # (n_criteria, n_folds), sums over the rows of each fold
 
+    @property
+    def kind(self):
+        return self.member.kind
+
+
+@dataclass(frozen=True)
+class FittedTrees:
+    """The same of boosted trees, which are told by their kind."""
+
+    kind: str
+    factor: float
+    losses: np.ndarray
+
 
 @dataclass(frozen=True)
 class Average:
-    """Members and their weights; those without any are left out."""
+    """Members and their weights, which sum to 1 together; those without any are left out."""
 
     fitted: list[Fitted]
-    weights: np.ndarray  # sum to 1
+    weights: np.ndarray
+    trees: list[FittedTrees]
+    tree_weights: np.ndarray
 
     @classmethod
-    def of(cls, fitted, standard_errors):
+    def of(cls, fitted, trees, standard_errors):
         """By the folds. The fits on all labels have half of the weight before these are asked."""
-        kinds = [one.member.kind for one in fitted]
+        candidates: list[Fitted | FittedTrees] = [*fitted, *trees]
+        kinds = [one.kind for one in candidates]
         shares = {kind: kinds.count(kind) for kind in kinds}
-        is_plain = np.array([kind == kinds[0] for kind in kinds])
-        prior = np.where(is_plain, max(len(shares) - 1, 1), 1) / [shares[kind] for kind in kinds]
-        criteria = np.stack([one.losses for one in fitted], axis=1)
-        each = [weights_by_folds(losses, standard_errors, prior) for losses in criteria]
+        plain = {kinds[0], ALL_LABELS} & {*kinds}
+        others = max(len(shares) - len(plain), 1)
+        prior = [1 / (shares[kind] * (len(plain) if kind in plain else others)) for kind in kinds]
+        criteria = np.stack([one.losses for one in candidates], axis=1)
+        each = [weights_by_folds(losses, standard_errors, np.array(prior)) for losses in criteria]
         weights = np.min(each, axis=0)
         weights = weights if weights.max() > TINY else each[-1]  # no member is good in all
         weights = np.maximum(weights - LEAST_MEMBER * weights.max(), 0.0)
-        used = np.flatnonzero(weights)
-        return cls([fitted[index] for index in used], weights[used] / weights.sum())
+        parts = np.split(weights / weights.sum(), [len(fitted)])
+        linear, grown = (np.flatnonzero(part) for part in parts)
+        return cls(
+            [fitted[index] for index in linear],
+            parts[0][linear],
+            [trees[index] for index in grown],
+            parts[1][grown],
+        )
 
     @property
     def by_kind(self):
         """Weight of each kind of fit, the largest first."""
         found: dict[str, float] = {}
-        for one, weight in zip(self.fitted, self.weights, strict=True):
-            found[one.member.kind] = found.get(one.member.kind, 0.0) + float(weight)
+        weights = [*self.weights, *self.tree_weights]
+        members: list[Fitted | FittedTrees] = [*self.fitted, *self.trees]
+        for one, weight in zip(members, weights, strict=True):
+            found[one.kind] = found.get(one.kind, 0.0) + float(weight)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     @property
     def ridge(self):
-        """Geometric mean."""
-        return float(np.exp(self.weights @ np.log([one.member.ridge for one in self.fitted])))
+        """Geometric mean of the linear fits'; None without any."""
+        if not self.fitted:
+            return None
+        logs = np.log([one.member.ridge for one in self.fitted])
+        return float(np.exp(self.weights @ logs / self.weights.sum()))
+
+    @property
+    def tree_factors(self):
+        """Of the scores of each kind of trees, in the sum that is returned."""
+        pairs = zip(self.trees, self.tree_weights, strict=True)
+        return {one.kind: float(weight) * one.factor for one, weight in pairs}
 
     def shrunk(self, factor):
         """With ridge strengths times a factor."""
@@ -92,7 +123,7 @@ class Average:
         return replace(self, fitted=[replace(one, member=member) for one, member in pairs])
 
     def mean(self, fit):
-        """Of the members' params: ``fit(member, initial)`` makes those on all rows."""
+        """Of the linear members' params: ``fit(member, initial)`` makes those on all rows."""
         mean: Any = 0.0
         more: Any = 0.0
         for one, share in zip(self.fitted, self.weights, strict=True):
@@ -103,7 +134,9 @@ class Average:
         return mean
 
     def params(self, rows, labelled, learned, metric=None):
-        """The mean of the members' fits on all rows, (n_scores, n_columns)."""
+        """Of the members' fits on all rows, (n_scores, n_columns); zeros without any."""
+        if not self.fitted:
+            return to_numpy(labelled.zeros(1)[0])
         labels = labels_of_rows(rows, learned)
 
         def fit(member, initial):
@@ -116,7 +149,7 @@ class Average:
 
 def average_members(design, learned, options) -> Average | None:
     """Members out of the folds of a `FoldedDesign`, and how they count; None without any."""
-    few, quality = _with_few_folds(design), learned.quality
+    few, quality = design.with_few_folds(), learned.quality
     rows, folds = few.rows, few.folds
     labels = SoftLabels(rows.is_clean, *(rows.is_clean,) * 3, 1.0)
     noise = np.eye(rows.n_classes)
@@ -138,14 +171,23 @@ def average_members(design, learned, options) -> Average | None:
         params = _params(few, labels, member, params, next(known, None))
         if params is None:
             continue
-        scores, factors, losses = few.out_of_fold(few.scores(params)), [1.0], []
-        if learned.is_noise_shown:
-            factors = [likeliest_factor(scores, each, rows.weight) for each in likelihoods]
-        for factor, each in zip(factors, likelihoods, strict=True):
-            loss = -rows.weight * log_likelihood(factor * scores, each)
-            losses.append(np.bincount(folds.own, loss, folds.n_folds))
-        fitted.append(Fitted(member, params.mean(0), factors[0], np.array(losses)))
-    return Average.of(fitted, options.standard_errors) if fitted else None
+        scores = few.out_of_fold(few.scores(params))
+        known_factor = None if learned.is_noise_shown else 1.0
+        found = _losses(few, scores, likelihoods, known_factor)
+        fitted.append(Fitted(member, params.mean(0), *found))
+    trees = [FittedTrees(one.kind, *_losses(few, one.scores, likelihoods)) for one in quality.trees]
+    return Average.of(fitted, trees, options.standard_errors) if fitted or trees else None
+
+
+def _losses(design, scores, likelihoods, factor=None):
+    """Factor of out-of-fold scores, the likeliest one unless given, and losses of the folds."""
+    rows, folds = design.rows, design.folds
+    factors, losses = [], []
+    for each in likelihoods:
+        factors.append(factor or likeliest_factor(scores, each, rows.weight))
+        loss = -rows.weight * log_likelihood(factors[-1] * scores, each)
+        losses.append(np.bincount(folds.own, loss, folds.n_folds))
+    return factors[0], np.array(losses)
 
 
 def _params(design, labels, member, initial, known):
@@ -153,55 +195,15 @@ def _params(design, labels, member, initial, known):
     if known is not None:
         return known
     loss = _loss(design.rows, design.labelled, labels, member, design.folds.out_of_fold)
-    return None if loss is None else minimize(loss, initial, tol=CRITERION)
+    return None if loss is None else minimize(loss, initial, tol=CLOSE)
 
 
 def _loss(rows, labelled, labels, member, training=1.0):
     """What a member minimises; None where a fold has no rows for it."""
     weights, classes = labels.of_kind(member.training)
-    weights = np.atleast_2d(training * rows.weight * weights)
+    weights = np.atleast_2d(training * rows.training_weight(classes) * weights)
     if not weights.any(1).all():
         return None
     weights = to_tensor(weights / weights.sum(1, keepdims=True), labelled.targets.device)
     targets = None if classes is None else target_tensor(classes, labelled.targets)
     return CrossEntropy(labelled, weights, weights.new_tensor(member.ridge), targets)
-
-
-def _with_few_folds(design):
-    """The same rows with folds put together: members, and pairs of folds, cost as they grow."""
-    if design.folds.n_folds <= MAX_FOLDS:
-        return design
-    design = copy.copy(design)
-    design.folds = design.folds.merged(MAX_FOLDS)
-    return design
-
-
-def log_likelihood(scores, likelihood):
-    """Of each row's given label, the likelihood of it under each true class being known."""
-    return np.log((np.exp(log_softmax(scores)) * likelihood).sum(axis=1) + TINY)
-
-
-def likeliest_factor(scores, likelihood, weight):
-    """The factor of scores at which given labels are likeliest: Newton's method for its log.
-
-    Fits on wrong labels are not sure enough; what counts here is how they tell classes.
-    """
-    bound, log_factor = np.log(MAX_FACTOR), 0.0
-    for _ in range(MAX_NEWTON):
-        scaled = np.exp(log_factor) * scores
-        before = np.exp(log_softmax(scaled))
-        after = before * likelihood
-        after /= after.sum(axis=1, keepdims=True) + TINY
-        means, squares = (
-            np.stack([(each * scaled**power).sum(axis=1) for each in (before, after)])
-            for power in (1, 2)
-        )
-        variances = squares - means**2
-        gradient = weight @ (means[0] - means[1])
-        curvature = weight @ (variances[0] - variances[1]) + gradient
-        step = gradient / max(abs(curvature), TINY)
-        found = np.clip(log_factor - np.clip(step, -1.0, 1.0), -bound, bound)
-        change, log_factor = abs(found - log_factor), found
-        if change <= NEWTON_CHANGE:
-            break
-    return float(np.exp(log_factor))

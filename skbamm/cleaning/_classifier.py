@@ -1,11 +1,13 @@
-"""HyperCleaningClassifier: logistic regression that learns how far to rely on each label."""
+"""HyperCleaningClassifier: learns how far to rely on each label; linear models and trees."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from numbers import Real
 
 import numpy as np
+from scipy import sparse
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.extmath import safe_sparse_dot
@@ -26,20 +28,23 @@ from ..data._validation import (
     validate_data,
 )
 from ..linalg._cross_products import row_blocks
-from ..linalg._session import threads_for, torch_session
-from ._constants import HYPER_NAMES, TRIED_ROWS, LabelNumbers
+from ..linalg._session import openmp_threads_for, threads_for, torch_session
+from ._constants import HYPER_NAMES, TRIED_ROWS, WORK_OF_ENTRY, LabelNumbers
 from ._final_estimator import (
     check_final_estimator,
     class_probabilities,
     class_scores,
     final_estimator_has,
     fit_final_estimator,
+    given_estimator,
     restrict_tags,
     saw_all,
+    weight_names,
     weighted_labels,
 )
 from ._input import label_positions, label_rows
-from ._report import ClassSums, LabelRecord, label_posterior
+from ._mixture import sum_of_scores
+from ._report import ClassSums, LabelRecord, check_precision, true_classes
 from ._rows import product_work
 
 
@@ -53,20 +58,20 @@ def _weighs_others(estimator):
 
 
 class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
-    r"""Logistic regression that learns how far to rely on each label.
+    r"""Logistic regression and boosted trees that learn how far to rely on each label.
 
-    The label of every row that is not verified gets a weight :math:`s_i` in [0, 1]; the model
+    The label of every row that is not verified gets a weight :math:`s_i` in [0, 1]; a linear model
     minimises, with weights learned by bilevel optimization (sl-BAMM [1]_),
 
     .. math:: \frac{\sum_i s_i \, \ell_i(W) + c \sum_{j\,\text{verified}} \ell_j(W)}
               {\sum_i s_i + c \, n_{\text{verified}}} + \tfrac{\lambda}{2} \|W\|^2,
 
     where the numbers behind the weights minimise the loss of held-out rows with verified labels.
-    What is returned is a mean of that fit and of plainer ones (`standard_errors`), by how likely
-    they make labels out of their folds; where no wrong labels show, it is the fit on all labels as
-    given. With `relabel`, what a label loses in weight goes to the labels that the row probably
-    has. Without verified labels, the numbers minimise a loss of held-out noisy rows that tolerates
-    wrong labels.
+    What predicts is a mean of that fit, of plainer ones and of boosted trees (`standard_errors`),
+    by how likely they make labels out of their folds; where no wrong labels show, of fits on all
+    labels as given. With `relabel`, what a label loses in weight goes to the labels that the row
+    probably has. Without verified labels, the numbers minimise a loss of held-out noisy rows that
+    tolerates wrong labels.
 
     Parameters
     ----------
@@ -76,9 +81,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         - "adaptive": :math:`s_i = \sigma(a + b \, e_i)`, where the label quality :math:`e_i` is
           the log posterior odds that the label of row i is right, by out-of-fold predictions.
           With verified labels, models are fitted to their rows first, then, linear and kernel
-          models, to all rows, and Bayes' rule adds the estimated noise transition matrix. Learned
-          are a, b, the ridge strength, the weight c of a row with a verified label and the
-          temperature of predictions.
+          models and trees, to all rows, and Bayes' rule adds the estimated noise transition
+          matrix. Learned are a, b, the ridge strength, the weight c of a row with a verified label
+          and the temperature of predictions.
         - "sample": one free weight for each row, which is the papers' setting. Thousands of
           free numbers overfit the verified rows; on tables prefer "adaptive".
 
@@ -108,29 +113,39 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         ``weighting="adaptive"``. A `final_estimator` gets such a row once for each label with a
         probability of 30 % or more, with that as its weight.
 
-    final_estimator : classifier or None, default=None
-        Any classifier that takes `sample_weight` in `fit`, or a Pipeline or a search
-        (`GridSearchCV`) of one, for classes that are not linear in the columns: trees, or
+    final_estimator : classifier, "linear" or None, default=None
+        None is the mean of several models (`standard_errors`), among them, from 300 rows on of
+        dense X, boosted trees (`HistGradientBoostingClassifier`); where these have a weight, the
+        model is not linear in the columns and has no `coef_`. "linear" leaves them out. Else any
+        classifier, or a Pipeline or a search (`GridSearchCV`) of one, such as
         ``MLPClassifier(solver="lbfgs")``. It is fitted to the rows of the last fit with their
-        weights (see `relabel`) and answers `predict`. Where it has `predict_proba`, clones of it
-        are fitted out of each fold and stacked with linear and kernel models to score labels, if
-        that predicts held-out rows better: up to ``2 * cv`` fits more. Where one fails, labels are
-        scored without it. A class that it has not seen has a probability of 0.
+        weights (see `relabel`) and answers `predict`. Where its `fit` takes no `sample_weight`, it
+        gets each row as often as its weight says, 0 times or more, and `status_` says so. Where it
+        has `predict_proba`, clones of it are fitted out of each fold and stacked with linear and
+        kernel models to score labels, if that predicts held-out rows better: up to ``2 * cv`` fits
+        more. Where one fails, labels are scored without it. A class that it has not seen has a
+        probability of 0.
 
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights by class, 1 where a dict has none.
 
     standard_errors : float, default=1
-        With ``weighting="adaptive"`` coefficients are a weighted mean of those of several fits: on
+        With ``weighting="adaptive"`` scores are a weighted mean of those of several fits: on
         all labels as given, on verified ones, on the rows whose labels are probably right, on
-        weighted and on relabelled rows, of several ridge strengths, and of what was learned. The
-        weight of each is :math:`\pi \exp(-z^2 / (2 c^2))`, where z is its held-out loss less the
-        best one's in standard errors over the folds, c this number, and :math:`\pi` a half for
-        fits on all labels, and the same for all other kinds. The loss is minus the log likelihood
-        of all given labels, by the noise that was estimated. Where no wrong labels show, fits on
-        all labels are the only ones. 0 takes what was learned alone, as ``weighting="sample"`` and
-        a `cv` of a single split do. A `final_estimator` is not averaged: it gets labels as given
-        where no wrong ones show.
+        weighted and on relabelled rows, of several ridge strengths, and of what was learned; and
+        of boosted trees on all labels and on those that are probably right. The weight of each is
+        :math:`\pi \exp(-z^2 / (2 c^2))`, where z is its held-out loss less the best one's in
+        standard errors over the folds, c this number, and :math:`\pi` a half for fits on all
+        labels, and the same for all other kinds. The loss is minus the log likelihood of all given
+        labels, by the noise that was estimated. Where no wrong labels show, fits on all labels are
+        the only ones. 0 takes what was learned alone, as ``weighting="sample"`` and a `cv` of a
+        single split do. A `final_estimator` is not averaged: it gets labels as given where no wrong
+        ones show.
+
+    unlabeled : int, float, str or None, default=None
+        What stands in y for rows without a label, such as -1; NaN for any missing value. Their
+        `sample_weight_` is 0, they count for no rate, and `label_report` suggests a label. With
+        `relabel` fits on relabelled rows train on them by their predictions.
 
     max_iter : int, default=100
         Largest number of sl-BAMM iterations. 0 fits without learning, with the initial numbers:
@@ -170,6 +185,16 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     class_noise_rate_ : ndarray of shape (n_classes,)
         The same among the noisy rows of each given label.
 
+    noise_transition_matrix_ : ndarray of shape (n_classes, n_classes)
+        Probability of a given label (column) for each true class (row), among the noisy rows. Rows
+        sum to 1. The identity where no wrong labels show.
+
+    noise_transition_matrix_std_ : ndarray of shape (n_classes, n_classes)
+        Standard errors of these, by the likelihood's curvature and the number of rows; where no
+        wrong labels show, with how far off the noise is that fits best: so much may hide. They
+        do not know what models of the classes do not see: the truth is within two of them in about
+        nine of ten cases. NaN where all labels are verified.
+
     clean_weight_ : float
         Learned weight c of a row with a verified label, relative to a noisy row of label weight 1.
 
@@ -177,20 +202,23 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         Class labels in `y` and `y_val`.
 
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Coefficients in original units.
+        Coefficients in original units; not there where trees have a weight.
 
     intercept_ : ndarray of shape (1,) or (n_classes,)
-        Intercepts.
+        Intercepts; likewise.
 
     alpha_ : float
-        Ridge strength of the last fit; of averaged fits the geometric mean, with their weights.
+        Ridge strength of the last fit; of averaged linear fits the geometric mean, with their
+        weights.
 
     average_weights_ : dict of str to float
-        Weight of each kind of fit in the mean that `coef_` is, the largest first: "all labels",
-        "verified labels", "filtered", "weighted", "relabelled" and "learned".
+        Weight of each kind of fit in the mean that is returned, the largest first: "all labels",
+        "verified labels", "filtered", "weighted", "relabelled" and "learned", which are linear,
+        and "trees, all labels" and "trees, filtered".
 
     final_estimator_ : classifier
-        The fitted `final_estimator`, where one was given.
+        The fitted `final_estimator`, where one was given. Where trees have a weight, a
+        `StackingClassifier` that adds up the scores of these and of the "linear" rest.
 
     hyper_ : ndarray of shape (n_hyper,)
         The learned numbers: intercept a, slope b and the logarithms of ridge strength, weight of
@@ -244,10 +272,13 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     `X` of every method is an array, a sparse matrix or a dataframe of numbers without gaps, of
     shape (n_samples, n_features).
 
-    Cost: some hundred products with X for each fold, on at most about 10,000 noisy and as many
-    verified rows (more with over 200 columns or 33 classes), then a pass and one fit over all
-    rows. Where there are more rows, folds and learned numbers are those of a sample; the label of
-    a row that is not in it is scored by the mean of the folds' models.
+    Cost: from 300 rows on of dense X up to 16 fits of boosted trees (5 where no wrong labels show,
+    none with "linear"), which take one to six times as long as the rest. For linear models some
+    hundred products with X for each fold. Both on at most about 10,000 noisy and as many verified
+    rows (more with over 200 columns or 33 classes), then a pass and a last fit of each model that
+    has a weight over all rows. Where there are more rows, folds and learned numbers are
+    those of a sample; the label of a row that is not in it is scored by the mean of the folds'
+    models.
 
     Measuring accuracy on noisy labels misleads. Give `cross_validate` a scorer that gets
     ``sample_weight=is_clean``, so that only verified labels count.
@@ -282,9 +313,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         "weighting": [StrOptions({"adaptive", "sample"})],
         "alpha": [StrOptions({"learn"}), Interval(Real, 0, None, closed="left")],
         "relabel": ["boolean"],
-        "final_estimator": [HasMethods("fit"), None],
+        "final_estimator": [HasMethods("fit"), StrOptions({"linear"}), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "standard_errors": [Interval(Real, 0, None, closed="left")],
+        "unlabeled": [Real, str, None],
     }
 
     def __init__(
@@ -299,6 +331,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         final_estimator=None,
         class_weight=None,
         standard_errors=1,
+        unlabeled=None,
         max_iter=100,
         tol=1e-2,
         warm_start=False,
@@ -315,6 +348,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.final_estimator = final_estimator
         self.class_weight = class_weight
         self.standard_errors = standard_errors
+        self.unlabeled = unlabeled
         self.max_iter = max_iter
         self.tol = tol
         self.warm_start = warm_start
@@ -334,6 +368,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
+        pred_probs=None,
         **params,
     ):
         """Learn label weights, then fit on all rows with these.
@@ -353,7 +388,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             On top of what is learned.
 
         is_clean : array-like of bool of shape (n_samples,), default=None
-            Which rows of X have verified labels.
+            Which rows of X have verified labels. With fewer than 50, and an int `cv`, weights are
+            also learned as if none were, and kept if labels are likelier so.
 
         X_val : like X, of shape (n_val, n_features), default=None
             Rows with verified labels that are not in X; they are trained on as well.
@@ -363,6 +399,12 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         sample_weight_val : array-like of shape (n_val,), default=None
             Weights of the rows of `X_val`; or a column of it by name.
+
+        pred_probs : array-like of shape (n_samples, n_classes), default=None
+            Your own model's probabilities for the rows of X, out-of-fold, with columns in the
+            order of the sorted labels: as of ``cross_val_predict(..., method="predict_proba")``.
+            One more model that scores labels, if that predicts held-out rows better. Not with
+            `X_val`.
 
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row that it splits, for
@@ -379,14 +421,14 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             For NaN or infinite entries, wrong lengths, fewer than two classes, weights that
             are all zero, and both `is_clean` and `X_val`.
         """
-        if self.final_estimator is not None:
+        if given_estimator(self) is not None:
             check_final_estimator(self.final_estimator)
         split_params = self._split_params(params)
         found = split_columns(X, y, sample_weight, is_clean)
         self.named_columns_, X, y, sample_weight, is_clean = found
         held_out = split_columns(X_val, y_val, sample_weight_val, name="X_val")[1:]
         container = RowContainer.of(X, y)
-        rows = label_rows(self, X, y, sample_weight, is_clean, *held_out)
+        rows = label_rows(self, X, y, sample_weight, is_clean, *held_out, pred_probs=pred_probs)
 
         def attributes(*found):
             return attributes_after(self, lambda fitted: fitted._store(rows, container, *found))
@@ -414,23 +456,28 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def _store(self, rows, container, learned, coef, intercept):
         label_weight = np.ones(len(rows.labels))
         label_weight[rows.noisy] = learned.label_weight
+        label_weight[rows.unlabelled] = 0.0
         self._store_learned(rows.classes, learned, coef, intercept)
         if self.weighting == "sample" and len(rows.noisy) > 0:
             self.hyper_names_ = [f"logit[{row}]" for row in rows.noisy]
         self.sample_weight_ = label_weight[: rows.n_given]
         predictions = learned.predictions
         known = label_weight if learned.is_noise_shown else np.ones(len(label_weight))
-        posterior = label_posterior(rows.labels, known, predictions, learned.noise)
-        score = label_weight if self.weighting == "adaptive" else posterior.right
-        columns = LabelRecord.columns(rows, predictions, posterior, score)
-        self._store_rates(ClassSums.of(rows, posterior.right, predictions), columns, container)
+        classes = true_classes(rows, known, predictions, learned.noise)
+        gaps = {}
+        if rows.is_unlabelled is not None:
+            is_gap = rows.is_unlabelled[: rows.n_given].copy()
+            gaps = {"is_gap": is_gap, "unlabeled": self.unlabeled}
+        sums = ClassSums.of(rows, classes, predictions)
+        self._store_rates(sums, LabelRecord.columns(rows, classes), container, **gaps)
         self._fit_final(rows, learned)
         self.status_ = self._describe_fit(learned)
 
-    def _store_rates(self, sums, columns, container):
+    def _store_rates(self, sums, columns, container, **gaps):
         """How often labels are wrong, and the record of a report, from its columns."""
         self.class_noise_rate_, self.noise_rate_ = sums.noise_rates, sums.noise_rate
-        known = {"noise_rates": sums.noise_rates, "is_told": sums.is_told}
+        self.noise_transition_matrix_ = sums.noise_transition_matrix
+        known = {"noise_rates": sums.noise_rates, "is_told": sums.is_told, **gaps}
         self.label_record_ = LabelRecord(*columns, rows=container, **known)
 
     def _store_learned(self, classes, learned, coef, intercept):
@@ -439,7 +486,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.classes_ = classes
         self.coef_, self.intercept_ = coef, intercept
         average = learned.average
-        self.alpha_ = learned.ridge if average is None else average.ridge
+        self.alpha_ = (average and average.ridge) or learned.ridge
         self.average_weights_ = {"learned": 1.0} if average is None else average.by_kind
         self.clean_weight_ = learned.clean_weight
         self.hyper_ = learned.hyper
@@ -451,11 +498,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.hypergradient_norm_ = learned.unit * (solution.hypergradient_norm or 0.0)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = learned.history
+        self.noise_transition_matrix_std_ = learned.transition_std
         self.label_scorer_ = learned.scorer
 
     def _describe_fit(self, learned):
         """`status_` of the run, and what became of it."""
         sentence = self._describe(learned.solution, self.residual_)
+        given = given_estimator(self)
+        if given is not None and not weight_names(given):
+            sentence += "; final_estimator takes no weights, and got rows as often as they say"
         if learned.is_noise_shown:
             return sentence
         sentence = f"{sentence}; no wrong labels show"
@@ -464,11 +515,15 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         return f"{sentence} (which verified rows can prove: begin with those of lowest weight)"
 
     def _fit_final(self, rows, learned):
-        """The final estimator on all rows with the learned weights."""
-        if self.final_estimator is None:
+        """The final estimator on all rows with the learned weights, or trees in its place."""
+        if learned.average is not None and learned.average.trees:
+            # What predicts is no longer linear in the columns.
+            linear = self.__dict__.pop("coef_"), self.__dict__.pop("intercept_")
+            self.final_estimator_ = sum_of_scores(rows, learned, *linear)
+        if given_estimator(self) is None:
             return
         index, labels, weight, first = weighted_labels(rows, learned)
-        found = rows.X, rows.classes[labels], weight, index, first
+        found = rows.X, rows.classes[labels], weight, index, first, rows.unit_weight
         try:
             final = fit_final_estimator(self.final_estimator, *found)
             if hasattr(final, "predict_proba"):
@@ -489,7 +544,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         check_is_fitted(self)
         if hasattr(self, "final_estimator_"):
-            return class_scores(self.final_estimator_, self._validated_features(X), self.classes_)
+            return self._final(class_scores, X, self.classes_)
         return self._scores(X)
 
     def predict(self, X):
@@ -502,7 +557,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         check_is_fitted(self)
         if hasattr(self, "final_estimator_"):
-            return self.final_estimator_.predict(self._validated_features(X))
+            return self._final(lambda final, X: final.predict(X), X)
         scores = self._scores(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
 
@@ -517,8 +572,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         """
         check_is_fitted(self)
         if hasattr(self, "final_estimator_"):
-            X = self._validated_features(X)
-            return class_probabilities(self.final_estimator_, X, self.classes_)
+            return self._final(class_probabilities, X, self.classes_)
         scores = self._scores(X)
         if scores.ndim == 1:
             scores = np.column_stack([np.zeros_like(scores), scores])
@@ -600,6 +654,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         Models and learned numbers are those of `fit`: nothing is learned from these rows, so that
         a table can be weighed in blocks. For rows that were in `fit` it is optimistic.
+        `pred_probs` of `fit` take no part: these rows have none.
 
         Parameters
         ----------
@@ -624,12 +679,18 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         scored = self.label_scorer_.score(X, label_positions(y, X, self.classes_))
         return expit(LabelNumbers.unpack(self.hyper_).logit(scored.log_odds))
 
-    def label_report(self):
+    def label_report(self, *, precision=None):
         """Report label issues among the rows of `fit`.
 
         Of the rows of each given label as many are issues as `class_noise_rate_` says (by weight,
-        where rows have weights), those of the lowest weights first; with ``weighting="sample"``,
-        of the lowest out-of-fold probabilities. Verified labels are no issues.
+        where rows have weights), the least probable labels first. Verified labels are no issues.
+        The share of wrong ones that is expected among issues is 1 less their mean probability.
+
+        Parameters
+        ----------
+        precision : float in (0, 1] or None, default=None
+            Issues are the least probable labels of all classes, as many as leave that share at
+            this or above; none where no wrong labels show.
 
         Returns
         -------
@@ -640,16 +701,25 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
             - "index": that index, else positions;
             - "given_label";
+            - "probability": that the given label is right; 1 of verified ones, and of all where no
+              wrong labels show (`status_`), which "weight" ranks all the same; NaN without a label;
             - "suggested_label": of an issue the most probable other class, of other rows the most
-              probable one by out-of-fold predictions;
+              probable class;
+            - "suggested_probability": that this one is right;
             - "weight": `sample_weight_`;
             - "is_issue";
             - "fixed_label": what `fix_labels` puts.
+
+        Raises
+        ------
+        ValueError
+            If `precision` is no share.
         """
         check_is_fitted(self)
-        return self.label_record_.report(self.classes_, self.sample_weight_)
+        check_precision(precision)
+        return self.label_record_.report(self.classes_, self.sample_weight_, precision)
 
-    def fix_labels(self, force=False):
+    def fix_labels(self, force=False, *, precision=None):
         """The labels given in `fit`, those of issues replaced where another class is more probable.
 
         For models that are to be fitted on all rows instead of on fewer. Changed are labels of
@@ -663,6 +733,9 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         force : bool, default=False
             Whether labels of such classes are changed as well.
 
+        precision : float in (0, 1] or None, default=None
+            Which labels are issues, as in `label_report`.
+
         Returns
         -------
         labels : array of shape (n_samples,)
@@ -674,15 +747,18 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         ------
         TypeError
             If `force` is no truth value.
+        ValueError
+            If `precision` is no share.
         """
         check_is_fitted(self)
+        check_precision(precision)
         if not isinstance(force, (bool, np.bool_)):
             raise TypeError(
                 f"force must be True or False: got {type(force).__name__}. The labels to fix are "
                 "those that were given in fit."
             )
         record = self.label_record_
-        is_issue = record.is_issue()
+        is_issue = record.is_issue(precision)
         spared, n_issues, n_noisy = record.flagged_classes(is_issue)
         if len(spared) and not force:
             each = zip(self.classes_[spared].tolist(), n_issues, n_noisy, strict=True)
@@ -697,8 +773,30 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             )
         return record.rows.labels(record.fixed(self.classes_, is_issue, () if force else spared))
 
+    def __getattr__(self, name):
+        if name in ("coef_", "intercept_") and "final_estimator_" in vars(self):
+            raise AttributeError(
+                f"There is no {name}: boosted trees have a weight in this model. Its linear part: "
+                'final_estimator_.named_estimators_.get("linear"); final_estimator="linear" fits '
+                "without trees."
+            )
+        return super().__getattribute__(name)  # raises what was wrong
+
+    def _grows_trees(self):
+        """Whether boosted trees may join the average."""
+        return self.final_estimator is None and self.standard_errors > 0
+
     def _validated_features(self, X):
-        return validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
+        # Boosted trees, which take no sparse rows, were not grown from any.
+        return X.toarray() if sparse.issparse(X) and not hasattr(self, "coef_") else X
+
+    def _final(self, function, X, *args):
+        """What a function finds of the final estimator and X."""
+        X = self._validated_features(X)
+        is_users = given_estimator(self) is not None
+        with openmp_threads_for(math.inf if is_users else WORK_OF_ENTRY * X.size):
+            return function(self.final_estimator_, X, *args)
 
     def _scores(self, X):
         X = self._validated_features(X)
@@ -711,6 +809,6 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        if self.final_estimator is not None:
+        if given_estimator(self) is not None:
             restrict_tags(tags, self.final_estimator)
         return tags

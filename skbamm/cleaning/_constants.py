@@ -15,6 +15,8 @@ import numpy as np
 ENOUGH, PER_COLUMN, PER_CLASS = 10_000, 20, 300
 # A class keeps so many rows, if it has them.
 LEAST_ROWS = 50
+# With fewer rows with verified labels it is tried as well what is learned without these.
+FEW_VERIFIED = 50
 # Beyond this many columns a rotation costs more than it saves.
 MAX_ROTATED = 1000
 # Folds are fitted on the rows with weight alone where these are fewer than this fraction.
@@ -27,9 +29,9 @@ MOST_SAMPLED = 100
 
 # --- Fits of the folds -------------------------------------------------------------------------
 # Distances to the minimiser. Label quality comes from exact fits: what is left of their iterations
-# would be noise in it. Rough ones choose a ridge strength, or seldom count; at the third the
-# criterion is taken.
-EXACT, ROUGH, CRITERION = 1e-9, 1e-3, 1e-4
+# would be noise in it, which hangs on the order of columns. Close ones give the averaged fits their
+# labels. Rough ones choose a ridge strength; at the last the criterion is taken.
+EXACT, CLOSE, ROUGH, CRITERION = 1e-9, 1e-6, 1e-4, 1e-4
 # A weaker ridge must beat a stronger one by this fraction, so that rounding cannot flip the choice.
 PREFERENCE = 1e-6
 # Share of every label that first-stage models spread over all classes: few rows may miss one.
@@ -50,6 +52,8 @@ KERNEL_RIDGES = (1e-4, 1e-3, 1e-2)
 MAX_KEPT, PRODUCT_ROWS = 20_000, 200
 # The directions are part of the method: no option and no fold changes them.
 SEED = 20260101
+# Digits by which columns are put in order before they get directions: rounding leaves these.
+KEY_DIGITS = 9
 # Inverse temperature at which predicted probabilities are expected to serve as scores.
 PROBABILITY_FACTOR = 3.0
 # Mixing weights are between 0 and this.
@@ -61,6 +65,19 @@ SINGLE_PRIOR, STACKED_PRIOR, STACKED_ROWS = 1.0, 4.0, 500
 STANDARD_ERRORS = 0.5
 # A class of fewer rows may be what the user's own model cannot be fitted with, out of a fold.
 LEAST_OF_CLASS = 10
+# Boosted trees need so many rows; below, they lose to linear models as often as not (measured).
+TREE_ROWS = 300
+# With many classes, each of which has its trees, there are fewer of them, in larger steps.
+FEW_CLASSES, TREES_OF_FEW, TREES_OF_MANY = 4, (100, 0.1), (30, 0.25)
+# Few leaves and bins are as good and quicker; of many columns a random part is tried at each split.
+TREE_OPTIONS: dict[str, Any] = {"max_leaf_nodes": 15, "max_bins": 64}
+TREE_COLUMNS = 50
+# Folds that they are fitted out of, and pairs of folds: more of them cost more.
+TREE_FOLDS = 4
+# Multiply-adds that a round of boosting takes for an entry of X, between waits of its threads.
+WORK_OF_ENTRY = 10
+# Shares of these iterations after which they may end.
+TREE_STAGES = (0.1, 0.2, 0.4, 0.7, 1.0)
 # Trees that are sure of a class are not that sure.
 LEAST_PROBABILITY = 1e-4
 # How strongly given labels follow their own model where noise depends on the row: half of the log
@@ -82,8 +99,9 @@ NOISE_RATES, INITIAL_NOISE_RATE = (0.01, 0.99), 0.3
 NOISE_PRIOR, NOISE_SHARES, SCORE_PRIOR = 5e-3, (0.01, 0.95), 1e-4
 # Wrong labels show where labels are likelier by so many nats, and by so many standard errors.
 LEAST_GAIN, SHOWN = 3.0, 1.0
-# Log posterior odds beyond this say no more.
-MAX_LOG_ODDS = 12.0
+# Log posterior odds beyond this say no more; and those of a label that is not there, of weight 0
+# whatever the learned numbers are.
+MAX_LOG_ODDS, NO_LABEL_ODDS = 12.0, -1e4
 
 # --- The average ---------------------------------------------------------------------------------
 # Ridge strengths of fits on all labels as given, and of others, the strongest first.
@@ -152,6 +170,8 @@ MAX_LOGIT = 10.0
 # A final estimator gets rows with classes of this probability or more: all of them make trees
 # slower, and no better.
 LEAST_TARGET = 0.3
+# Where it takes no weights, rows are repeated to at most so many times their number.
+MOST_COPIES = 3.0
 # By how much its scores of a class that it has not seen are below all others: a softmax of them
 # gives that class a probability of less than 1e-15.
 ABSENT_SCORE = 36.0

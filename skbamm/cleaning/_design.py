@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 from sklearn import get_config
@@ -11,7 +14,15 @@ from ..linalg._cross_products import row_blocks
 from ..linalg._design import BlockedDesign
 from ..linalg._softmax import CrossEntropy, LabelledRows, minimize
 from ..linalg._tensors import as_tensor, to_numpy, to_tensor
-from ._constants import EXACT, FEW_USED, MAX_ROTATED, N_FEATURES
+from ._constants import (
+    EXACT,
+    FEW_USED,
+    KEY_DIGITS,
+    MAX_FOLDS,
+    MAX_ROTATED,
+    N_FEATURES,
+    TINY,
+)
 from ._rows import LabelRows
 from .label_quality._kernel import FeatureMap, KernelRows, random_directions
 from .label_quality._scorer import LinearScores
@@ -36,10 +47,7 @@ class Standardizer:
         """Of the weighted rows of a fit."""
         is_sparse = sparse.issparse(rows.X)
         n_rows, n_features = rows.X.shape
-        scaler = StandardScaler(with_mean=not is_sparse)
-        with np.errstate(invalid="ignore"):  # rounding may leave a variance below zero
-            for block in _blocks(rows.X):
-                scaler.partial_fit(rows.X[block], sample_weight=rows.weight[block])
+        scaler = _scaler(rows)
         mean = np.zeros(n_features) if is_sparse else scaler.mean_
         scale = (
             np.where(scaler.scale_ > 0, scaler.scale_, 1.0) if standardize else np.ones(n_features)
@@ -119,6 +127,48 @@ def _blocks(X):
     return [slice(None)] if sparse.issparse(X) else row_blocks(X.shape[0], X.shape[1], 1)
 
 
+def _scaler(rows):
+    """A `StandardScaler` of weighted rows."""
+    scaler = StandardScaler(with_mean=not sparse.issparse(rows.X))
+    with np.errstate(invalid="ignore"):  # rounding may leave a variance below zero
+        for block in _blocks(rows.X):
+            scaler.partial_fit(rows.X[block], sample_weight=rows.weight[block])
+    return scaler
+
+
+def column_order(rows, own):
+    """The columns, (n_features,), in an order that does not depend on how they are numbered.
+
+    By the means of standardized, bounded columns, then by how these go with the squares of rows and
+    with folds, `own`, in each class, whatever its number: columns of zeros and ones may be equally
+    frequent. Units do not matter, and rows only as a weighted distribution in each fold.
+    """
+    scaler, share = _scaler(rows), rows.weight / rows.weight.sum()
+    in_classes = np.cos(own) * np.eye(rows.n_classes)[rows.labels].T
+    # Sparse X keeps its zeros: what these become is added to sums.
+    at_zero = np.tanh(-scaler.mean_ / scaler.scale_) * sparse.issparse(rows.X)
+    sums: Any = 0.0
+    total: Any = 0.0
+    for block in _blocks(rows.X):
+        bounded = _bounded(rows.X[block], scaler, at_zero)
+        squares = (bounded**2).sum(axis=1) + 2 * (bounded @ at_zero) + at_zero @ at_zero
+        factors = share[block] * np.vstack([np.ones_like(squares), squares, in_classes[:, block]])
+        sums, total = sums + factors @ bounded, total + factors.sum(axis=1)
+    mean, with_squares, *with_folds = sums + np.outer(total, at_zero)
+    keys = np.square(with_folds).sum(axis=0), with_squares / max(total[1], TINY), mean
+    return np.lexsort(np.round(keys, KEY_DIGITS))
+
+
+def _bounded(X, scaler, at_zero):
+    """Standardized columns between -1 and 1; of sparse X, less what zeros become."""
+    if not sparse.issparse(X):
+        return np.tanh((X - scaler.mean_) / scaler.scale_)
+    X = sparse.csr_array(X, dtype=np.float64, copy=True)
+    column = X.indices
+    X.data = np.tanh((X.data - scaler.mean_[column]) / scaler.scale_[column]) - at_zero[column]
+    return X
+
+
 class FoldedDesign:
     """Rows and folds as tensors, softmax fits of all folds, and their scores.
 
@@ -138,6 +188,14 @@ class FoldedDesign:
         self.validation_fold, self.validation_row = np.nonzero(folds.validation)
         self.validation_labels = rows.labels[self.validation_row]
         self.validation_weight = folds.validation[self.validation_fold, self.validation_row]
+
+    def with_few_folds(self, most=MAX_FOLDS):
+        """The same rows with folds put together: what is fitted for pairs of them costs much."""
+        if self.folds.n_folds <= most:
+            return self
+        few = copy.copy(self)
+        few.folds = self.folds.merged(most)
+        return few
 
     def tensor(self, array):
         return to_tensor(array, self.device)
@@ -197,6 +255,8 @@ class FoldedDesign:
 
     def kernel_rows(self):
         """Features for kernel models of all rows."""
-        directions = random_directions(self.rows.X.shape[1], N_FEATURES // 2)
+        order = column_order(self.rows, self.folds.own)
+        directions = np.empty((N_FEATURES // 2, len(order)))
+        directions[:, order] = random_directions(len(order), N_FEATURES // 2)
         directions = self.standardizer.project(directions)
         return KernelRows(self._columns[:, :-1], directions, self.rows.weight)

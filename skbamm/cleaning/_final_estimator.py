@@ -16,9 +16,10 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
+from ..data._folds import position_keys
 from ..linalg._session import threads_for
 from ..linalg._tensors import to_numpy
-from ._constants import ABSENT_SCORE, LEAST_TARGET
+from ._constants import ABSENT_SCORE, LEAST_TARGET, MOST_COPIES, SEED
 
 # These pass weights on only where metadata routing is enabled and each part requests them.
 ONLY_ROUTED = (
@@ -27,8 +28,14 @@ ONLY_ROUTED = (
 )
 
 
+def given_estimator(estimator):
+    """The user's `final_estimator`, if any: "linear" is none."""
+    given = estimator.final_estimator
+    return None if isinstance(given, str) else given
+
+
 def check_final_estimator(estimator):
-    """Raise unless it is a classifier that takes weights of rows."""
+    """Raise unless it is a classifier that can be fitted and then predicts."""
     if isinstance(estimator, type):
         raise ValueError(
             f"final_estimator must be an instance: got the class {estimator.__name__}."
@@ -37,8 +44,6 @@ def check_final_estimator(estimator):
     name = type(nested[-1]).__name__
     if not is_classifier(estimator):
         raise ValueError(f"final_estimator must be a classifier: {name} is none.")
-    if not weight_names(estimator):
-        raise ValueError(f"final_estimator must accept sample_weight in fit: {name} does not.")
     if any(getattr(one, "refit", True) is False for one in nested):
         raise ValueError("final_estimator must predict: a search with refit=False does not.")
 
@@ -117,7 +122,7 @@ def weighted_labels(rows, learned):
     A row with soft targets comes once for each class, with the weight of its target; first of all
     only where that is large.
     """
-    weight = rows.weight * learned.training
+    weight = rows.training_weight(learned.targets) * learned.training
     if learned.targets is None:
         return np.arange(len(weight)), rows.labels, weight, weight > 0
     targets = to_numpy(learned.targets)
@@ -129,37 +134,68 @@ def weighted_labels(rows, learned):
     return index, labels, weight, (weight > 0) & kept[labels, index]
 
 
-def fit_final_estimator(estimator, X, y, weight, index=None, first=None):
+def repeated_rows(weight, labels, unit=None):
+    """Positions of rows, each as often as its weight says, for a fit without weights.
+
+    A row of weight `unit`, by default the mean of positive weights, comes once. Every class keeps
+    its weight, to half a row, and one row at least: what rounding down leaves goes to its rows with
+    the largest remainders. So of rows with label weights, those of the lowest are left out, as many
+    as wrong labels are expected. There are at most `MOST_COPIES` times as many rows as before.
+    """
+    used = np.flatnonzero(weight > 0)
+    unit = weight[used].mean() if unit is None else unit
+    share = weight / max(unit, weight.sum() / (MOST_COPIES * len(used)))
+    copies = np.floor(share).astype(int)
+    # Equal remainders are not told apart by their order: tables are sorted.
+    order = used[np.lexsort((position_keys(len(used), SEED), (copies - share)[used]))]
+    for label in np.unique(labels[used]):
+        own = order[labels[order] == label]
+        lacking = max(round(share[own].sum()), 1) - copies[own].sum()
+        copies[own[:lacking]] += 1
+    # Copies side by side mostly stay in one fold of a search, which does not see what it scores.
+    return np.repeat(np.arange(len(weight)), copies)
+
+
+def fit_final_estimator(estimator, X, y, weight, index=None, first=None, unit=None):
     """A clone, fitted to rows: of X, or of positions `index` in it.
 
     To those of the mask `first`, by default of all with a weight. Where it fails, to all: fewer may
     leave too few of a class for splits of its own, or labels that are not consecutive, though it
     fits the rows by itself. And without weights for transformers, which may refuse what they take.
+    Where it takes no weights at all, to `repeated_rows`, by their `unit`.
     """
     every = np.arange(len(y))
     index, used = every if index is None else index, weight > 0 if first is None else first
     tried = [np.flatnonzero(used), every] if not used.all() else [every]
     if (y[tried[0]] == y[tried[0][0]]).all():
         tried = tried[-1:]  # some fit a single class, and answer as if there were two
-    names, errors = weight_names(estimator) or ["sample_weight"], []
+    names, errors = weight_names(estimator), []
+    if not names:
+        kept = tried[0][repeated_rows(weight[tried[0]], y[tried[0]], unit)]
+        return _fitted_clone(estimator, X[index[kept]], y[kept])
     for entries in tried:
         for given in [names, names[-1:]][: len(names)]:
             weights = dict.fromkeys(given, weight[entries])
             try:
-                # Steps would need requests where routing is on, though this is no call of users.
-                with config_context(enable_metadata_routing=False), threads_for(math.inf):
-                    return clone(estimator).fit(X[index[entries]], y[entries], **weights)
+                return _fitted_clone(estimator, X[index[entries]], y[entries], weights)
             except Exception as error:
                 errors.append(error)
     raise errors[0]
+
+
+def _fitted_clone(estimator, X, y, weights=None):
+    # Steps would need requests where routing is on, though this is no call of users.
+    with config_context(enable_metadata_routing=False), threads_for(math.inf):
+        return clone(estimator).fit(X, y, **(weights or {}))
 
 
 def final_estimator_has(method):
     """For `available_if`: the linear model has all methods, a final estimator its own."""
 
     def check(self):
-        if self.final_estimator is not None:
-            getattr(getattr(self, "final_estimator_", self.final_estimator), method)
+        given = getattr(self, "final_estimator_", given_estimator(self))
+        if given is not None:
+            getattr(given, method)
 
     return check
 

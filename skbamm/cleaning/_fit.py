@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -10,13 +12,19 @@ from scipy.special import expit
 from ..linalg._session import threads_for
 from ..linalg._softmax import MAX_BLOCK, CrossEntropy, blocks_cost_much, make_metric, minimize
 from ..linalg._tensors import as_tensor, resolve_device, to_numpy, to_tensor
+from ..solvers import Status
 from ._average import average_members
-from ._constants import BLOCK_ROWS, EXACT, MOST_SAMPLED, PLAIN_RIDGES, LabelNumbers
+from ._constants import BLOCK_ROWS, EXACT, FEW_VERIFIED, MOST_SAMPLED, PLAIN_RIDGES, LabelNumbers
 from ._design import FoldedDesign, Standardizer
-from ._rows import make_label_folds, product_work, search_sample
+from ._final_estimator import given_estimator
+from ._members import labels_of_rows
+from ._rows import LabelRows, RowSample, make_label_folds, product_work, search_sample
 from ._search import RunOptions, learn
-from .label_quality._out_of_fold import ridge_fits
+from .label_quality._first_stage import ridge_fits
+from .label_quality._given_noise import fit_given_noise
+from .label_quality._scorer import FinalScores
 from .label_quality._scores import in_standard_errors
+from .label_quality._trees import ALL_LABELS, FILTERED, fit_trees, probably_right
 
 
 def learn_and_fit(estimator, rows, split_params, progress, attributes):
@@ -25,37 +33,100 @@ def learn_and_fit(estimator, rows, split_params, progress, attributes):
     ``attributes(learned, coef, intercept)`` are the estimator's if the run ended there.
     """
     device, seed = resolve_device(estimator.device), estimator._seed()
-    folds = make_label_folds(rows, estimator.cv, seed, split_params)
+    options, final_estimator = RunOptions.of(estimator), given_estimator(estimator)
     standardizer = Standardizer.of(rows, estimator.standardize)
-    # Only label quality is known of rows that no model has seen.
-    sample = search_sample(rows, seed) if estimator.weighting == "adaptive" else None
-    if sample is None:
-        design = FoldedDesign(rows, folds, standardizer, device)
-    else:
-        design = FoldedDesign(rows.take(sample), folds.take(sample), standardizer, device)
-        del folds  # of all rows they are not kept
-    options = RunOptions.of(estimator)
-    if standardizer.is_sparse and estimator.standardize and options.alpha == "learn":
-        design = with_better_scales(design)
-        standardizer = design.standardizer
+    searches = [
+        Search.of(estimator, standardizer, each, split_params, options, device, seed)
+        for each in rows_to_search(rows, estimator)
+    ]
 
-    def finish(learned):
-        learned = guarded(design, learned, options, estimator.final_estimator)
+    def finish(search, learned):
+        return search.finish(rows, guarded(search.design, learned, options, final_estimator))
+
+    design = searches[0].design
+    work = product_work(design.rows, design.folds.n_folds)
+    with progress.stage("learn weights", estimator.max_iter) as stage, threads_for(work):
+        callback = stage.callback(lambda learned: attributes(*finish(searches[0], learned)))
+        run, found = replace(options, callback=callback), []
+        for search in searches:
+            found.append(learn(search.design, estimator.weighting, run, final_estimator))
+            if found[-1].solution.status is Status.STOPPED:
+                break
+            run = options
+    pairs = list(zip(searches, found, strict=False))
+    best = pairs[0]
+    if len(pairs) > 1:
+        best = max(pairs, key=lambda pair: pair[0].likelihood(rows, pair[1]))
+    with progress.stage("last fit"):
+        return finish(*best)
+
+
+def rows_to_search(rows, estimator):
+    """All rows; and where few are verified, these once more as if none were.
+
+    Models of few rows may say less of labels than those of all given labels do, and the few cannot
+    tell. Whichever makes labels likelier is taken.
+    """
+    n_verified = np.count_nonzero(rows.is_clean & (rows.weight > 0))
+    is_asked = estimator.weighting == "adaptive" and isinstance(estimator.cv, Integral)
+    if not is_asked or not 0 < n_verified < min(FEW_VERIFIED, len(rows.labels) / 2):
+        return [rows]
+    return [rows, replace(rows, is_clean=np.zeros(len(rows.labels), dtype=bool))]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What weights are learned from: all rows, or a sample of these."""
+
+    rows: LabelRows
+    design: FoldedDesign
+    sample: RowSample | None
+    alpha: Any
+
+    @classmethod
+    def of(cls, estimator, standardizer, searched, split_params, options, device, seed):
+        folds = make_label_folds(searched, estimator.cv, seed, split_params)
+        # Only label quality is known of rows that no model has seen.
+        sample = search_sample(searched, seed) if estimator.weighting == "adaptive" else None
         if sample is None:
+            design = FoldedDesign(searched, folds, standardizer, device)
+        else:
+            design = FoldedDesign(searched.take(sample), folds.take(sample), standardizer, device)
+        if standardizer.is_sparse and estimator.standardize and options.alpha == "learn":
+            design = with_better_scales(design)
+        return cls(searched, design, sample, estimator.alpha)
+
+    def likelihood(self, rows, learned):
+        """Of given labels, verified ones being right, after the noise that makes it largest."""
+        design, predictions = self.design, learned.quality.predictions
+        is_clean = rows.is_clean if self.sample is None else rows.is_clean[self.sample.positions]
+        labels, weight = design.rows.labels, design.rows.weight
+        noise = fit_given_noise(predictions, labels, weight, design.folds.own, is_clean)
+        return weight @ noise.log_likelihood(predictions, labels, is_clean) / weight.sum()
+
+    def finish(self, rows, learned):
+        """What was learned, of all rows, and coefficients and intercepts in raw units."""
+        design, standardizer = self.design, self.design.standardizer
+        if self.sample is None:
+            learned = with_trees(rows, with_verified(rows, learned))
             return learned, *standardizer.raw(fit_all(rows, design.labelled, learned))
-        labelled, metric = standardizer.labelled(rows, device), None
-        extended = extend(learned, sample, rows, labelled, alpha=estimator.alpha)
+        learned = with_trees(design.rows, learned)
+        labelled, metric = standardizer.labelled(rows, design.device), None
+        extended = extend(learned, self.sample, self.rows, labelled, alpha=self.alpha)
+        extended = with_verified(rows, extended)
+        # Rows out of the sample were scored by what its trees say, as others will be.
+        extended = replace(with_trees(rows, extended), scorer=learned.scorer)
         if sample_knows_blocks(design, labelled):
             metric = sample_metric(design, learned, extended.ridge)
         return extended, *standardizer.raw(fit_all(rows, labelled, extended, metric))
 
-    work = product_work(design.rows, design.folds.n_folds)
-    with progress.stage("learn weights", estimator.max_iter) as stage, threads_for(work):
-        callback = stage.callback(lambda learned: attributes(*finish(learned)))
-        run = replace(options, callback=callback)
-        learned = learn(design, estimator.weighting, run, estimator.final_estimator)
-    with progress.stage("last fit"):
-        return finish(learned)
+
+def with_verified(rows, learned):
+    """What was learned without the few verified rows that there are, with these."""
+    if len(learned.label_weight) == len(rows.noisy):
+        return learned
+    training = np.where(rows.is_clean, 1.0, learned.training)
+    return replace(learned, label_weight=learned.label_weight[rows.noisy], training=training)
 
 
 def with_better_scales(design):
@@ -88,6 +159,27 @@ def guarded(design, learned, options, final_estimator=None):
     return replace(learned, training=np.ones(len(learned.training)), targets=None)
 
 
+def with_trees(rows, learned):
+    """With boosted trees that are in use fitted to all rows, also to score labels by."""
+    used = learned.average.tree_factors if learned.average is not None else {}
+    grown = () if learned.quality is None else learned.quality.trees
+    if not grown:
+        return learned
+    kept = {ALL_LABELS: np.ones(len(rows.labels), dtype=bool)}
+    kept[FILTERED] = probably_right(rows, labels_of_rows(rows, learned).right)
+    trees = {
+        one.kind: fit_trees(rows, kept[one.kind], one.n_iter)
+        for one in grown
+        if one.kind in used or one.mixing_weight > 0
+    }
+    shares = {one.kind: one.mixing_weight for one in grown if one.mixing_weight > 0}
+    if not shares:
+        return replace(learned, trees=trees)
+    models = tuple(trees[kind] for kind in shares)
+    final = FinalScores(models, rows.classes, tuple(shares.values()))
+    return replace(learned, trees=trees, scorer=replace(learned.scorer, final=final))
+
+
 def fit_all(rows, labelled, learned, metric=None):
     """Fits on all rows with what was learned, from the mean of the folds' fits.
 
@@ -97,7 +189,8 @@ def fit_all(rows, labelled, learned, metric=None):
     if learned.average is not None:
         return learned.average.params(rows, labelled, learned, metric)
     initial = learned.params.mean(0, keepdim=True)
-    weights = to_tensor(rows.weight * learned.training, initial.device)
+    weight = rows.training_weight(learned.targets) * learned.training
+    weights = to_tensor(weight, initial.device)
     ridge = initial.new_tensor(learned.ridge)
     loss = CrossEntropy(labelled, (weights / weights.sum())[None], ridge, learned.targets)
     return to_numpy(minimize(loss, initial, tol=EXACT / 10, metric=metric)[0])
@@ -114,7 +207,8 @@ def sample_knows_blocks(design, labelled):
 def sample_metric(design, learned, ridge):
     """The metric of the last fit as the sample has it, at the mean of the folds' fits."""
     rows, initial = design.labelled, learned.params.mean(0, keepdim=True)
-    weights = design.tensor(design.rows.weight * learned.training)
+    weight = design.rows.training_weight(learned.targets)
+    weights = design.tensor(weight * learned.training)
     _, probabilities = rows.cross_entropy(rows.design.matmul(initial))
     return make_metric(
         rows, (weights / weights.sum())[None], probabilities, initial.new_tensor(ridge)
@@ -140,17 +234,20 @@ def extend(learned, sample, rows, labelled, *, alpha):
     numbers, left = LabelNumbers.unpack(learned.hyper), np.flatnonzero(left)
     for index in np.split(left, range(BLOCK_ROWS, len(left), BLOCK_ROWS)):
         labels, noisy = rows.labels[index], ~rows.is_clean[index]
-        scored = learned.scorer.score(rows.X[index], labels)
+        scored = learned.scorer.score(rows.X[index], labels, rows.pred_probs_of(index))
         predictions[index] = scored.predictions
-        found = expit(numbers.logit(scored.log_odds))
+        found, is_gap = expit(numbers.logit(scored.log_odds)), ~rows.has_label[index]
+        found[is_gap] = 0.0
         label_weight[index] = np.where(noisy, found, 1.0)
         if targets is not None:
-            mixed = (1 - found[:, None]) * scored.others
+            others = np.where(is_gap[:, None], scored.predictions, scored.others)
+            mixed = (1 - found[:, None]) * others
             mixed[np.arange(len(mixed)), labels] += found
             mixed = mixed[noisy, 1 if labelled.has_reference else 0 :]
             targets[:, as_tensor(index[noisy], targets.device)] = to_tensor(mixed.T, targets.device)
     kept = 1.0 if targets is not None else label_weight
-    shrunk = len(sample.positions) / n_rows if alpha == "learn" else 1.0
+    n_sampled = np.count_nonzero(rows.has_label[sample.positions])
+    shrunk = n_sampled / np.count_nonzero(rows.has_label) if alpha == "learn" else 1.0
     return replace(
         learned,
         label_weight=label_weight[rows.noisy],

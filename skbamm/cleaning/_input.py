@@ -8,8 +8,14 @@ from numbers import Real
 import numpy as np
 from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import FLOAT_DTYPES, check_consistent_length, column_or_1d
+from sklearn.utils.validation import (
+    FLOAT_DTYPES,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+)
 
+from ..data._tables import column_order
 from ..data._validation import (
     has_validation_rows,
     level_of_caller,
@@ -19,24 +25,41 @@ from ..data._validation import (
     warn_if_unlike,
 )
 from ._rows import LabelRows
+from ._unlabelled import fill_gaps
 
 # Squares of weights must be numbers.
 MOST_WEIGHT = 1e150
+# How far the probabilities of a row may add up to something else than 1.
+SUM_TOL = 1e-2
 
 
-def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val):
+def label_rows(
+    estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val, *, pred_probs=None
+):
     """Validated rows of X and of X_val, stacked; sets what the estimator knows of its features."""
+    y, is_gap = fill_gaps(y, estimator.unlabeled)
     X, y = validate_data(
         estimator, X, y, accept_sparse="csr", dtype=FLOAT_DTYPES, ensure_min_samples=2
     )
     y, weight, clean = label_columns(X, y, sample_weight, is_clean)
     require_squares(X, "X", weight, tiny=not estimator.standardize)
     n_given = len(y)
+    if is_gap is not None and (is_gap & clean).any():
+        raise ValueError(
+            f"is_clean marks {np.count_nonzero(is_gap & clean)} rows without a label as verified: "
+            f"their y is {estimator.unlabeled!r} (unlabeled)."
+        )
     if has_validation_rows(X_val, y_val, sample_weight_val):
         if is_clean is not None:
             raise ValueError(
                 "is_clean and X_val were both given: mark rows with verified labels in X, or pass "
                 "them apart."
+            )
+        y_val, is_val_gap = fill_gaps(y_val, estimator.unlabeled, "y_val")
+        if is_val_gap is not None and is_val_gap.any():
+            raise ValueError(
+                f"y_val has {np.count_nonzero(is_val_gap)} rows without a label "
+                f"(unlabeled={estimator.unlabeled!r}), and must be verified: put them into X."
             )
         X_val, y_val = validate_data(
             estimator,
@@ -58,11 +81,22 @@ def label_rows(estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_we
         weight = np.concatenate([weight, weight_val])
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
     classes, labels = np.unique(y, return_inverse=True)
+    if pred_probs is not None:
+        pred_probs = _pred_probs(pred_probs, estimator, len(y), n_given, classes)
+    soft_weight, is_unlabelled = None, None
+    if is_gap is not None and is_gap.any():
+        is_unlabelled = np.zeros(len(y), dtype=bool)
+        is_unlabelled[:n_given] = is_gap
+        soft_weight, weight = weight, np.where(is_unlabelled, 0.0, weight)
     mass = np.bincount(labels, weight)
     check_learnable(mass, clean.sum())
     if estimator.class_weight is not None:
         weight = weight * class_factors(estimator.class_weight, classes, mass)[labels]
-    return LabelRows(X, labels, weight, clean, n_given, classes)
+    if is_unlabelled is not None:
+        soft_weight = np.where(is_unlabelled & estimator.relabel, soft_weight, weight)
+    return LabelRows(
+        X, labels, weight, clean, n_given, classes, pred_probs, is_unlabelled, soft_weight
+    )
 
 
 def label_columns(X, y, sample_weight, is_clean, *, all_zero=False):
@@ -74,6 +108,50 @@ def label_columns(X, y, sample_weight, is_clean, *, all_zero=False):
             "sample_weight is boolean: to mark rows with verified labels, pass is_clean=."
         )
     return y, weight, _validated_mask(is_clean, len(y))
+
+
+def validated_probabilities(pred_probs, n_rows):
+    """As float64; a row for each label, which sums to 1."""
+    predictions = check_array(pred_probs, dtype=np.float64, input_name="pred_probs")
+    if len(predictions) != n_rows:
+        raise ValueError(
+            f"pred_probs must have one row for each label: got {len(predictions)} for {n_rows}."
+        )
+    off = np.abs(predictions.sum(axis=1) - 1).max()
+    if predictions.min() < 0 or off > SUM_TOL:
+        raise ValueError(
+            "pred_probs must be probabilities, rows of which add up to 1: got values from "
+            f"{predictions.min():.3g} to {predictions.max():.3g}, sums off by up to {off:.3g}. "
+            "Logits and votes are none yet."
+        )
+    return predictions
+
+
+def require_columns(predictions, classes, advice):
+    """Raise unless there is one for each class."""
+    if predictions.shape[1] != len(classes):
+        raise ValueError(
+            f"pred_probs must have a column for each class: got {predictions.shape[1]} columns for "
+            f"{len(classes)} classes. {advice}"
+        )
+
+
+def _pred_probs(pred_probs, estimator, n_rows, n_given, classes):
+    """Of the rows of a fit."""
+    if estimator.weighting != "adaptive":
+        raise ValueError(
+            "pred_probs are for label quality, which weighting='adaptive' learns from: got "
+            f"weighting={estimator.weighting!r}."
+        )
+    if n_rows > n_given:
+        raise ValueError(
+            "pred_probs and X_val were both given: the rows of X_val have none. Put these rows "
+            "into X, with predictions, and mark them by is_clean."
+        )
+    predictions = validated_probabilities(pred_probs, n_rows)
+    advice = "They are those of the labels in y, in ascending order; leave out any other column."
+    require_columns(predictions, classes, advice)
+    return predictions[:, column_order(pred_probs, classes.tolist(), "pred_probs")]
 
 
 def check_learnable(mass, n_verified):

@@ -15,7 +15,7 @@ from scipy.special import expit
 from ..linalg._tensors import to_numpy, to_tensor
 from ._constants import PLAIN_RIDGES, RIDGES, LabelNumbers
 from .label_quality._nested import nested_predictions
-from .label_quality._scores import log_odds, other_labels, plain_log_odds
+from .label_quality._scores import log_odds, other_labels
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ class SoftLabels:
     classes: np.ndarray | None  # (..., n_rows, n_classes), probabilities of true classes
     learned: np.ndarray  # (..., n_rows), what the learned fit weighs a label by
     clean_weight: float
+
+    def without(self, rows, probabilities):
+        """Of the true classes of rows without a label only these are known."""
+        gaps = rows.unlabelled
+        if len(gaps):
+            for known in (self.right, self.learned):
+                known[..., gaps] = 0.0
+            if self.classes is not None:
+                self.classes[..., gaps, :] = probabilities[..., gaps, :]
+        return self
 
     def of_kind(self, kind):
         """Weights of rows, times the user's, and targets; None for given labels."""
@@ -65,18 +75,21 @@ def members(rows, learned, alpha):
 
 def labels_of_folds(design, quality, learned) -> SoftLabels:
     """For fits without each fold, by models without it."""
-    rows, predictions = design.rows, nested_predictions(design, quality)
+    rows, predictions = design.rows, nested_predictions(design, quality.stages, quality.predictions)
     numbers = LabelNumbers.unpack(learned.hyper)
     if not rows.has_verified:
-        posterior = np.stack([learned.noise.posterior(each, rows.labels) for each in predictions])
-        odds = np.stack([plain_log_odds(each, rows.labels) for each in predictions])
+        noise = quality.stages.noise  # of these linear models
+        posterior = np.stack([noise.posterior(each, rows.labels) for each in predictions])
+        odds = np.stack([log_odds(each, rows.labels) for each in posterior])
         right = posterior[:, design.every, rows.labels]
-        return SoftLabels(rows.is_clean, right, posterior, expit(numbers.logit(odds)), 1.0)
+        found = SoftLabels(rows.is_clean, right, posterior, expit(numbers.logit(odds)), 1.0)
+        return found.without(rows, np.stack([noise.probabilities(each) for each in predictions]))
     joint = predictions * quality.stages.transition.T[rows.labels]
     posterior = joint / joint.sum(axis=2, keepdims=True)
     odds = np.stack([log_odds(each, rows.labels) for each in posterior])
     others = np.stack([other_labels(each, rows.labels) for each in posterior])
-    return _by_verified(rows, expit(numbers.logit(odds)), others, learned)
+    found = _by_verified(rows, expit(numbers.logit(odds)), others, learned)
+    return found.without(rows, predictions)
 
 
 def labels_of_rows(rows, learned) -> SoftLabels:
@@ -85,8 +98,10 @@ def labels_of_rows(rows, learned) -> SoftLabels:
     weight[rows.noisy] = learned.label_weight
     if learned.noise is not None:  # without verified labels
         posterior = learned.noise.posterior(learned.predictions, rows.labels)
+        posterior[rows.verified] = np.eye(rows.n_classes)[rows.labels[rows.verified]]  # too few
         right = posterior[np.arange(len(weight)), rows.labels]
-        return SoftLabels(rows.is_clean, right, posterior, weight, 1.0)
+        found = SoftLabels(rows.is_clean, right, posterior, weight, 1.0)
+        return found.without(rows, learned.noise.probabilities(learned.predictions))
     if learned.targets is None:
         return SoftLabels(rows.is_clean, weight, None, weight, learned.clean_weight)
     classes = to_numpy(learned.targets).T

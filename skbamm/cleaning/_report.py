@@ -3,60 +3,74 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..data._containers import RowContainer
-from ._constants import LEAST_ODDS, TINY
+from ._constants import TINY
+from ._unlabelled import labels_with_gaps
+from .label_quality._scores import other_labels
 
 
-class LabelPosterior(NamedTuple):
-    """Of the labels of rows; one entry for each row."""
+def true_classes(rows, label_weight, predictions, noise=None):
+    """Probabilities of the true classes, given labels being known, (n_rows, n_classes).
 
-    right: np.ndarray  # probabilities that they are right
-    other: np.ndarray  # positions of the most probable other classes
-    is_rather_wrong: np.ndarray  # whether that one is the better bet
+    From label weights that verified labels taught; else from predictions and their `noise`.
+    """
+    if noise is not None:
+        classes = noise.posterior(predictions, rows.labels)
+    else:
+        classes = (1 - label_weight)[:, None] * other_labels(predictions, rows.labels)
+        classes[np.arange(len(classes)), rows.labels] = label_weight
+    classes[rows.is_clean] = np.eye(rows.n_classes)[rows.labels[rows.is_clean]]
+    likely = predictions[rows.unlabelled]
+    classes[rows.unlabelled] = likely if noise is None else noise.probabilities(likely)
+    return classes
 
 
-def label_posterior(labels, label_weight, predictions, noise=None):
-    """From label weights that verified labels taught; else from predictions and their `noise`."""
-    rows = np.arange(len(labels))
-    likely = predictions if noise is None else noise.posterior(predictions, labels)
-    others = likely.copy()
-    others[rows, labels] = -1.0
-    other = others.argmax(axis=1)
-    right, wrong = likely[rows, labels], others[rows, other]
-    if noise is None:
-        wrong = (1 - label_weight) * wrong / np.maximum(1 - right, LEAST_ODDS)
-        right = label_weight
-    return LabelPosterior(right, other, wrong > right)
+def predicted_classes(predictions, labels):
+    """The most probable classes: of equals the given one, whatever its number."""
+    own = predictions[np.arange(len(labels)), labels]
+    return np.where(own == predictions.max(axis=1), labels, predictions.argmax(axis=1))
 
 
 class ClassSums(NamedTuple):
     """Sums of weights over rows, by given label; those of parts of the rows add up."""
 
-    noisy: np.ndarray  # of noisy rows
-    wrong: np.ndarray  # of these, times the probability that the label is wrong
+    joint: np.ndarray  # (n_classes, n_classes), of noisy rows, by given label and true class
     verified: np.ndarray
     told: np.ndarray  # of verified rows that are predicted to be of their class
 
     @classmethod
-    def of(cls, rows, right, predictions):
-        told = predictions.argmax(axis=1) == rows.labels
-        kinds = ~rows.is_clean, ~rows.is_clean * (1 - right), rows.is_clean, rows.is_clean * told
-        weights = [rows.weight * kind for kind in kinds]
-        return cls(*(np.bincount(rows.labels, each, rows.n_classes) for each in weights))
+    def of(cls, rows, classes, predictions):
+        told = predicted_classes(predictions, rows.labels) == rows.labels
+        kinds = rows.is_clean, rows.is_clean * told
+        noisy = [rows.weight * ~rows.is_clean * likely for likely in classes.T]
+        each = [*noisy, *(rows.weight * kind for kind in kinds)]
+        *joint, verified, told = [np.bincount(rows.labels, w, rows.n_classes) for w in each]
+        return cls(np.stack(joint, axis=1), verified, told)
 
     @property
     def noise_rates(self):
         """Share of wrong labels among the noisy rows of each given label; 0 of no rows."""
-        return self.wrong / np.maximum(self.noisy, TINY)
+        return self._wrong.sum(axis=1) / np.maximum(self.joint.sum(axis=1), TINY)
 
     @property
     def noise_rate(self):
         """The same of all noisy rows."""
-        return float(self.wrong.sum() / max(self.noisy.sum(), TINY))
+        return float(self._wrong.sum() / max(self.joint.sum(), TINY))
+
+    @property
+    def noise_transition_matrix(self):
+        """P(given label | true class); of classes without noisy rows no label is wrong."""
+        mass = self.joint.sum(axis=0)[:, None]
+        return np.where(mass > 0, self.joint.T / np.maximum(mass, TINY), np.eye(len(mass)))
+
+    @property
+    def _wrong(self):
+        return self.joint * (1 - np.eye(len(self.joint)))
 
     @property
     def is_told(self):
@@ -64,41 +78,59 @@ class ClassSums(NamedTuple):
         return 2 * self.told > self.verified
 
 
+def check_precision(precision):
+    """Raise where it is no share."""
+    is_number = isinstance(precision, Real) and not isinstance(precision, bool)
+    if precision is not None and not (is_number and 0 < precision <= 1):
+        raise ValueError(
+            "precision must be None, or the share of wrong labels among issues, a number above 0 "
+            f"and up to 1: got {precision!r}."
+        )
+
+
 @dataclass(frozen=True)
 class LabelRecord:
     """What a report on labels is made from; one entry for each row of X, but for the last ones."""
 
     labels: np.ndarray  # positions among the classes
-    predicted: np.ndarray  # the most probable classes by out-of-fold predictions
-    other: np.ndarray  # as in `LabelPosterior`
-    is_rather_wrong: np.ndarray
+    other: np.ndarray  # positions of the most probable other classes
+    right: np.ndarray  # probabilities of the labels, and of these other classes
+    wrong: np.ndarray
     is_noisy: np.ndarray
     weight: np.ndarray  # the user's
-    score: np.ndarray  # issues are the labels with the lowest of their class
     noise_rates: np.ndarray = field(kw_only=True)  # (n_classes,)
     is_told: np.ndarray = field(kw_only=True)  # (n_classes,), as in `ClassSums`
     rows: Any = field(default=RowContainer(), kw_only=True)
+    is_gap: Any = field(default=False, kw_only=True)  # whether a row has no label
+    unlabeled: Any = field(default=None, kw_only=True)  # what stood for that
 
     @staticmethod
-    def columns(rows, predictions, posterior, score):
-        """What there is one of for each row, of those that came as X."""
-        each = (
-            rows.labels,
-            predictions.argmax(axis=1),
-            posterior.other,
-            posterior.is_rather_wrong,
-            ~rows.is_clean,
-            rows.weight,
-            score,
-        )
+    def columns(rows, classes):
+        """What there is one of for each row, of those that came as X, from their `true_classes`."""
+        every = np.arange(len(classes))
+        right, others = classes[every, rows.labels], classes.copy()
+        others[every, rows.labels] = -1.0
+        other = others.argmax(axis=1)
+        is_noisy = ~rows.is_clean & rows.has_label
+        each = rows.labels, other, right, others[every, other], is_noisy, rows.weight
         return [column[: rows.n_given].copy() for column in each]
 
-    def is_issue(self):
-        """Of each class as much weight as its noise rate says, lowest scores first."""
+    def is_issue(self, precision=None):
+        """The least probable labels, of each class as much weight as its noise rate says.
+
+        With an expected `precision`, those of all classes, as long as that share is wrong.
+        """
         found = np.zeros(len(self.labels), dtype=bool)
+        if precision is not None:
+            own = np.flatnonzero(self.is_noisy)
+            own = own[np.argsort(self.right[own], kind="stable")]
+            weight = self.weight[own]
+            wrong = np.cumsum(weight * (1 - self.right[own])) / np.maximum(weight.cumsum(), TINY)
+            found[own[: np.flatnonzero(wrong >= precision).max(initial=-1) + 1]] = True
+            return found
         for label, rate in enumerate(self.noise_rates):
             own = np.flatnonzero(self.is_noisy & (self.labels == label))
-            own = own[np.argsort(self.score[own], kind="stable")]
+            own = own[np.argsort(self.right[own], kind="stable")]
             weight = self.weight[own]
             found[own] = np.cumsum(weight) - weight / 2 < rate * weight.sum()
         return found
@@ -122,17 +154,26 @@ class LabelRecord:
 
     def fixed(self, classes, is_issue, spared=()):
         """See `HyperCleaningClassifier.fix_labels`; labels of the `spared` classes stay."""
-        replaced = is_issue & self.is_rather_wrong & ~np.isin(self.labels, spared)
-        return classes[np.where(replaced, self.other, self.labels)]
+        replaced = is_issue & (self.wrong > self.right) & ~np.isin(self.labels, spared)
+        fixed = np.where(replaced, self.other, self.labels)
+        return classes[np.where(self.is_gap, self.suggested(is_issue)[0], fixed)]
 
-    def report(self, classes, sample_weight):
+    def suggested(self, is_issue):
+        """Positions of suggested labels, and their probabilities."""
+        is_other = is_issue | (self.wrong > self.right)
+        probability = np.where(is_other, self.wrong, self.right)
+        return np.where(is_other, self.other, self.labels), probability
+
+    def report(self, classes, sample_weight, precision=None):
         """See `HyperCleaningClassifier.label_report`."""
-        is_issue = self.is_issue()
-        suggested = np.where(is_issue, self.other, self.predicted)
+        is_issue = self.is_issue(precision)
+        suggested, probability = self.suggested(is_issue)
         columns = {
             "index": self.rows.names(len(self.labels)),
-            "given_label": classes[self.labels],
-            "suggested_label": classes[np.where(self.is_noisy, suggested, self.labels)],
+            "given_label": labels_with_gaps(classes[self.labels], self.is_gap, self.unlabeled),
+            "probability": np.where(self.is_gap, np.nan, self.right),
+            "suggested_label": classes[suggested],
+            "suggested_probability": probability,
             "weight": sample_weight.copy(),
             "is_issue": is_issue,
             "fixed_label": self.fixed(classes, is_issue, self.flagged_classes(is_issue)[0]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,50 @@ class LabelRows:
     is_clean: np.ndarray  # (n_rows,), whether labels are verified
     n_given: int  # how many rows came as X
     classes: np.ndarray
+    pred_probs: np.ndarray | None = None  # (n_rows, n_classes), the user's out-of-fold predictions
+    # Rows without a label have some position in `labels`, and no weight: so they tell nothing of
+    # labels. With soft labels all rows train by another weight.
+    is_unlabelled: np.ndarray | None = None  # (n_rows,); None: all have labels
+    soft_weight: np.ndarray | None = None  # (n_rows,)
 
     @property
     def n_classes(self):
         return len(self.classes)
 
+    @property
+    def unit_weight(self):
+        """Of a row that counts once: the mean of those with a weight; of counts 1."""
+        if (self.weight == np.round(self.weight)).all():
+            return 1.0
+        return self.weight.sum() / np.count_nonzero(self.weight)
+
     @cached_property
     def noisy(self):
         """Positions of the rows whose labels are not verified."""
         return np.flatnonzero(~self.is_clean)
+
+    @cached_property
+    def unlabelled(self):
+        """Positions of rows without a label, which are among the noisy ones."""
+        return np.flatnonzero(~self.has_label)
+
+    @cached_property
+    def has_label(self):
+        """A mask."""
+        if self.is_unlabelled is None:
+            return np.ones(len(self.labels), dtype=bool)
+        return ~self.is_unlabelled
+
+    @cached_property
+    def kinds(self):
+        """Labels, of rows without any a further one."""
+        if self.is_unlabelled is None:
+            return self.labels
+        return np.where(self.is_unlabelled, self.n_classes, self.labels)
+
+    def training_weight(self, targets):
+        """Of rows that train with soft targets, or, for None, with their labels."""
+        return self.weight if targets is None or self.soft_weight is None else self.soft_weight
 
     @cached_property
     def verified(self):
@@ -45,6 +81,9 @@ class LabelRows:
     @cached_property
     def has_verified(self):
         return bool(self.is_clean.any())
+
+    def pred_probs_of(self, index):
+        return _at(self.pred_probs, index)
 
     def take(self, sample):
         """Only the rows of a `RowSample`."""
@@ -56,7 +95,16 @@ class LabelRows:
             weight=self.weight[index] * sample.factor,
             is_clean=self.is_clean[index],
             n_given=int(np.count_nonzero(index < self.n_given)),
+            pred_probs=self.pred_probs_of(index),
+            is_unlabelled=_at(self.is_unlabelled, index),
+            soft_weight=None
+            if self.soft_weight is None
+            else self.soft_weight[index] * sample.factor,
         )
+
+
+def _at(column, index):
+    return None if column is None else column[index]
 
 
 def product_work(rows, n_folds=1):
@@ -127,8 +175,8 @@ def make_label_folds(rows: LabelRows, cv, seed, split_params=None) -> LabelFolds
     nothing that it holds out trains. It gets `split_params`, such as row ``groups``.
     """
     n_rows = len(rows.labels)
-    valid = rows.verified if rows.has_verified else np.arange(n_rows)
-    if isinstance(cv, (int, np.integer)):
+    valid = rows.verified if rows.has_verified else np.flatnonzero(rows.has_label)
+    if isinstance(cv, Integral):
         warn_of_few_rows(cv, len(valid), "verified rows" if rows.has_verified else "rows")
         folds = make_folds(cv, None, rows.labels[valid], seed=seed, stratify=True)
         splits = [(valid[train], valid[test]) for train, test in folds.splits]
@@ -141,7 +189,7 @@ def make_label_folds(rows: LabelRows, cv, seed, split_params=None) -> LabelFolds
         splits = [(over[train], over[test]) for train, test in folds.splits]
         free = np.arange(rows.n_given)
     else:
-        folds = make_folds(cv, rows.X, rows.labels, seed=seed, split_params=split_params)
+        folds = make_folds(cv, rows.X, rows.kinds, seed=seed, split_params=split_params)
         splits, free = list(folds.splits), np.arange(0)
     return _lay_out(rows, Folds(splits), free, valid, seed)
 
@@ -159,8 +207,10 @@ def _lay_out(rows, folds, free, valid, seed):
         own[test] = k
     in_training[:, free] = 1.0
     # Rows that no fold holds out get own folds too, for out-of-fold predictions all the same.
-    loose = np.flatnonzero(own < 0)
-    own[loose] = stratified_position_folds(rows.labels[loose], n_folds, seed + 1)
+    # Those without a label apart: they do not change those of others.
+    for kind in (rows.has_label, ~rows.has_label):
+        loose = np.flatnonzero((own < 0) & kind)
+        own[loose] = stratified_position_folds(rows.labels[loose], n_folds, seed + 1)
     validation *= rows.weight
     found = LabelFolds.of_use(in_training, validation, own, rows.weight)
     if found is None:
@@ -182,10 +232,11 @@ class RowSample:
 def search_sample(rows, seed) -> RowSample | None:
     """The rows that a search looks at where there are many; None for all of them.
 
-    By class, of noisy and verified rows apart. Whether a row is taken depends on its position among
-    the rows of its kind alone.
+    By class, of noisy, verified and unlabelled rows apart. Whether a row is taken depends on its
+    position among the rows of its kind alone.
     """
-    kinds = rows.noisy, rows.verified
+    noisy = np.flatnonzero(~rows.is_clean & rows.has_label)
+    kinds = noisy, rows.verified, rows.unlabelled
     counts = [np.bincount(rows.labels[kind], minlength=rows.n_classes) for kind in kinds]
     sizes, weights = sample_sizes(np.stack(counts), rows.X.shape[1])
     if np.array_equal(sizes, counts):
@@ -204,7 +255,7 @@ def search_sample(rows, seed) -> RowSample | None:
 def sample_sizes(counts, n_features):
     """How many rows of each kind and class are taken, and the weights of these.
 
-    All of shape (2, n_classes): of noisy rows, and of verified ones.
+    All of shape (n_kinds, n_classes): of noisy rows, and of verified ones.
     """
     enough = max(ENOUGH, PER_COLUMN * n_features, PER_CLASS * counts.shape[1])
     fraction = np.minimum(1.0, enough / counts.sum(axis=1, keepdims=True).clip(1))

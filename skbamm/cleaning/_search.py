@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,6 @@ from ._constants import (
     MAX_LOGIT,
     NOISY_DEVIATIONS,
     NOISY_RIDGES,
-    PAIR_COUNT,
     RIDGE_PER_COLUMN,
     UPPER,
     LabelNumbers,
@@ -39,15 +38,11 @@ from ._problem import (
     TrainingLoss,
     ValidationLoss,
 )
+from .label_quality._first_stage import fit_first_stage, inverse_temperature
 from .label_quality._given_noise import GivenNoise, fit_given_noise
-from .label_quality._out_of_fold import (
-    LabelQuality,
-    fit_first_stage,
-    inverse_temperature,
-    label_quality,
-)
+from .label_quality._out_of_fold import LabelQuality, label_quality
 from .label_quality._scorer import LabelScorer
-from .label_quality._scores import fit_noise_model, log_softmax
+from .label_quality._scores import log_softmax
 
 
 @dataclass(frozen=True)
@@ -60,6 +55,7 @@ class RunOptions:
     tol: float
     relabel: bool
     standard_errors: float = 0.0  # 0 for the learned fit alone
+    grows_trees: bool = False
     initial_hyper: np.ndarray | None = None  # of a warm start
     callback: Any = None
 
@@ -68,7 +64,11 @@ class RunOptions:
         names = ("solver", "alpha", "max_iter", "tol", "relabel", "standard_errors")
         is_warm = estimator.warm_start and hasattr(estimator, "hyper_")
         options = {name: getattr(estimator, name) for name in names}
-        return cls(**options, initial_hyper=estimator.hyper_ if is_warm else None)
+        return cls(
+            **options,
+            grows_trees=estimator._grows_trees(),
+            initial_hyper=estimator.hyper_ if is_warm else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,10 @@ class LearnedWeights:
     targets: torch.Tensor | None = None  # (n_scores, n_rows), of the last fit; None: given labels
     noise: GivenNoise | None = None  # of given labels; None where the label weights tell it
     is_noise_shown: bool = True  # whether given labels are clearly likelier with wrong ones
+    transition_std: np.ndarray | None = None  # standard errors of the noise transition matrix
     quality: LabelQuality | None = None  # what the label weights come from
     average: Any = None  # the `Average` that is fitted to all rows; None: this fit alone
+    trees: dict[str, Any] = field(default_factory=dict)  # kinds of fitted ones, where in use
     unit: float = 1.0  # of gradients, so that `tol` means the same for any number of weights
 
     @property
@@ -109,7 +111,7 @@ def learn(design, weighting, options: RunOptions, final_estimator=None) -> Learn
 def learn_adaptive(design, options, final_estimator=None) -> LearnedWeights:
     """Label weights as a learned function of label quality."""
     has_verified = design.rows.has_verified
-    quality = label_quality(design, final_estimator)
+    quality = label_quality(design, final_estimator, options.grows_trees)
     box = _box(design.rows, quality.ridge, options.alpha)
     initial, lower_bound, upper_bound = map(design.tensor, box)
     validation_weight = design.tensor(design.folds.validation)
@@ -179,6 +181,7 @@ def _learned_free(design, weighting, options, unit, solution) -> LearnedWeights:
     # ridge is next to none. Out-of-fold ones choose the ridge of the last fit.
     stage = fit_first_stage(design, folds.out_of_fold * rows.weight * training, NOISY_RIDGES)
     predictions = np.exp(log_softmax(design.out_of_fold(design.scores(stage.params))))
+    noise = fit_given_noise(predictions, rows.labels, rows.weight, folds.own, rows.is_clean)
     return LearnedWeights(
         label_weight=label_weight,
         ridge=stage.ridge if options.alpha == "learn" else max(options.alpha, LEAST_RIDGE),
@@ -188,21 +191,11 @@ def _learned_free(design, weighting, options, unit, solution) -> LearnedWeights:
         solution=solution,
         params=stage.params,
         training=training,
-        noise=_noise_of_given(rows, folds.own, predictions, stage.inverse_temperature),
+        noise=noise,
+        is_noise_shown=noise.is_shown,
+        transition_std=noise.transition_std,
         unit=unit,
     )
-
-
-def _noise_of_given(rows, own, predictions, inverse_temperature) -> GivenNoise:
-    """Where each row has a free weight: these hardly leave their initial values."""
-    if not rows.has_verified:
-        return fit_given_noise(predictions, rows.labels, rows.weight, own, rows.is_clean)
-    noisy = predictions[rows.noisy], rows.labels[rows.noisy], rows.weight[rows.noisy]
-    # Verified rows have told how sure predictions are to be taken.
-    tempered = GivenNoise.none(inverse_temperature, rows.n_classes)
-    probabilities = tempered.probabilities(noisy[0])
-    noise = fit_noise_model(probabilities, *noisy[1:], pseudo_count=PAIR_COUNT)
-    return replace(tempered, transition=noise.transition)
 
 
 def _run(problem, options, unit, conclude) -> LearnedWeights:
@@ -235,15 +228,15 @@ def _training_loss(design, quality, relabel):
     """Of rows that label quality weighs, and relabels where it says how."""
     rows = design.rows
     relabel = relabel and quality.others is not None
+    suggested = design.targets(quality.others) if relabel else None
     weighting = QualityWeighting(
         design.tensor(quality.log_odds),
         design.positions(rows.noisy),
         design.positions(rows.verified),
-        design.tensor(rows.weight),
+        design.tensor(rows.training_weight(suggested)),
         design.tensor(design.folds.in_training),
         relabel=float(relabel),
     )
-    suggested = design.targets(quality.others) if relabel else None
     return TrainingLoss(design.labelled, weighting, suggested)
 
 
@@ -281,6 +274,7 @@ def _learned(rows, quality, training_loss, unit, solution) -> LearnedWeights:
         scorer=quality.scorer,
         noise=quality.noise,
         is_noise_shown=quality.is_noise_shown,
+        transition_std=quality.transition_std,
         quality=quality,
         targets=training_loss.at(solution.hyper).loss.targets if weighting.relabel else None,
         unit=unit,

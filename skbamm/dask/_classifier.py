@@ -35,9 +35,10 @@ class DaskHyperCleaningClassifier(DaskEstimator, HyperCleaningClassifier):
     Parameters
     ----------
     weighting, alpha, cv, solver, standardize, relabel, final_estimator, class_weight, \
-standard_errors, max_iter, tol, warm_start, random_state, device, verbose : see there
-        As in `HyperCleaningClassifier`. With more rows than are sampled, `weighting` must be
-        "adaptive", `cv` an int and `final_estimator` None.
+standard_errors, unlabeled, max_iter, tol, warm_start, random_state, device, verbose : see there
+        As in `HyperCleaningClassifier`, but None is "linear" as `final_estimator`: no trees are
+        grown. With more rows than are sampled, `weighting` must be "adaptive", `cv` an int and
+        `final_estimator` no model of yours; `unlabeled` must always be None.
 
     client : distributed.Client or None, default=None
         None for the default client. It is not pickled with the estimator.
@@ -55,7 +56,10 @@ standard_errors, max_iter, tol, warm_start, random_state, device, verbose : see 
 
     Notes
     -----
-    The result is that of the local estimator on all rows, to rounding. Where the sample would be
+    `fit` takes neither `X_val` nor `pred_probs`.
+
+    The result is that of the local estimator with ``final_estimator="linear"`` on all rows, to
+    rounding. Where the sample would be
     all rows (up to 10,000, or 20 for each column), they come to the client and are fitted there.
 
     The last fit is some twenty rounds of the cluster, each of which reads all rows, for each fit
@@ -94,6 +98,11 @@ standard_errors, max_iter, tol, warm_start, random_state, device, verbose : see 
         from ._cleaning_fit import fit_sampled
         from ._sample import Census
 
+        if self.unlabeled is not None:
+            raise ValueError(
+                f"unlabeled={self.unlabeled!r} needs all rows at once: use HyperCleaningClassifier "
+                "on rows in memory, or leave out the rows without a label."
+            )
         client = self.client_
         named, X, y, sample_weight, is_clean = split_columns(X, y, sample_weight, is_clean)
         partitions = partitions_of(X, y=y, weight=sample_weight, is_clean=is_clean)
@@ -117,6 +126,9 @@ standard_errors, max_iter, tol, warm_start, random_state, device, verbose : see 
         self.sample_weight_ = found[0]
         self.named_columns_ = named
         return self
+
+    def _grows_trees(self):
+        return False  # of partitions they cannot be fitted
 
     def to_local(self):
         # Weights and records of the rows come to the client.
@@ -183,11 +195,11 @@ standard_errors, max_iter, tol, warm_start, random_state, device, verbose : see 
         _, X, y = split_columns(X, y)
         return self._lazily("weigh", X, y, empty=np.empty(0))
 
-    def label_report(self):
-        return self.to_local().label_report()
+    def label_report(self, *, precision=None):
+        return self.to_local().label_report(precision=precision)
 
-    def fix_labels(self, force=False):
-        return self.to_local().fix_labels(force=force)
+    def fix_labels(self, force=False, *, precision=None):
+        return self.to_local().fix_labels(force, precision=precision)
 
 
 def _columns(records, lengths):

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..cleaning._constants import EXACT, MAX_ROTATED
 from ..cleaning._design import FoldedDesign, Standardizer
+from ..cleaning._final_estimator import given_estimator
 from ..cleaning._fit import guarded, sample_metric
 from ..cleaning._report import ClassSums
 from ..cleaning._rows import product_work
@@ -81,7 +82,7 @@ def _require_adaptive(estimator):
     fits = {
         "weighting": estimator.weighting == "adaptive",
         "cv": isinstance(estimator.cv, Integral),
-        "final_estimator": estimator.final_estimator is None,
+        "final_estimator": given_estimator(estimator) is None,
     }
     for name, does_fit in fits.items():
         if not does_fit:

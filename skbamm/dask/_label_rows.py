@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cleaning._report import ClassSums, LabelPosterior, LabelRecord, label_posterior
+from ..cleaning._report import ClassSums, LabelRecord, true_classes
 from ..cleaning._rows import LabelRows, RowSample
 from ..data._containers import PandasIndex
 from ..linalg._cross_products import FoldSums
@@ -15,13 +15,8 @@ from ..linalg._session import torch_session
 from ..linalg._tensors import resolve_device, to_numpy, to_tensor
 
 # What a `LabelRecord` has for each row, as `columns` gives it.
-RECORD: dict[str, Any] = {
-    "labels": np.intp,
-    "predicted": np.intp,
-    "other": np.intp,
-    "is_rather_wrong": bool,
-}
-RECORD |= {"is_noisy": bool, "weight": float, "score": float}
+RECORD: dict[str, Any] = {"labels": np.intp, "other": np.intp, "right": float, "wrong": float}
+RECORD |= {"is_noisy": bool, "weight": float}
 
 
 def row_container(columns):
@@ -36,12 +31,17 @@ def joined_index(containers, *, of_labels):
 
 
 def label_counts(columns):
-    """Classes, how many rows are noisy and verified of each, and the sums of their weights."""
+    """Classes, of each how many rows are noisy and verified, the first of these, and weights.
+
+    Weights are sums; where there is no row, the first one has no meaning.
+    """
     _, y, weight, is_clean, _ = columns
     classes, labels = np.unique(y, return_inverse=True)
-    of_kind = (~is_clean, is_clean)
-    counts = [np.bincount(labels[kind], minlength=len(classes)) for kind in of_kind]
-    return classes, np.array(counts), np.bincount(labels, weight, minlength=len(classes))
+    of_kind = [labels[kind] for kind in (~is_clean, is_clean)]
+    counts = np.stack([np.bincount(own, minlength=len(classes)) for own in of_kind])
+    first = np.full_like(counts, len(labels))
+    np.minimum.at(first, (is_clean.astype(int), labels), np.arange(len(labels)))
+    return classes, counts, first, np.bincount(labels, weight, minlength=len(classes))
 
 
 def label_rows(columns, classes, class_weight):
@@ -94,11 +94,12 @@ class FittedModel:
 
 
 class WeighedRows(NamedTuple):
-    """Label weight, prediction, posterior of the label, training weight and target of each row."""
+    """Label weight, prediction, training weight, target and record of each row, and their sums."""
 
     label_weight: np.ndarray  # (n_rows,)
     predictions: np.ndarray  # (n_rows, n_classes)
-    posterior: LabelPosterior
+    record: list  # columns of a `LabelRecord`
+    sums: ClassSums
     training: np.ndarray  # (n_rows,)
     targets: np.ndarray | None  # (n_scores, n_rows)
 
@@ -120,8 +121,10 @@ def weighed_rows(rows, positions, label_weight, predictions, targets, model):
     weight[rows.noisy] = learned.label_weight
     predictions = learned.predictions
     shown = weight if learned.is_noise_shown else np.ones(len(weight))
-    posterior = label_posterior(rows.labels, shown, predictions, learned.noise)
-    return WeighedRows(weight, predictions, posterior, rows.weight * learned.training, targets)
+    classes = true_classes(rows, shown, predictions, learned.noise)
+    record, sums = LabelRecord.columns(rows, classes), ClassSums.of(rows, classes, predictions)
+    training = rows.weight * learned.training
+    return WeighedRows(weight, predictions, record, sums, training, targets)
 
 
 def loss_and_gradient(rows, weighed, params, model, member=None):
@@ -164,10 +167,9 @@ def _soft_labels(rows, weighed, model):
 
 def class_sums(rows, weighed):
     """See `ClassSums`."""
-    return ClassSums.of(rows, weighed.posterior.right, weighed.predictions)
+    return weighed.sums
 
 
 def label_record(rows, weighed):
     """Label weights, and the columns of a `LabelRecord`."""
-    weight = weighed.label_weight
-    return weight, *LabelRecord.columns(rows, weighed.predictions, weighed.posterior, weight)
+    return weighed.label_weight, *weighed.record

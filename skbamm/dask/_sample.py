@@ -20,19 +20,24 @@ class Census:
     classes: np.ndarray  # labels
     mass: np.ndarray  # the sums of their rows' weights
     counts: np.ndarray  # (n_partitions, 2, n_classes)
+    first: np.ndarray  # (2, n_classes), positions of the first rows among all
 
     @classmethod
     def take(cls, client, columns):
         """Of what `checked_labels` gives; raises for rows that cannot be learned from."""
         found = results(client, on_each(label_counts, columns))
-        _check_kinds([seen for seen, _, _ in found])
-        classes = np.unique(np.concatenate([seen for seen, _, _ in found]))
+        _check_kinds([seen for seen, *_ in found])
+        classes = np.unique(np.concatenate([seen for seen, *_ in found]))
         counts, mass = np.zeros((len(found), 2, len(classes)), dtype=int), np.zeros(len(classes))
-        for counted, (seen, own, weight) in zip(counts, found, strict=True):
+        first, n_before = np.full((2, len(classes)), np.iinfo(int).max), 0
+        for counted, (seen, own, own_first, weight) in zip(counts, found, strict=True):
             index = np.searchsorted(classes, seen)
             counted[:, index] = own
+            known = np.where(own > 0, n_before + own_first, first[:, index])
+            first[:, index] = np.minimum(first[:, index], known)
             mass[index] += weight
-        census = cls(classes, mass, counts)
+            n_before += own.sum()
+        census = cls(classes, mass, counts, first)
         if sum(census.lengths) < 2:
             raise ValueError(f"Found {sum(census.lengths)} rows, but a minimum of 2 is required.")
         if not mass.any():
@@ -86,6 +91,7 @@ class SampledRows:
     rows: LabelRows
     places: np.ndarray  # of each row among all rows of its kind and class
     positions: list  # of the sampled rows of each partition among its rows
+    first: np.ndarray  # as in `Census`
 
     @classmethod
     def gather(cls, client, partitions, census, places, factors):
@@ -97,7 +103,7 @@ class SampledRows:
         place, X, labels, weight, is_clean = (np.concatenate(column) for column in columns)
         weight = weight * factors[is_clean * len(census.classes) + labels]
         rows = LabelRows(X, labels, weight, is_clean, len(labels), census.classes)
-        return cls(rows, place, list(positions))
+        return cls(rows, place, list(positions), census.first)
 
     def folds(self, cv, seed):
         """The folds of all rows, of the sampled ones alone; see `make_label_folds`."""
@@ -121,9 +127,12 @@ class SampledRows:
     def _stratified(self, mask, n_folds, seed):
         """`stratified_position_folds` of some of the rows, from their places in their classes."""
         labels, places = self.rows.labels[mask], self.places[mask]
+        first = self.first[int(self.rows.is_clean[mask].any())]
         folds = np.empty(len(labels), dtype=int)
-        for index, label in enumerate(np.unique(labels)):
+        for index, label in enumerate(np.argsort(first)):
             of_class = labels == label
+            if not of_class.any():  # nor of those that follow
+                break
             known = position_folds(places[of_class].max() + 1, n_folds, seed)
             folds[of_class] = (known[places[of_class]] + index) % n_folds
         return folds

@@ -108,7 +108,8 @@ def position_keys(n_samples: int, seed: int, start: int = 0) -> np.ndarray:
 def stratified_position_folds(y, n_folds: int, seed: int) -> np.ndarray:
     """`position_folds` within each class, the position counted among its own rows."""
     folds = np.empty(len(y), dtype=int)
-    for index, label in enumerate(np.unique(y)):
+    # In the order of their first rows, whatever classes are called.
+    for index, label in enumerate(y[np.sort(np.unique(y, return_index=True)[1])]):
         rows = np.flatnonzero(y == label)
         # Rotated from class to class, so that rare classes do not all miss the same fold.
         folds[rows] = (position_folds(len(rows), n_folds, seed) + index) % n_folds

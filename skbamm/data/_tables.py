@@ -92,6 +92,19 @@ def in_feature_order(values, feature_names, parameter):
     return values.loc[names]
 
 
+def column_order(table, names, parameter):
+    """Positions of columns in the order of names, of a table that has exactly these; else all.
+
+    Some kinds of tables name columns by texts alone.
+    """
+    frame = _frame(table, parameter, eager_only=True)
+    columns = [] if frame is None else list(frame.columns)
+    for known in (list(names), [str(name) for name in names]):
+        if set(columns) == set(known):
+            return [columns.index(name) for name in known]
+    return slice(None)
+
+
 def _frame(X, name="X", *, eager_only=False):
     """The table as narwhals sees it; None where it is no table.
 

@@ -45,6 +45,16 @@ def threads_for(work):
         yield
 
 
+@contextlib.contextmanager
+def openmp_threads_for(work):
+    """The same for compiled loops of scikit-learn, whose number of threads is each thread's own."""
+    if work >= LEAST_WORK:
+        yield
+        return
+    with _openmp_libraries().limit(limits=1):
+        yield
+
+
 class _OfThread(threading.local):
     n_torch = 1  # what torch had before
 
@@ -126,3 +136,8 @@ def _set_blas(numbers):
 def _blas_libraries(torch_is_loaded):
     """Looking for libraries takes milliseconds, and torch may bring one."""
     return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+@functools.cache
+def _openmp_libraries():
+    return ThreadpoolController().select(user_api="openmp")

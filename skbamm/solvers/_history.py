@@ -45,7 +45,8 @@ class History:
 
     initial : dict of str to ndarray
         "criterion", "lower" and "hyper" before the first iteration. The regressor adds
-        "baseline", the criterion of the best fit with one strength for all features.
+        "baseline", the criterion of the best fit with one strength for all features; all that it
+        records is of its first repeat.
     """
 
     records: Mapping[str, np.ndarray] = field(default_factory=dict)

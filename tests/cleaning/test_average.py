@@ -9,13 +9,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning._average import Average, Fitted, likeliest_factor, log_likelihood
+from skbamm.cleaning._average import Average, Fitted, FittedTrees
 from skbamm.cleaning._design import FoldedDesign, Standardizer
 from skbamm.cleaning._members import Member
 from skbamm.cleaning._rows import LabelRows, make_label_folds
 from skbamm.cleaning.label_quality._nested import nested_predictions
 from skbamm.cleaning.label_quality._out_of_fold import label_quality
-from skbamm.cleaning.label_quality._scores import weights_by_folds
+from skbamm.cleaning.label_quality._scores import (
+    likeliest_factor,
+    log_likelihood,
+    weights_by_folds,
+)
 from tests.cleaning.label_data import make_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -37,8 +41,16 @@ def test_fits_on_all_labels_have_half_of_what_the_folds_cannot_tell():
     kinds = ["all labels", "all labels", "filtered", "weighted"]
     losses = np.array([[1.0, 2.0]])
     fitted = [Fitted(Member(kind, kind, 0.1), None, 1.0, losses) for kind in kinds]
-    found = Average.of(fitted, 1.0).by_kind
+    found = Average.of(fitted, [], 1.0).by_kind
     assert found == pytest.approx({"all labels": 0.5, "filtered": 0.25, "weighted": 0.25}, abs=0.01)
+
+
+def test_trees_on_all_labels_share_that_half():
+    losses = np.array([[1.0, 2.0]])
+    kinds = ["all labels", "filtered"]
+    fitted = [Fitted(Member(kind, kind, 0.1), None, 1.0, losses) for kind in kinds]
+    trees = [FittedTrees(f"trees, {kind}", 1.0, losses) for kind in kinds]
+    assert {*Average.of(fitted, trees, 1.0).by_kind.values()} == {0.25}
 
 
 def test_the_factor_makes_given_labels_likeliest():
@@ -68,7 +80,7 @@ def test_nested_predictions_have_not_seen_the_fold(clean):
         design = FoldedDesign(rows, folds, Standardizer.of(rows, True), None)
         # What a few numbers carry over from all rows is held fixed.
         quality = quality or label_quality(design)
-        return folds.own, quality, nested_predictions(design, quality)
+        return folds.own, quality, nested_predictions(design, quality.stages, quality.predictions)
 
     own, quality, expected = predictions(data.y)
     changed = np.where(own == 0, (data.y + 1) % 3, data.y)
@@ -95,7 +107,7 @@ def test_without_wrong_labels_it_is_the_fit_on_all_labels(n_classes, n_verified)
     X, y = overlapping(n_classes)
     is_clean = np.arange(600) < n_verified
     model = HyperCleaningClassifier().fit(X, y, is_clean=is_clean)
-    assert model.average_weights_ == pytest.approx({"all labels": 1.0})
+    assert {"all labels"} <= {*model.average_weights_} <= {"all labels", "trees, all labels"}
     assert "no wrong labels show" in model.status_
     assert ("verified rows can prove" in model.status_) == (n_verified == 0)
     assert model.noise_rate_ == 0

@@ -7,7 +7,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -290,14 +289,6 @@ def test_final_estimators_of_sparse_columns_get_them_sparse(data):
     X = sparse.csr_matrix(data.X)
     model = fit(data, X=X, final_estimator=LogisticRegression(), max_iter=0)
     assert model.predict(X).shape == (120,)
-
-
-@pytest.mark.parametrize(
-    "final", [KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())]
-)
-def test_a_final_estimator_that_takes_no_weights_is_an_error(data, final):
-    with pytest.raises(ValueError, match=r"must accept sample_weight.*KNeighborsClassifier"):
-        fit(data, final_estimator=final, max_iter=0)
 
 
 def test_too_few_iterations_are_a_warning(data):

@@ -1,10 +1,10 @@
-"""Any classifier that takes weights of rows, in whatever it is wrapped."""
+"""Any classifier, in whatever it is wrapped; with weights of rows, or with rows as often."""
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -16,7 +16,6 @@ from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
     RandomizedSearchCV,
-    TunedThresholdClassifierCV,
 )
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
@@ -27,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning._final_estimator import fit_final_estimator, weight_names
+from skbamm.cleaning._final_estimator import fit_final_estimator, repeated_rows, weight_names
 from tests.cleaning.label_data import make_labels
 
 LOGISTIC = LogisticRegression()
@@ -130,31 +129,6 @@ def test_relabelled_rows_reach_a_search(data):
 @pytest.mark.parametrize(
     ("final", "message"),
     [
-        (KNeighborsClassifier(), "accept sample_weight.*KNeighborsClassifier does not"),
-        (
-            GridSearchCV(make_pipeline(StandardScaler(), KNeighborsClassifier()), {}),
-            "accept sample_weight.*KNeighborsClassifier does not",
-        ),
-        (
-            VotingClassifier([("one", LOGISTIC), ("two", KNeighborsClassifier())]),
-            "accept sample_weight.*VotingClassifier does not",
-        ),
-        (
-            StackingClassifier([("one", SCALED)]),
-            "accept sample_weight.*StackingClassifier does not",
-        ),
-        (
-            OneVsRestClassifier(LOGISTIC),
-            "accept sample_weight.*OneVsRestClassifier does not",
-        ),
-        (
-            make_pipeline(StandardScaler(), TunedThresholdClassifierCV(LOGISTIC)),
-            "accept sample_weight.*TunedThresholdClassifierCV does not",
-        ),
-        (
-            FixedThresholdClassifier(LOGISTIC),
-            "accept sample_weight.*FixedThresholdClassifier does not",
-        ),
         (GridSearchCV(Ridge(), {"alpha": [1.0]}), "must be a classifier: Ridge is none"),
         (make_pipeline(LOGISTIC, StandardScaler()), "must be a classifier: StandardScaler is none"),
         (GridSearchCV(LOGISTIC, GRID, refit=False), "must predict: a search with refit=False"),
@@ -165,7 +139,7 @@ def test_relabelled_rows_reach_a_search(data):
         (LogisticRegression, "must be an instance|instance of a class"),
     ],
 )
-def test_what_cannot_be_fitted_with_weights_is_refused_before_the_search(data, final, message):
+def test_what_cannot_predict_classes_is_refused_before_the_search(data, final, message):
     with pytest.raises(ValueError, match=message):
         HyperCleaningClassifier(final_estimator=final).fit(data.X, data.y)
 
@@ -212,3 +186,69 @@ def test_a_transformer_may_refuse_the_weights_that_it_takes(data):
     found = fit_final_estimator(pipeline, data.X, data.y, weight)
     expected = pipeline.fit(data.X, data.y, logisticregression__sample_weight=weight)
     np.testing.assert_array_equal(found[-1].coef_, expected[-1].coef_)
+
+
+# What takes no weights: rows are repeated
+
+UNWEIGHTED = {
+    "classifier": KNeighborsClassifier(),
+    "search over pipelines": GridSearchCV(
+        make_pipeline(StandardScaler(), KNeighborsClassifier()), {}, cv=2
+    ),
+    "vote": VotingClassifier([("one", LOGISTIC), ("two", KNeighborsClassifier())], voting="soft"),
+    "stack": StackingClassifier([("one", SCALED)], cv=2),
+    "wrapper": OneVsRestClassifier(LOGISTIC),
+    "threshold": make_pipeline(StandardScaler(), FixedThresholdClassifier(LOGISTIC)),
+}
+
+
+@pytest.mark.parametrize("kind", UNWEIGHTED)
+def test_rows_of_whole_weights_come_as_often(kind):
+    final, data = UNWEIGHTED[kind], make_labels(120, n_classes=2)
+    assert weight_names(final) == []
+    times = np.arange(120) % 3
+    copies = np.repeat(np.arange(120), times)
+    found = fit_final_estimator(final, data.X, data.y, 1.0 * times, unit=1.0)
+    expected = final.fit(data.X[copies], data.y[copies])
+    np.testing.assert_array_equal(found.predict_proba(data.X), expected.predict_proba(data.X))
+
+
+def test_it_says_that_it_repeated_rows(data):
+    model = HyperCleaningClassifier(max_iter=0, cv=2, final_estimator=KNeighborsClassifier(3))
+    plain = clone(model.final_estimator).fit(data.X, data.y)
+    model.fit(data.X, data.y, is_clean=data.is_clean)
+    assert "final_estimator takes no weights" in model.status_
+    assert model.score(data.X, data.truth) > plain.score(data.X, data.truth)
+    assert (
+        "takes no weights"
+        not in model.set_params(final_estimator=LOGISTIC).fit(data.X, data.y).status_
+    )
+
+
+def test_classes_keep_their_weights_by_the_heaviest_rows():
+    random = np.random.default_rng(0)
+    weight, labels = random.uniform(size=500), random.integers(0, 3, 500)
+    index = repeated_rows(weight, labels, unit=0.8)
+    assert (np.diff(index) >= 0).all()
+    copies = np.bincount(index, minlength=500)
+    for label in range(3):
+        own = labels == label
+        assert abs(copies[own].sum() - weight[own].sum() / 0.8) <= 0.5
+        assert weight[own & (copies == 0)].max() < weight[own & (weight < 0.8) & (copies > 0)].min()
+
+
+def test_a_class_of_little_weight_keeps_a_row_and_one_without_any_has_none():
+    labels = np.repeat([0, 1, 2], [50, 3, 3])
+    weight = np.repeat([1.0, 1e-3, 0.0], [50, 3, 3])
+    found = labels[repeated_rows(weight, labels, unit=1.0)]
+    np.testing.assert_array_equal(np.bincount(found, minlength=3), [50, 1, 0])
+
+
+def test_very_heavy_rows_do_not_make_a_table_without_end():
+    weight, labels = np.where(np.arange(100) < 10, 1e6, 1.0), np.arange(100) % 2
+    assert len(repeated_rows(weight, labels, unit=1.0)) <= 301
+
+
+def test_rows_of_one_weight_are_taken_wherever_they_stand():
+    index = repeated_rows(np.ones(1000), np.zeros(1000), unit=2.0)
+    assert len(index) == 500 and abs(index.mean() - 500) < 50

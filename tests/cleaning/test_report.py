@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning._report import ClassSums, LabelRecord, label_posterior
+from skbamm.cleaning._report import ClassSums, LabelRecord, predicted_classes, true_classes
 from skbamm.cleaning._rows import LabelRows
 from skbamm.cleaning.label_quality._given_noise import GivenNoise
 from skbamm.data import _tables
@@ -17,7 +17,6 @@ from tests.cleaning.label_data import make_labels
 CLASSES = np.array(["cat", "dog", "owl"])
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 0])
 WEIGHT = np.array([1.0, 0.9, 0.05, 0.2, 0.1, 1.0, 0.3, 0.6])
-PREDICTED = np.array([1, 1, 0, 2, 1, 0, 0, 0])
 OTHER = np.array([1, 2, 0, 2, 0, 0, 1, 2])
 RATES = np.array([0.6, 0.5, 0.9])
 
@@ -26,12 +25,11 @@ def record(rates=RATES, told=(True,) * 3, weight=None, rows=None):
     weight = np.ones(8) if weight is None else weight
     return LabelRecord(
         LABELS,
-        PREDICTED,
         OTHER,
-        WEIGHT < 0.5,
+        WEIGHT,
+        1 - WEIGHT,
         WEIGHT < 1,
         weight,
-        WEIGHT,
         noise_rates=np.array(rates),
         is_told=np.array(told),
         rows=rows or RowContainer(),
@@ -54,8 +52,16 @@ def test_without_dataframes_it_is_a_dict_of_arrays(no_pandas):
 
 
 def test_its_columns_are_the_documented_ones(no_pandas):
-    names = ["index", "given_label", "suggested_label", "weight", "is_issue", "fixed_label"]
-    assert list(report()) == names
+    assert list(report()) == [
+        "index",
+        "given_label",
+        "probability",
+        "suggested_label",
+        "suggested_probability",
+        "weight",
+        "is_issue",
+        "fixed_label",
+    ]
 
 
 def test_given_labels_are_in_the_users_words(no_pandas):
@@ -67,9 +73,14 @@ def test_issues_are_the_lowest_of_their_class():
     assert np.flatnonzero(record().is_issue()).tolist() == [2, 3, 4, 6]
 
 
-def test_issues_suggest_another_label_and_verified_rows_their_own(no_pandas):
-    found = report()["suggested_label"]
-    assert found.tolist() == ["cat", "dog", "cat", "owl", "cat", "owl", "dog", "cat"]
+def test_suggested_are_other_labels_of_issues_and_else_the_most_probable_ones(no_pandas):
+    found = report(rates=[0.0, 0.5, 0.9])
+    suggested = ["cat", "dog", "cat", "owl", "cat", "owl", "dog", "cat"]
+    assert found["suggested_label"].tolist() == suggested
+    np.testing.assert_allclose(
+        found["suggested_probability"], [1, 0.9, 0.95, 0.8, 0.9, 1, 0.7, 0.6]
+    )
+    np.testing.assert_array_equal(found["probability"], WEIGHT)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.34, 0.6, 1.0])
@@ -79,6 +90,23 @@ def test_as_much_weight_is_flagged_as_the_rate_says(rate):
     own = (LABELS == 0) & (WEIGHT < 1)
     gap = abs(weight[own & found.is_issue()].sum() - rate * weight[own].sum())
     assert gap <= weight[own].max() / 2 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("precision", "issues"),
+    [(1.0, []), (0.9, [2, 4]), (0.8, [2, 3, 4, 6]), (0.01, [1, 2, 3, 4, 6, 7])],
+)
+def test_with_a_precision_as_many_are_issues_as_leave_it_at_that(precision, issues):
+    found = record().is_issue(precision)
+    assert np.flatnonzero(found).tolist() == issues
+
+
+def test_precision_counts_weights_and_rows_without_any_do_not_matter():
+    weight = np.array([1, 1, 0, 1, 1, 1, 5, 1.0])
+    # Of labels 2, 4, 3 and 6, wrong by .95, .9, .8 and .7.
+    assert np.flatnonzero(record(weight=weight).is_issue(0.85)).tolist() == [2, 3, 4]
+    assert np.flatnonzero(record(weight=weight).is_issue(0.75)).tolist() == [2, 3, 4]
+    assert np.flatnonzero(record().is_issue(0.83)).tolist() == [2, 3, 4, 6]
 
 
 def test_only_better_bets_are_fixed():
@@ -104,7 +132,8 @@ def test_half_of_a_class_is_not_most_of_it():
 
 
 def test_it_shares_no_memory_with_the_model(no_pandas):
-    assert not np.shares_memory(report()["weight"], WEIGHT)
+    found = report()
+    assert not any(np.shares_memory(found[name], WEIGHT) for name in ("weight", "probability"))
 
 
 def test_it_is_a_pandas_frame_where_pandas_is_installed():
@@ -132,41 +161,82 @@ def test_rows_of_arrays_are_numbered(no_pandas, X):
 # How probably labels are right
 
 
-def random_posterior(noise=None):
+def random_rows():
     random = np.random.default_rng(0)
     predictions, labels = random.dirichlet(np.ones(3), 50), random.integers(0, 3, 50)
-    weight = random.random(50)
-    return predictions, labels, weight, label_posterior(labels, weight, predictions, noise)
+    rows = LabelRows(None, labels, np.ones(50), random.random(50) < 0.2, 50, np.arange(3))
+    return rows, random.random(50), predictions
 
 
 def test_label_weights_share_what_is_left_among_other_classes():
-    for predicted, label, weight, right, other, is_wrong in zip(
-        *(found := random_posterior())[:3], *found[3], strict=True
-    ):
-        left = (1 - weight) * np.delete(predicted, label) / (1 - predicted[label])
-        assert right == weight
-        assert predicted[other] == np.delete(predicted, label).max()
-        assert is_wrong == (left.max() > weight)
+    rows, weight, predictions = random_rows()
+    for position, found in enumerate(true_classes(rows, weight, predictions)):
+        label, predicted = rows.labels[position], predictions[position]
+        right = 1 if rows.is_clean[position] else weight[position]
+        expected = (1 - right) * predicted / (1 - predicted[label])
+        expected[label] = right
+        np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_with_a_noise_model_probabilities_are_its_posterior():
     noise = GivenNoise(1.0, np.zeros(3), np.array([[0.8, 0.2, 0], [0, 1, 0], [0.3, 0.3, 0.4]]))
-    predictions, labels, _, found = random_posterior(noise)
-    for row, posterior in enumerate(noise.posterior(predictions, labels)):
-        others = np.where(np.arange(3) == labels[row], -1, posterior)
-        assert found.right[row] == posterior[labels[row]]
-        assert found.other[row] == others.argmax()
-        assert found.is_rather_wrong[row] == (others.max() > posterior[labels[row]])
+    rows, weight, predictions = random_rows()
+    found = true_classes(rows, weight, predictions, noise)
+    posterior = noise.posterior(predictions, rows.labels)
+    np.testing.assert_array_equal(found[rows.noisy], posterior[rows.noisy])
+    np.testing.assert_array_equal(found[rows.verified], np.eye(3)[rows.labels[rows.verified]])
+
+
+def test_the_record_keeps_the_given_label_and_the_most_probable_other_class():
+    rows, weight, predictions = random_rows()
+    classes = true_classes(rows, weight, predictions)
+    _, other, right, wrong, *_ = LabelRecord.columns(rows, classes)
+    for position, found in enumerate(classes):
+        label = rows.labels[position]
+        assert right[position] == found[label]
+        assert wrong[position] == found[other[position]] == np.delete(found, label).max()
+        assert other[position] != label
+
+
+def test_of_equal_predictions_the_given_label_is_the_predicted_one():
+    predictions = np.array([[0.4, 0.4, 0.2], [0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.2, 0.3, 0.5]])
+    found = predicted_classes(predictions, np.array([0, 1, 2, 0]))
+    assert found.tolist() == [0, 1, 2, 2]
 
 
 def test_sums_by_class_are_those_of_the_rows():
     labels, is_clean = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 0, 1, 1], dtype=bool)
-    weight, right = np.array([1.0, 3, 2, 1, 2]), np.array([0.5, 0.9, 0.25, 1, 1])
+    weight = np.array([1.0, 3, 2, 1, 2])
+    classes = np.array([[0.5, 0.5, 0], [0.9, 0, 0.1], [0.5, 0.25, 0.25], [0, 1, 0], [0, 1, 0]])
     rows = LabelRows(None, labels, weight, is_clean, 5, np.array([0, 1, 2]))
-    sums = ClassSums.of(rows, right, np.eye(3)[[0, 1, 1, 0, 1]])
+    sums = ClassSums.of(rows, classes, np.eye(3)[[0, 1, 1, 0, 1]])
+    np.testing.assert_allclose(sums.joint, [[3.2, 0.5, 0.3], [1, 0.5, 0.5], [0, 0, 0]])
     np.testing.assert_allclose(sums.noise_rates, [0.8 / 4, 0.75, 0])
     assert sums.noise_rate == pytest.approx((0.5 + 0.3 + 1.5) / 6)
     assert sums.is_told.tolist() == [False, True, False]
+    expected = [[3.2 / 4.2, 1 / 4.2, 0], [0.5, 0.5, 0], [0.3 / 0.8, 0.5 / 0.8, 0]]
+    np.testing.assert_allclose(sums.noise_transition_matrix, expected)
+    nobody = ClassSums(np.diag([1.0, 0.0]), *np.zeros((2, 2)))
+    np.testing.assert_array_equal(nobody.noise_transition_matrix, np.eye(2))
+
+
+def test_issues_at_a_precision_are_wrong_about_as_often():
+    data = make_labels(600, clean=0.2, noise=0.3)
+    model = HyperCleaningClassifier(max_iter=0, final_estimator="linear")
+    model.fit(data.X, data.y, is_clean=data.is_clean)
+    found = model.label_report(precision=0.9)
+    is_issue = np.asarray(found["is_issue"])
+    assert 10 < is_issue.sum() < np.asarray(model.label_report()["is_issue"]).sum()
+    assert 1 - np.asarray(found["probability"])[is_issue].mean() >= 0.9
+    assert data.is_wrong[is_issue].mean() == pytest.approx(0.9, abs=0.1)
+    fixed = model.fix_labels(precision=0.9)
+    np.testing.assert_array_equal(found["fixed_label"], fixed)
+    is_likelier = found["suggested_probability"] > found["probability"]
+    np.testing.assert_array_equal(fixed != data.y, is_issue & is_likelier)
+    for wrong in (0, 1.1, "high", True):
+        for ask in (model.label_report, model.fix_labels):
+            with pytest.raises(ValueError, match=f"precision must be None.*got {wrong!r}"):
+                ask(precision=wrong)
 
 
 # How much noise there is
@@ -180,10 +250,10 @@ def noisy_problem(name, noise=0.3):
     return X, y, np.where(wrong, (y + generator.integers(1, n_classes, len(y))) % n_classes, y)
 
 
-@pytest.mark.parametrize("name", ["digits", "breast_cancer"])
-def test_noise_is_estimated_and_mended_without_verified_labels(name):
+@pytest.mark.parametrize(("name", "final"), [("digits", "linear"), ("breast_cancer", None)])
+def test_noise_is_estimated_and_mended_without_verified_labels(name, final):
     X, y, given = noisy_problem(name)
-    model = HyperCleaningClassifier(max_iter=0).fit(X, given)
+    model = HyperCleaningClassifier(max_iter=0, final_estimator=final).fit(X, given)
     assert model.noise_rate_ == pytest.approx((given != y).mean(), abs=0.04)
     # Poor predictions are not taken for noise: the weights alone would say more.
     assert 1 - model.sample_weight_.mean() > model.noise_rate_
@@ -225,11 +295,18 @@ def test_shares_of_issues_are_the_noise_rates(case, noise):
     y, is_clean = data.y[kept], data.is_clean[kept]
     model = HyperCleaningClassifier(options["weighting"], max_iter=5, tol=10)
     model.fit(data.X[kept], y, is_clean=is_clean if options["clean"] else None)
-    is_issue = np.asarray(model.label_report()["is_issue"])
+    found = model.label_report()
+    is_issue, wrong = np.asarray(found["is_issue"]), 1 - np.asarray(found["probability"])
+    assert wrong[~is_clean].mean() == pytest.approx(model.noise_rate_, abs=1e-12)
+    assert not wrong[is_clean].any()
     for label, rate in enumerate(model.class_noise_rate_):
         own = (y == label) & ~is_clean
         assert abs(is_issue[own].sum() - rate * own.sum()) <= 0.5 + 1e-9
     assert not is_issue[is_clean].any()
+    transition = model.noise_transition_matrix_
+    np.testing.assert_allclose(transition.sum(axis=1), 1)
+    assert model.noise_rate_ > 0 or (transition == np.eye(3)).all()
+    assert (model.noise_transition_matrix_std_ >= 0).all()
 
 
 @pytest.mark.parametrize("clean", [0.0, 0.3])
@@ -242,6 +319,8 @@ def test_free_weights_tell_noise_by_predictions(clean):
     model.fit(X, np.where(wrong, (truth + 1) % 3, truth), is_clean=is_clean if clean else None)
     assert np.abs(model.sample_weight_[~is_clean] - 0.5).max() < 0.2  # they tell nothing yet
     assert model.noise_rate_ == pytest.approx(wrong[~is_clean].mean(), abs=0.1)
+    expected = 0.75 * np.eye(3) + 0.25 * np.roll(np.eye(3), 1, axis=1)
+    np.testing.assert_allclose(model.noise_transition_matrix_, expected, atol=0.12)
     assert np.mean(model.fix_labels() == truth) > 0.9
 
 

@@ -1,14 +1,20 @@
 """Where rows of a cleaning fit train and validate; and their scaled columns."""
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.model_selection import KFold, PredefinedSplit, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from skbamm.cleaning import _design
-from skbamm.cleaning._design import Standardizer
+from skbamm import HyperCleaningClassifier
+from skbamm.cleaning import _design, _fit
+from skbamm.cleaning._design import Standardizer, column_order
 from skbamm.cleaning._rows import LabelRows, make_label_folds
+from tests.cleaning.label_data import make_labels
 
 
 def make_rows(n_rows=60, n_val=0, verified=0.5, *, n_classes=3, n_features=4, seed=0):
@@ -233,3 +239,70 @@ def test_constant_columns_stay_finite():
     standardizer = Standardizer.of(rows, True)
     coef, _ = standardizer.raw(np.ones((1, 5)))
     assert np.isfinite(standardizer.columns(rows.X)).all() and np.isfinite(coef).all()
+
+
+# The order of columns
+
+
+def binary_rows(X):
+    """Rows with columns of zeros and ones that are equally frequent, and one that is constant."""
+    X = np.column_stack([X, np.full(len(X), 7.0)])
+    return replace(make_rows(len(X)), X=X, weight=np.ones(len(X)))
+
+
+RANKS = make_rows().X.argsort(axis=0).argsort(axis=0)
+TIED = {
+    "told apart by other columns": binary_rows((RANKS < 20).astype(float)),
+    "told apart by folds": binary_rows(np.array(list(product([0.0, 1.0], repeat=5)))),
+}
+FOLDS = np.random.default_rng(0).integers(0, 3, 60)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("name", TIED)
+def test_columns_have_an_order_of_their_own(name, kind):
+    rows = TIED[name]
+    own, n_columns = FOLDS[: len(rows.labels)], rows.X.shape[1]
+    expected = column_order(rows, own)
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        moved, units = random.permutation(n_columns), 10.0 ** random.uniform(-9, 9, n_columns)
+        renamed = random.permutation(3)[rows.labels]
+        other = replace(rows, X=kind((rows.X * units)[:, moved]), labels=renamed)
+        np.testing.assert_array_equal(moved[column_order(other, own)], expected)
+
+
+def test_weights_are_repeated_rows_to_the_order_of_columns():
+    rows = CASES["mask"]
+    weight = np.random.default_rng(0).integers(0, 3, 60)
+    index = np.repeat(np.arange(60), weight)
+    repeated = replace(rows, X=rows.X[index], labels=rows.labels[index], weight=np.ones(len(index)))
+    expected = column_order(replace(rows, weight=weight.astype(float)), FOLDS)
+    np.testing.assert_array_equal(column_order(repeated, FOLDS[index]), expected)
+
+
+# Few verified rows
+
+
+def test_what_is_learned_without_few_verified_rows_still_keeps_them(monkeypatch):
+    data, is_clean = make_labels(n_samples=200, seed=1), np.arange(200) < 12
+    model = HyperCleaningClassifier(final_estimator="linear")
+    none = clone(model).fit(data.X, data.y)
+    plain = _fit.Search.likelihood
+    monkeypatch.setattr(
+        _fit.Search,
+        "likelihood",
+        lambda self, rows, learned: plain(self, rows, learned) - 9 * self.rows.has_verified,
+    )
+    few = clone(model).fit(data.X, data.y, is_clean=is_clean)
+    np.testing.assert_array_equal(few.hyper_, none.hyper_)
+    np.testing.assert_array_equal(few.sample_weight_[~is_clean], none.sample_weight_[~is_clean])
+    assert (few.sample_weight_[is_clean] == 1).all()
+    assert (few.fix_labels()[is_clean] == data.y[is_clean]).all()
+
+
+@pytest.mark.parametrize("cv", [5, list(KFold(5).split(np.zeros((100, 1))))])
+def test_a_splitter_is_told_which_rows_are_verified_however_few(cv):
+    rows = replace(make_rows(100, verified=0.0), is_clean=np.arange(100) < 10)
+    searched = _fit.rows_to_search(rows, HyperCleaningClassifier(cv=cv))
+    assert [each.has_verified for each in searched] == ([True, False] if cv == 5 else [True])

@@ -91,9 +91,9 @@ def test_wide_tables_and_many_classes_get_larger_samples():
 def test_a_fit_from_a_sample_is_near_the_one_from_all_rows(monkeypatch, data, with_verified):
     X, given, is_clean, is_wrong = data
     options = {"is_clean": is_clean} if with_verified else {}
-    whole = HyperCleaningClassifier().fit(X, given, **options)
+    whole = HyperCleaningClassifier(final_estimator="linear").fit(X, given, **options)
     allow(monkeypatch, N)
-    part = HyperCleaningClassifier().fit(X, given, **options)
+    part = HyperCleaningClassifier(final_estimator="linear").fit(X, given, **options)
     assert part.sample_weight_.shape == (2 * N,)
     assert (part.predict(X) == whole.predict(X)).mean() > 0.93
     noisy = ~is_clean if with_verified else np.ones(2 * N, dtype=bool)
@@ -143,7 +143,7 @@ def test_groups_of_rows_stay_together_in_a_sampled_fit(monkeypatch, data):
     parts = np.array_split(np.arange(len(X)), 4)
     splits = [(np.setdiff1d(np.arange(len(X)), part), part) for part in parts]
     model = HyperCleaningClassifier(cv=splits, max_iter=0).fit(X, given, is_clean=is_clean)
-    assert np.isfinite(model.coef_).all()
+    assert np.isfinite(model.predict_proba(X)).all()
 
 
 # Rows that were not in the fit

@@ -80,7 +80,16 @@ def found(few_are_enough, client):
 
 def assert_same_fit(found, expected):
     # Sums in another order; the last fit ends at a tolerance.
-    for name in ("coef_", "intercept_", "hyper_", "alpha_", "noise_rate_", "class_noise_rate_"):
+    for name in (
+        "coef_",
+        "intercept_",
+        "hyper_",
+        "alpha_",
+        "noise_rate_",
+        "class_noise_rate_",
+        "noise_transition_matrix_",
+        "noise_transition_matrix_std_",
+    ):
         np.testing.assert_allclose(
             getattr(found, name), getattr(expected, name), rtol=1e-8, atol=1e-8
         )
@@ -95,7 +104,7 @@ def assert_same_fit(found, expected):
 def test_a_mean_of_fits_is_that_of_the_local_one(client):
     options = {"standard_errors": 1, "alpha": 0.01, "max_iter": 0}
     found = fit(on_cluster(client=client, **options), *arrays())
-    expected = local_fit(**options)
+    expected = local_fit(final_estimator="linear", **options)
     assert len(found.average_weights_) > 1
     assert found.average_weights_ == pytest.approx(expected.average_weights_)
     assert_same_fit(found, expected)
@@ -303,8 +312,9 @@ def test_bad_input_is_named_and_changes_nothing(change, kind, message, client):
         {"weighting": "sample"},
         {"cv": [(range(9), range(9))]},
         {"final_estimator": LogisticRegression()},
+        {"unlabeled": -1},
     ],
-    ids=["free weights", "splits", "final estimator"],
+    ids=["free weights", "splits", "final estimator", "unlabeled"],
 )
 def test_options_that_need_all_rows_are_refused(options, client):
     with pytest.raises(ValueError, match="needs all rows at once"):

@@ -46,6 +46,13 @@ def test_stratified_folds_spread_every_class():
         assert sizes.max() - sizes.min() <= 1
 
 
+def test_stratified_folds_do_not_depend_on_names_of_classes():
+    labels = np.array([1, 0, 2, 2, 0, 1] * 3)
+    folds = stratified_position_folds(labels, 3, seed=0)
+    for names in (np.array(["b", "c", "a"]), np.array([5, 9, 7])):
+        np.testing.assert_array_equal(stratified_position_folds(names[labels], 3, seed=0), folds)
+
+
 def test_int_cv_holds_every_row_out_once():
     folds = make_folds(5, X, y, seed=0)
     np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds.splits])), y)

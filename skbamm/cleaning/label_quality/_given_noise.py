@@ -39,6 +39,8 @@ class GivenNoise:
     bias: np.ndarray  # (n_classes,)
     transition: np.ndarray  # (n_classes, n_classes), P(given label | true class)
     is_shown: bool = True  # whether labels are clearly likelier than without any noise
+    # Standard errors of the matrix; where noise does not show, about there being none.
+    transition_std: np.ndarray | None = None
 
     @classmethod
     def none(cls, factor, n_classes):
@@ -49,8 +51,15 @@ class GivenNoise:
         """Of true classes, (n_rows, n_classes)."""
         return np.exp(log_softmax(self.factor * _centred_logs(predictions) + self.bias))
 
+    def log_likelihood(self, predictions, labels, is_clean=False):
+        """Of each given label; of verified ones as they are."""
+        likely = self.probabilities(predictions)
+        joint = (likely * self.transition.T[labels]).sum(axis=1)
+        own = likely[np.arange(len(labels)), labels]
+        return np.log(np.where(is_clean, own, joint) + TINY)
+
     def posterior(self, predictions, labels):
-        """The same, the given label being known."""
+        """The same as `probabilities`, the given label being known."""
         joint = self.probabilities(predictions) * self.transition.T[labels]
         return joint / (joint.sum(axis=1, keepdims=True) + TINY)
 
@@ -70,7 +79,11 @@ def fit_given_noise(predictions, labels, weight, own, is_clean, guide=None) -> G
     if guide is not None:
         fits = _Fits(predictions, *known)
         best, none = (fits.likeliest(), none) if is_shown else (best, fits.none())
-    return best.noise if is_shown else replace(none.noise, is_shown=False)
+    if is_shown:
+        return best.noise
+    off = best.noise.transition - none.noise.transition
+    hidden = np.hypot(best.noise.transition_std, off)
+    return replace(none.noise, is_shown=False, transition_std=hidden)
 
 
 class _Fits:
@@ -247,8 +260,18 @@ class _Mixture:
         numbers = numbers - np.linalg.solve(self.hessian(numbers), gradient)
         share, (scale, *bias) = expit(numbers[-1]), numbers[:-1]
         transition = (1 - share) * np.eye(n_classes) + share * self.transition
-        noise = GivenNoise(float(np.exp(scale)), np.array(bias), transition)
-        return _Fitted(noise, self._at(numbers)[-1])
+        _, posterior, _, likelihood = self._at(numbers)
+        error = share * (1 - share) * np.sqrt(max(np.linalg.inv(self.hessian(numbers))[-1, -1], 0))
+        std = self._standard_errors(error, transition, posterior)
+        noise = GivenNoise(float(np.exp(scale)), np.array(bias), transition, transition_std=std)
+        return _Fitted(noise, likelihood)
+
+    def _standard_errors(self, error, transition, posterior):
+        """Of the matrix: by that of the share, and by how many rows there are of a true class."""
+        by_share = error * np.abs(self.transition - np.eye(len(transition)))
+        n_rows = (self.weight * ~self.is_clean) @ posterior
+        by_rows = transition * (1 - transition) / np.maximum(n_rows, 1)[:, None]
+        return np.sqrt(by_share**2 + by_rows)
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
+from ...data._tables import column_order
 from .._constants import LEAST_GAIN, LEAST_PLAIN_ODDS, PAIR_COUNT, SINGLE_PRIOR, TINY
-from .._input import label_columns
-from .._report import ClassSums, LabelRecord, label_posterior
+from .._input import label_columns, require_columns, validated_probabilities
+from .._report import ClassSums, LabelRecord, true_classes
 from .._rows import LabelRows
+from .._unlabelled import refuse_gaps
 from ._given_noise import GivenNoise, fit_given_noise
 from ._scores import as_counts, fit_noise_model, label_likelihood, mixing_weights
-
-# How far the probabilities of a row may add up to something else than 1.
-SUM_TOL = 1e-2
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,6 +28,8 @@ class LabelScores:
     suggested_label : ndarray of shape (n_samples,)
         The most probable label, given the row and its label: the given one where it is right with
         the highest probability, and of rows with verified labels.
+    suggested_probability : ndarray of shape (n_samples,)
+        Probability that the suggested label is right.
     is_issue : ndarray of shape (n_samples,)
         Whether a label is flagged: of each class the labels with the lowest scores, as many as its
         noise rate says.
@@ -44,6 +45,7 @@ class LabelScores:
 
     score: np.ndarray
     suggested_label: np.ndarray
+    suggested_probability: np.ndarray
     is_issue: np.ndarray
     noise_transition_matrix: np.ndarray
     noise_rate: float
@@ -77,7 +79,8 @@ def label_quality(labels, pred_probs, *, is_clean=None, sample_weight=None, clas
     pred_probs : array-like of shape (n_samples, n_classes)
         Predicted probabilities, from models that have not seen the row (as of
         ``cross_val_predict(..., method="predict_proba")``). Columns are in the order of the
-        sorted labels, unless `classes` names them. Rows sum to 1.
+        sorted labels, or of `classes`; those of a dataframe that are named as these in any order.
+        Rows sum to 1.
     is_clean : array-like of shape (n_samples,), default=None
         True for rows whose labels are verified. The models may have learned from all labels.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -123,21 +126,19 @@ def label_quality(labels, pred_probs, *, is_clean=None, sample_weight=None, clas
     """
     rows, predictions = _validated(labels, pred_probs, is_clean, sample_weight, classes)
     noise = _noise(rows, predictions)
-    likely = noise.posterior(predictions, rows.labels)
-    posterior = label_posterior(rows.labels, None, predictions, noise)
-    right = np.where(rows.is_clean, 1.0, posterior.right)
-    sums = ClassSums.of(rows, right, likely)
-    rates = sums.noise_rates
-    columns = LabelRecord.columns(rows, likely, posterior, right)
-    is_issue = LabelRecord(*columns, noise_rates=rates, is_told=sums.is_told).is_issue()
-    replaced = posterior.is_rather_wrong & ~rows.is_clean
+    likely = true_classes(rows, None, predictions, noise)
+    sums = ClassSums.of(rows, likely, likely)
+    known = {"noise_rates": sums.noise_rates, "is_told": sums.is_told}
+    record = LabelRecord(*LabelRecord.columns(rows, likely), **known)
+    suggested, probability = record.suggested(np.zeros(len(likely), dtype=bool))
     return LabelScores(
-        score=right,
-        suggested_label=rows.classes[np.where(replaced, posterior.other, rows.labels)],
-        is_issue=is_issue,
-        noise_transition_matrix=noise.transition,
+        score=record.right,
+        suggested_label=rows.classes[suggested],
+        suggested_probability=probability,
+        is_issue=record.is_issue(),
+        noise_transition_matrix=sums.noise_transition_matrix,
         noise_rate=sums.noise_rate,
-        class_noise_rate=rates,
+        class_noise_rate=sums.noise_rates,
         classes=rows.classes,
     )
 
@@ -173,16 +174,14 @@ def _noise(rows, predictions) -> GivenNoise:
 
 def _validated(labels, pred_probs, is_clean, sample_weight, classes):
     """The rows, without X, and the predictions."""
-    predictions = check_array(pred_probs, dtype=np.float64, input_name="pred_probs")
-    check_consistent_length(labels, predictions)
+    labels = column_or_1d(labels, warn=True)
+    refuse_gaps(labels, "labels", "Leave them out.")
+    predictions = validated_probabilities(pred_probs, len(labels))
     labels, weight, is_clean = label_columns(predictions, labels, sample_weight, is_clean)
-    known, n_columns = np.unique(labels), predictions.shape[1]
+    known = np.unique(labels)
     names = known if classes is None else column_or_1d(classes)
-    if len(names) != n_columns:
-        raise ValueError(
-            f"pred_probs must have a column for each class: got {n_columns} columns for "
-            f"{len(names)} classes. Where some class has no label, name all of them by classes=."
-        )
+    advice = "Where some class has no label, name all of them by classes=."
+    require_columns(predictions, names, advice)
     if len(names) < 2 or (np.sort(names) != names).any() or len(np.unique(names)) < len(names):
         raise ValueError(
             "classes must be two or more different names in ascending order, as the columns of "
@@ -191,12 +190,6 @@ def _validated(labels, pred_probs, is_clean, sample_weight, classes):
     unknown = np.setdiff1d(known, names)
     if len(unknown):
         raise ValueError(f"labels has values that classes does not name: {unknown[:5].tolist()}.")
-    off = np.abs(predictions.sum(axis=1) - 1).max()
-    if predictions.min() < 0 or off > SUM_TOL:
-        raise ValueError(
-            "pred_probs must be probabilities, rows of which add up to 1: got values from "
-            f"{predictions.min():.3g} to {predictions.max():.3g}, sums off by up to {off:.3g}. "
-            "Logits and votes are none yet."
-        )
+    predictions = predictions[:, column_order(pred_probs, names.tolist(), "pred_probs")]
     positions = np.searchsorted(names, labels)
     return LabelRows(None, positions, weight, is_clean, len(labels), names), predictions

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ...linalg._tensors import as_tensor
 from .._constants import (
-    CRITERION,
+    CLOSE,
     EXACT,
     KERNEL_RIDGES,
     LEAST_INITIAL,
     N_ROUNDS,
+    NO_LABEL_ODDS,
     ONE_RATE_COUNT,
     PAIR_COUNT,
-    PLAIN_RIDGES,
     PREFERENCE,
     PROBABILITY_FACTOR,
-    ROUGH,
     ROUND_RIDGE,
     ROUND_VERIFIED_WEIGHT,
     SINGLE_PRIOR,
-    SMOOTHING,
     STACKED_PRIOR,
     STACKED_ROWS,
     VERIFIED_RIDGES,
 )
+from ._first_stage import first_stage_weights, fit_first_stage, plain_average
 from ._given_noise import GivenNoise, fit_given_noise
-from ._scorer import KernelScores, LabelScorer, LinearScores
+from ._scorer import KernelScores, LabelScorer, LinearScores, UserScores
 from ._scores import (
     fit_noise_model,
     log_odds,
@@ -38,9 +36,9 @@ from ._scores import (
     mixing_weights,
     other_labels,
     plain_log_odds,
-    weights_by_folds,
 )
-from ._stacking import stacked_rounds
+from ._stacking import stack_user, stacked_rounds
+from ._trees import Trees, TreeStack, can_grow, stack_trees
 
 
 class ScoreStages(NamedTuple):
@@ -51,6 +49,8 @@ class ScoreStages(NamedTuple):
     transition: np.ndarray  # (n_classes, n_classes), P(given label | true class)
     first_ridge: float = 0.0  # of models of verified rows alone
     first_inverse_temperature: float = 1.0
+    user: UserScores | None = None
+    noise: GivenNoise | None = None  # without verified labels
 
 
 @dataclass(frozen=True)
@@ -66,57 +66,27 @@ class LabelQuality:
     noise: GivenNoise | None = None  # where no verified labels have taught the log odds
     is_noise_shown: bool = False  # whether given labels are clearly likelier with wrong ones
     transition: np.ndarray | None = None  # P(given label | true class), as labels are likeliest
+    transition_std: np.ndarray | None = None
     stages: ScoreStages | None = None  # what it takes to score rows out of other folds
     plain: tuple[torch.Tensor, ...] = ()  # fits of given labels with `PLAIN_RIDGES`, if needed
+    trees: tuple[Trees, ...] = ()
 
 
-def label_quality(design, final_estimator=None) -> LabelQuality:
+def label_quality(design, final_estimator=None, grows_trees=False) -> LabelQuality:
     """Of the noisy rows of a `FoldedDesign`."""
-    kind = quality_by_verified if design.rows.has_verified else quality_by_noisy
-    return kind(design, final_estimator)
+    rows = design.rows
+    kind = quality_by_verified if rows.has_verified else quality_by_noisy
+    quality = kind(design, final_estimator, grows_trees and can_grow(rows, design.folds))
+    if rows.is_unlabelled is None:
+        return quality
+    is_gap, others = rows.is_unlabelled[rows.noisy], quality.others
+    if others is not None:
+        others = np.where(is_gap[:, None], quality.predictions[rows.noisy], others)
+    log_odds = np.where(is_gap, NO_LABEL_ODDS, quality.log_odds)
+    return replace(quality, log_odds=log_odds, others=others)
 
 
-@dataclass(frozen=True)
-class FirstStage:
-    """Models of the folds whose ridge predicts validation rows best."""
-
-    params: torch.Tensor
-    inverse_temperature: float
-    ridge: float
-
-
-def fit_first_stage(design, weights, ridges) -> FirstStage:
-    """Softmax fits by `weights` of rows, (n_folds, n_rows), with one of several ridges."""
-
-    def fitted(ridge, initial):
-        params = design.fit(weights, ridge, initial, tol=ROUGH, smoothing=SMOOTHING)
-        temperature, loss = inverse_temperature(design, design.scores(params))
-        return loss, FirstStage(params, temperature, ridge)
-
-    lowest, best = fitted(ridges[0], None)
-    found = best
-    for ridge in ridges[1:]:
-        loss, found = fitted(ridge, found.params)
-        if loss < lowest * (1 - PREFERENCE):
-            lowest, best = loss, found
-    params = design.fit(weights, best.ridge, best.params, smoothing=SMOOTHING)
-    return FirstStage(params, best.inverse_temperature, best.ridge)
-
-
-def inverse_temperature(design, scores):
-    """That predicts validation rows best by their held-out scores, and the mean loss there."""
-    weight = design.validation_weight * len(design.validation_weight)
-    factors, loss = mixing_weights(
-        design.held_out(scores)[None],
-        design.validation_labels,
-        weight,
-        initial=np.ones(1),
-        precision=SINGLE_PRIOR,
-    )
-    return float(factors[0]), loss
-
-
-def quality_by_verified(design, final_estimator) -> LabelQuality:
+def quality_by_verified(design, final_estimator, grows_trees) -> LabelQuality:
     """By models of verified rows, then in rounds of all rows weighted by what these say.
 
     Model k of a round has seen neither the verified nor the noisy rows of fold k, so it scores
@@ -131,11 +101,15 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
     first = _BaseModel.of(design, params)
     predictions = np.exp(log_softmax(temperature * first.out_of_fold))
     if len(noisy) == 0:
-        scorer = LabelScorer(
-            design.raw_scores(temperature * params), transition=np.eye(rows.n_classes)
-        )
-        nothing = np.zeros((0, rows.n_classes))
-        return LabelQuality(np.zeros(0), predictions, params, scorer, nothing)
+        trees = TreeStack(temperature * first.out_of_fold)
+        if grows_trees:
+            trees = stack_trees(design, trees.scores, None, lambda predictions: None)
+        linear = design.raw_scores(trees.before * temperature * params)
+        scorer = LabelScorer(linear, transition=np.eye(rows.n_classes))
+        predictions, nothing = np.exp(log_softmax(trees.scores)), np.zeros((0, rows.n_classes))
+        found = np.zeros(0), predictions, params, scorer, nothing
+        unknown = np.full((rows.n_classes, rows.n_classes), np.nan)
+        return LabelQuality(*found, transition_std=unknown, trees=trees.trees)
     given = _given_params(design)
     log_given = None
     if given is not None:
@@ -159,19 +133,29 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
         params = design.fit(weights, ROUND_RIDGE, params, tol=EXACT)
         linear = _BaseModel.of(design, params)
         stack = _stack(design, [first, linear, plain], temperature, kernel, weights)
-        predictions = np.exp(log_softmax(stack.out_of_fold))
+        scores, user = with_user(design, stack.out_of_fold)
+        predictions = np.exp(log_softmax(scores))
         noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
-    for final in _rounds(design, final_estimator, stack.out_of_fold, round_weights, skipped):
+    for final in _rounds(design, final_estimator, scores, round_weights, skipped):
         predictions = np.exp(log_softmax(final.out_of_fold))
+        noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
+    stages = ScoreStages(
+        plain_ridge, stack.mixing, noise.transition, stage.ridge, temperature, user
+    )
+    trees = TreeStack(scores)
+    if grows_trees:
+        trees = _trees_by_verified(design, scores, stages)
+        predictions = np.exp(log_softmax(trees.scores))
         noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
     scorer = LabelScorer(
         stack.linear,
         stack.kernel,
         noise.transition,
         None if noise.tilt is None else design.raw_scores(given),
-        **_final_fields(final, skipped),
+        user=user,
+        **_final_fields(final, trees, skipped),
     )
-    given_noise = fit_given_noise(predictions, rows.labels, rows.weight, folds.own, rows.is_clean)
+    given_noise = _given_noise(design, predictions)
     return LabelQuality(
         log_odds(posterior, labels),
         predictions,
@@ -180,12 +164,14 @@ def quality_by_verified(design, final_estimator) -> LabelQuality:
         other_labels(posterior, labels),
         is_noise_shown=given_noise.is_shown,
         transition=given_noise.transition,
-        stages=ScoreStages(plain_ridge, stack.mixing, noise.transition, stage.ridge, temperature),
+        transition_std=given_noise.transition_std,
+        stages=stages,
         plain=plain_fits,
+        trees=trees.trees,
     )
 
 
-def quality_by_noisy(design, final_estimator) -> LabelQuality:
+def quality_by_noisy(design, final_estimator, grows_trees) -> LabelQuality:
     """By out-of-fold models of the given labels, linear and kernel, stacked."""
     rows, folds = design.rows, design.folds
     base = folds.out_of_fold * rows.weight
@@ -193,7 +179,8 @@ def quality_by_noisy(design, final_estimator) -> LabelQuality:
     plain = _BaseModel.of(design, params)
     alone, lowest = _mixed(design, [plain.held_out], [1.0], SINGLE_PRIOR)
     stack = _with_kernel(design, [plain], alone, lowest, design.kernel_rows(), base)
-    predictions = np.exp(log_softmax(stack.out_of_fold))
+    scores, user = with_user(design, stack.out_of_fold)
+    predictions = np.exp(log_softmax(scores))
     odds = plain_log_odds(predictions, rows.labels)
     final = None
     skipped: list[str] = []
@@ -201,46 +188,89 @@ def quality_by_noisy(design, final_estimator) -> LabelQuality:
     def round_weights(is_weighted):
         return base / (1 + np.exp(-odds)) if is_weighted else base
 
-    for final in _rounds(design, final_estimator, stack.out_of_fold, round_weights, skipped):
+    for final in _rounds(design, final_estimator, scores, round_weights, skipped):
         predictions = np.exp(log_softmax(final.out_of_fold))
         odds = plain_log_odds(predictions, rows.labels)
     guide = np.exp(log_softmax(plain.out_of_fold))
-    known = rows.labels, rows.weight, folds.own, rows.is_clean
-    noise = fit_given_noise(predictions, *known, guide if final is None else None)
+    is_own = final is None and user is None
+    if not is_own and not _given_noise(design, guide).is_shown:
+        guide = None  # they may show what linear models hide
+    noise = _given_noise(design, predictions, guide)
+    stages = ScoreStages(ridge, stack.mixing, noise.transition, user=user, noise=noise)
+    trees = TreeStack(scores)
+    if grows_trees:
+        trees, noise = _trees_by_noisy(design, scores, stages, guide)
+        predictions = np.exp(log_softmax(trees.scores))
+        odds = plain_log_odds(predictions, rows.labels)
+    if noise.is_shown:
+        odds = log_odds(noise.posterior(predictions, rows.labels), rows.labels)
     return LabelQuality(
         odds,
         predictions,
         params,
-        LabelScorer(stack.linear, stack.kernel, **_final_fields(final, skipped)),
+        LabelScorer(
+            stack.linear,
+            stack.kernel,
+            given_noise=noise if noise.is_shown else None,
+            user=user,
+            **_final_fields(final, trees, skipped),
+        ),
         ridge=ridge,
         noise=noise,
         is_noise_shown=noise.is_shown,
         transition=noise.transition,
-        stages=ScoreStages(ridge, stack.mixing, noise.transition),
+        transition_std=noise.transition_std,
+        stages=stages,
         plain=fits,
+        trees=trees.trees,
     )
 
 
-def plain_average(design, weights):
-    """Fits with `PLAIN_RIDGES`, the geometric mean of these, and mean params, as labels say."""
-    fits, losses = ridge_fits(design, weights, PLAIN_RIDGES)
-    shares = weights_by_folds(losses, 1.0)
-    params = torch.tensordot(as_tensor(shares, fits[0]), torch.stack(fits), 1)
-    return tuple(fits), float(np.exp(shares @ np.log(PLAIN_RIDGES))), params
-
-
-def ridge_fits(design, weights, ridges):
-    """Params of softmax fits with several ridges, and losses of labels out of each fold."""
+def _given_noise(design, predictions, guide=None):
     rows = design.rows
-    fits: list[torch.Tensor] = []
-    losses = []
-    for ridge in ridges:
-        # Label weights hang on these fits, and must be the same for repeated rows.
-        fits.append(design.fit(weights, ridge, fits[-1] if fits else None, tol=CRITERION / 100))
-        scores = log_softmax(design.out_of_fold(design.scores(fits[-1])))
-        loss = -rows.weight * scores[design.every, rows.labels]
-        losses.append(np.bincount(design.folds.own, loss, design.folds.n_folds))
-    return fits, np.array(losses)
+    known = rows.labels, rows.weight, design.folds.own, rows.is_clean
+    return fit_given_noise(predictions, *known, guide)
+
+
+def _trees_by_verified(design, scores, stages):
+    """Scores stacked with those of trees."""
+
+    def transition_of(predictions):
+        noise = _given_noise(design, predictions)
+        return noise.transition if noise.is_shown else None
+
+    return stack_trees(design, scores, stages, transition_of)
+
+
+def _trees_by_noisy(design, scores, stages, guide):
+    """The same, and the noise of given labels; without trees where labels are no likelier with.
+
+    Trees may follow wrong labels so well that these leave no trace in what they say.
+    """
+    rows = design.rows
+
+    def likelihood(predictions, noise):
+        return rows.weight @ noise.log_likelihood(predictions, rows.labels)
+
+    before = likelihood(np.exp(log_softmax(scores)), stages.noise)
+
+    def noise_by_trees(predictions):
+        noise = _given_noise(design, predictions, guide)
+        return noise if likelihood(predictions, noise) > before else None
+
+    def transition_of(predictions):
+        noise = noise_by_trees(predictions) or stages.noise
+        return noise.transition if noise.is_shown else None
+
+    trees = stack_trees(design, scores, stages, transition_of)
+    noise = noise_by_trees(np.exp(log_softmax(trees.scores)))
+    return (trees.unused(scores), stages.noise) if noise is None else (trees, noise)
+
+
+def with_user(design, scores):
+    """Scores with the user's own probabilities, and their `UserScores`, where these help."""
+    user = stack_user(design, scores)
+    return (scores if user is None else user.mixed(scores, design.rows.pred_probs)), user
 
 
 @dataclass(frozen=True)
@@ -316,25 +346,10 @@ def _with_kernel(design, models, mixing, lowest, kernel, weights) -> _Stack:
     return _Stack(out_of_fold + factor * own, raw, mixing, raw_kernel)
 
 
-def first_stage_weights(rows, training):
-    """Of verified rows; and, for a class without any, of its noisy rows, as an average class.
-
-    The verified rows cannot tell that such a class exists, let alone who belongs to it. `training`,
-    of shape (n_folds, n_rows), is 1 where a row may train.
-    """
-    mass, noisy_mass = (
-        np.bincount(rows.labels, rows.weight * kind, minlength=rows.n_classes)
-        for kind in (rows.is_clean, ~rows.is_clean)
-    )
-    average = mass[mass > 0].mean()
-    share = np.where(mass == 0, average / np.maximum(noisy_mass, average), 0.0)
-    return rows.weight * training * np.where(rows.is_clean, 1.0, share[rows.labels])
-
-
 def _given_params(design):
     """Models of the given labels of noisy rows; None where a fold has no such rows."""
     weights = design.folds.out_of_fold * design.rows.weight * ~design.rows.is_clean
-    return design.fit(weights, ROUND_RIDGE, tol=ROUGH) if weights.any(1).all() else None
+    return design.fit(weights, ROUND_RIDGE, tol=CLOSE) if weights.any(1).all() else None
 
 
 def _noise(rows, predictions, log_given, pseudo_count):
@@ -354,7 +369,12 @@ def _rounds(design, final_estimator, out_of_fold, round_weights, skipped):
     return stacked_rounds(design, final_estimator, out_of_fold, round_weights, skipped)
 
 
-def _final_fields(final, skipped):
-    """Fields of a `LabelScorer` that the final estimator fills, if it is in the stack."""
-    fields = {} if final is None else {"final": final.final, "mixing_weight": final.mixing_weight}
+def _final_fields(final, trees, skipped):
+    """Fields of a `LabelScorer` that the final estimator fills, if it is in the stack.
+
+    Trees that are fitted to all rows come later.
+    """
+    fields = {"mixing_weight": trees.before}
+    if final is not None:
+        fields = {"final": final.final, "mixing_weight": final.mixing_weight}
     return {**fields, "skipped": tuple(skipped)}

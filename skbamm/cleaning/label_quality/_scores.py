@@ -11,6 +11,7 @@ from .._constants import (
     LEAST_ODDS,
     LEAST_PLAIN_ODDS,
     MARGIN,
+    MAX_FACTOR,
     MAX_HALVINGS,
     MAX_LOG_ODDS,
     MAX_MIXING_WEIGHT,
@@ -241,3 +242,34 @@ def plain_log_odds(probabilities, labels):
         probabilities[np.arange(len(labels)), labels], LEAST_PLAIN_ODDS, 1 - LEAST_PLAIN_ODDS
     )
     return np.log(given) - np.log1p(-given)
+
+
+def log_likelihood(scores, likelihood):
+    """Of each row's given label, the likelihood of it under each true class being known."""
+    return np.log((np.exp(log_softmax(scores)) * likelihood).sum(axis=1) + TINY)
+
+
+def likeliest_factor(scores, likelihood, weight):
+    """The factor of scores at which given labels are likeliest: Newton's method for its log.
+
+    Fits on wrong labels are not sure enough; what counts here is how they tell classes.
+    """
+    bound, log_factor = np.log(MAX_FACTOR), 0.0
+    for _ in range(MAX_NEWTON):
+        scaled = np.exp(log_factor) * scores
+        before = np.exp(log_softmax(scaled))
+        after = before * likelihood
+        after /= after.sum(axis=1, keepdims=True) + TINY
+        means, squares = (
+            np.stack([(each * scaled**power).sum(axis=1) for each in (before, after)])
+            for power in (1, 2)
+        )
+        variances = squares - means**2
+        gradient = weight @ (means[0] - means[1])
+        curvature = weight @ (variances[0] - variances[1]) + gradient
+        step = gradient / max(abs(curvature), TINY)
+        found = np.clip(log_factor - np.clip(step, -1.0, 1.0), -bound, bound)
+        change, log_factor = abs(found - log_factor), found
+        if change <= NEWTON_CHANGE:
+            break
+    return float(np.exp(log_factor))

@@ -1,4 +1,4 @@
-"""The user's final estimator as a base model of label quality, with linear and kernel models.
+"""The user's final estimator, and probabilities, as base models with linear and kernel ones.
 
 Where classes are not linear in the columns these alone are poor, and trees or a network that are
 fitted with their weights would learn their mistakes.
@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._constants import LEAST_OF_CLASS, STACKED_PRIOR, STANDARD_ERRORS
+from .._constants import LEAST_OF_CLASS, STACKED_PRIOR, STACKED_ROWS, STANDARD_ERRORS
 from .._final_estimator import fit_final_estimator
-from ._scorer import FinalScores, log_probabilities
+from ._scorer import FinalScores, UserScores, bounded_logs, log_probabilities
 from ._scores import log_softmax, mixing_weights
 
 
@@ -40,34 +40,51 @@ def stacked_rounds(design, final_estimator, out_of_fold, weights, skipped):
 
 
 def stack_final(design, final_estimator, out_of_fold, weights, skipped) -> StackedFinal | None:
-    """Scores stacked with the final estimator's by how well they predict validation rows.
-
-    None where they predict no better with it, by more than half a standard error: a further model
-    always fits a little, and costs accuracy where it knows nothing new.
-    """
+    """Scores stacked with the final estimator's; None where that does not help."""
     found = out_of_fold_scores(design, final_estimator, weights, skipped)
     if found is None:
         return None
     own, final = found
-    labels, weight, row = design.validation_labels, design.validation_weight, design.validation_row
-
-    def stacked(scores, initial):
-        factors, _ = mixing_weights(
-            scores, labels, weight * len(weight), initial=initial, precision=STACKED_PRIOR
-        )
-        predictions = log_softmax(np.tensordot(factors, scores, 1))
-        return factors, -predictions[np.arange(len(labels)), labels]
-
-    _, alone = stacked(out_of_fold[None, row], np.ones(1))
-    factors, both = stacked(np.stack([out_of_fold[row], own[row]]), np.full(2, 0.5))
-    gain = alone - both
-    error = np.sqrt(np.square(weight) @ np.square(gain - weight @ gain))
-    if weight @ gain <= STANDARD_ERRORS * error:
+    factors = stack_factors(design, [out_of_fold, own])
+    if factors is None:
         return None
     before, factor = (float(one) for one in factors)
+    shares = (factor / len(final.estimators),) * len(final.estimators)
     return StackedFinal(
-        before * out_of_fold + factor * own, before, replace(final, mixing_weight=factor)
+        before * out_of_fold + factor * own, before, replace(final, mixing_weights=shares)
     )
+
+
+def stack_user(design, out_of_fold) -> UserScores | None:
+    """How to stack scores with the user's own probabilities; None where that does not help."""
+    if design.rows.pred_probs is None:
+        return None
+    factors = stack_factors(design, [out_of_fold, bounded_logs(design.rows.pred_probs)])
+    return None if factors is None else UserScores(*map(float, factors))
+
+
+def stack_factors(design, scores):
+    """Factors of scores of all rows, the first of which are there, that predict labels best.
+
+    None where the others make validation rows no likelier, by more than half a standard error: a
+    further model always fits a little, and costs accuracy where it knows nothing new.
+    """
+    labels, weight, row = design.validation_labels, design.validation_weight, design.validation_row
+    counts = weight * (len(weight) if design.rows.has_verified else STACKED_ROWS)
+
+    def stacked(each):
+        held_out = np.stack(each)[:, row]
+        initial = np.full(len(each), 1 / len(each))
+        factors, _ = mixing_weights(
+            held_out, labels, counts, initial=initial, precision=STACKED_PRIOR
+        )
+        predictions = log_softmax(np.tensordot(factors, held_out, 1))
+        return factors, -predictions[np.arange(len(labels)), labels]
+
+    alone, (factors, together) = stacked(scores[:1])[1], stacked(scores)
+    gain = alone - together
+    error = np.sqrt(np.square(weight) @ np.square(gain - weight @ gain))
+    return factors if weight @ gain > STANDARD_ERRORS * error else None
 
 
 def out_of_fold_scores(
@@ -94,17 +111,18 @@ def out_of_fold_scores(
             skipped.append(f"out of fold {k}: {type(error).__name__}: {error}")
             return None
         fitted.append(model)
-    return scores, FinalScores(tuple(fitted), rows.classes)
+    return scores, FinalScores(tuple(fitted), rows.classes, (1 / len(fitted),) * len(fitted))
 
 
 def _fitted(final_estimator, rows, weight):
     """A clone, fitted to the rows with a weight; without rare classes where it fails with these."""
-    y = rows.classes[rows.labels]
+    y, unit = rows.classes[rows.labels], rows.unit_weight
     try:
-        return fit_final_estimator(final_estimator, rows.X, y, weight)
+        return fit_final_estimator(final_estimator, rows.X, y, weight, unit=unit)
     except Exception:
         count = np.bincount(rows.labels, weight > 0)
         common = np.flatnonzero((count >= LEAST_OF_CLASS)[rows.labels])
         if len(common) == len(y):
             raise
-        return fit_final_estimator(final_estimator, rows.X, y[common], weight[common], common)
+        kept = y[common], weight[common], common
+        return fit_final_estimator(final_estimator, rows.X, *kept, unit=unit)

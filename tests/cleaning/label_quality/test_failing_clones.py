@@ -99,7 +99,7 @@ def test_a_clone_that_fails_is_left_out_with_its_reason(is_marked):
     X, truth, is_clean = far_classes()
     is_clean = is_clean if is_marked else None
     final = Strict(fails=RuntimeError("no luck"), after=len(X))
-    plain = HyperCleaningClassifier(max_iter=0, cv=3, relabel=False)
+    plain = HyperCleaningClassifier(max_iter=0, cv=3, relabel=False, final_estimator="linear")
     model = HyperCleaningClassifier(**{**plain.get_params(deep=False), "final_estimator": final})
     with pytest.warns(UserWarning, match=r"A clone of final_estimator failed.*no luck"):
         model.fit(X, truth - 1, is_clean=is_clean)

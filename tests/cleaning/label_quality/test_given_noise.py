@@ -121,15 +121,31 @@ def test_the_fit_is_the_likeliest():
     assert_allclose(found.transition[0, 0], 1 - 2 / 3 / (1 + np.exp(-other[-1])), atol=1e-4)
 
 
+def test_standard_errors_are_the_spread_over_draws():
+    draws = [labelled(0.7 * np.eye(3) + 0.3 * UNIFORM, 1500, seed=seed)[:2] for seed in range(20)]
+    found = [fit_noisy(*draw) for draw in draws]
+    spread = np.std([noise.transition for noise in found], axis=0)
+    mean = np.sqrt(np.mean([noise.transition_std**2 for noise in found], axis=0))
+    # All entries are of one share here, and there is more to sample in general.
+    assert (mean > 0.9 * spread).all() and (mean < 2 * spread).all()
+
+
+def test_where_no_noise_shows_standard_errors_are_those_of_what_may_hide():
+    predictions, given, _ = labelled(n_rows=600)
+    noise = fit_noisy(predictions, given)
+    assert not noise.is_shown and (noise.transition_std > 0).all()
+
+
 def test_order_and_unit_of_weights_and_rows_without_weight_do_not_matter():
     predictions, given, _ = labelled(CONFUSED, 400)
     weight = np.random.default_rng(0).integers(0, 3, 400).astype(float)
     own, is_clean = np.arange(400) % 5, np.zeros(400, dtype=bool)
-    expected = fit_given_noise(predictions, given, weight, own, is_clean).transition
+    expected = fit_given_noise(predictions, given, weight, own, is_clean)
     order = np.random.default_rng(1).permutation(np.flatnonzero(weight))
     rows = predictions[order], given[order], 7 * weight[order], own[order], is_clean[order]
     found = fit_given_noise(*rows)
-    assert_allclose(found.transition, expected, atol=1e-9)
+    assert_allclose(found.transition, expected.transition, atol=1e-9)
+    assert_allclose(found.transition_std, expected.transition_std, atol=1e-9)
 
 
 def test_confident_rates_are_those_of_sure_predictions():

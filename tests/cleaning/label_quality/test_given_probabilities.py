@@ -34,6 +34,8 @@ def test_probabilities_of_true_classes_give_back_the_noise_and_exact_posteriors(
     assert quality.noise_rate == pytest.approx(wrong[noisy].mean(), abs=0.02)
     assert quality.is_issue[noisy].sum() == pytest.approx(wrong[noisy].sum(), rel=0.1)
     assert (quality.suggested_label == true).mean() > (labels == true).mean() + 0.05
+    likeliest = np.where(is_clean, 1, (joint / joint.sum(axis=1, keepdims=True)).max(axis=1))
+    assert np.abs(quality.suggested_probability - likeliest).mean() < 0.02
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
@@ -99,6 +101,22 @@ def test_verified_labels_stay_and_names_of_classes_do_not_matter():
     np.testing.assert_array_equal(named.suggested_label, names[quality.suggested_label])
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize("labels", [np.array([4, 1, 7]), np.array(["cat", "ant", "dog"])])
+def test_columns_of_tables_that_are_named_as_classes_come_in_any_order(library, labels):
+    module = pytest.importorskip(library)
+    make = module.table if library == "pyarrow" else module.DataFrame
+    probabilities, _, given, _ = make_labels(300)
+    names = np.sort(labels)
+    expected = label_quality(names[given], probabilities).score
+    columns = labels.tolist() if library == "pandas" else [str(name) for name in labels]
+    place = np.searchsorted(names, labels)
+    shuffled = make(dict(zip(columns, probabilities.T[place], strict=True)))
+    np.testing.assert_array_equal(label_quality(names[given], shuffled).score, expected)
+    unknown = make(dict(zip("abc", probabilities.T, strict=True)))
+    np.testing.assert_array_equal(label_quality(names[given], unknown).score, expected)
+
+
 def test_with_verified_labels_only_there_is_no_noise():
     probabilities, true, _, _ = make_labels(300)
     quality = label_quality(true, probabilities, is_clean=np.ones(300, dtype=bool))
@@ -112,8 +130,9 @@ def test_with_verified_labels_only_there_is_no_noise():
         ({"pred_probs": np.zeros((6, 3))}, "rows of which add up to 1"),
         ({"pred_probs": np.array([[2, -1, 0.0]] * 6)}, "probabilities"),
         ({"pred_probs": np.full((6, 2), 0.5)}, "a column for each class: got 2 columns for 3"),
-        ({"pred_probs": np.full((5, 3), 1 / 3)}, "inconsistent numbers of samples"),
+        ({"pred_probs": np.full((5, 3), 1 / 3)}, "one row for each label: got 5 for 6"),
         ({"pred_probs": np.full((6, 3), np.nan)}, "pred_probs contains NaN"),
+        ({"labels": [0, 1, 2, None, 1, np.nan]}, "Input labels contains NaN or None: 2 rows"),
         ({"classes": [2, 1, 0]}, "ascending order"),
         ({"classes": [0, 1, 3]}, r"values that classes does not name: \[2\]"),
         ({"is_clean": [True]}, "is_clean must have one entry per row"),
