@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
@@ -14,7 +15,7 @@ from skbamm.cleaning._design import FoldedDesign, Standardizer
 from skbamm.cleaning._members import Member
 from skbamm.cleaning._rows import LabelRows, make_label_folds
 from skbamm.cleaning.label_quality._nested import nested_predictions
-from skbamm.cleaning.label_quality._out_of_fold import label_quality
+from skbamm.cleaning.label_quality._out_of_fold import _noise_shown, label_quality
 from skbamm.cleaning.label_quality._scores import (
     likeliest_factor,
     log_likelihood,
@@ -182,3 +183,19 @@ def test_many_folds_are_put_together():
     np.testing.assert_array_equal(few.own, folds.own % 5)
     assert (few.in_training[few.own[data.is_clean], np.flatnonzero(data.is_clean)] == 0).all()
     np.testing.assert_allclose(few.validation.sum(), 1.0)
+
+
+# Whether wrong labels show
+
+
+def test_noise_must_show_by_models_that_know_no_label_weights_too():
+    random = np.random.default_rng(0)
+    scores = np.outer(random.normal(size=600), [-1.0, 1.0])
+    labels = (scores + random.gumbel(size=(600, 2))).argmax(axis=1)  # overlap, none wrong
+    rows = LabelRows(scores, labels, np.ones(600), np.arange(600) < 60, 600, np.arange(2))
+    folds = make_label_folds(rows, 5, 0)
+    design = FoldedDesign(rows, folds, Standardizer.of(rows, True), "cpu")
+    # Too sure far out, as fits are that have dropped the rows that contradict them.
+    sure = softmax(3 * scores**3, axis=1)
+    assert _noise_shown(design, sure, []).is_shown
+    assert not _noise_shown(design, sure, [scores, scores]).is_shown

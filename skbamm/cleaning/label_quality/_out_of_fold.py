@@ -37,7 +37,7 @@ from ._scores import (
     other_labels,
     plain_log_odds,
 )
-from ._stacking import stack_user, stacked_rounds
+from ._stacking import stacked_rounds, with_user
 from ._trees import Trees, TreeStack, can_grow, stack_trees
 
 
@@ -103,7 +103,7 @@ def quality_by_verified(design, final_estimator, grows_trees) -> LabelQuality:
     if len(noisy) == 0:
         trees = TreeStack(temperature * first.out_of_fold)
         if grows_trees:
-            trees = stack_trees(design, trees.scores, None, lambda predictions: None)
+            trees = stack_trees(design, trees.scores, None, lambda *known: None)
         linear = design.raw_scores(trees.before * temperature * params)
         scorer = LabelScorer(linear, transition=np.eye(rows.n_classes))
         predictions, nothing = np.exp(log_softmax(trees.scores)), np.zeros((0, rows.n_classes))
@@ -142,9 +142,11 @@ def quality_by_verified(design, final_estimator, grows_trees) -> LabelQuality:
     stages = ScoreStages(
         plain_ridge, stack.mixing, noise.transition, stage.ridge, temperature, user
     )
+    is_own = final is None and user is None
+    guides = [first.out_of_fold, plain.out_of_fold] if is_own else []
     trees = TreeStack(scores)
     if grows_trees:
-        trees = _trees_by_verified(design, scores, stages)
+        trees = _trees_by_verified(design, scores, stages, guides)
         predictions = np.exp(log_softmax(trees.scores))
         noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
     scorer = LabelScorer(
@@ -155,7 +157,8 @@ def quality_by_verified(design, final_estimator, grows_trees) -> LabelQuality:
         user=user,
         **_final_fields(final, trees, skipped),
     )
-    given_noise = _given_noise(design, predictions)
+    grown = [one.scores for one in trees.trees[:1]]  # those on all labels
+    given_noise = _noise_shown(design, predictions, guides and [*guides, *grown])
     return LabelQuality(
         log_odds(posterior, labels),
         predictions,
@@ -232,11 +235,31 @@ def _given_noise(design, predictions, guide=None):
     return fit_given_noise(predictions, *known, guide)
 
 
-def _trees_by_verified(design, scores, stages):
+def _noise_shown(design, predictions, scores):
+    """How noise shows in predictions; only if it does by the mean of these out-of-fold scores too.
+
+    Models fitted by label weights contradict the labels that weigh little, as if these were wrong:
+    so the others, of which there are none where the user's own model takes part, know no weights.
+    """
+    if not scores:
+        return _given_noise(design, predictions)
+    factors, _ = mixing_weights(
+        np.stack(scores)[:, design.validation_row],
+        design.validation_labels,
+        design.validation_weight * len(design.validation_weight),
+        initial=np.full(len(scores), 1 / len(scores)),
+        precision=STACKED_PRIOR,
+    )
+    guide = np.exp(log_softmax(np.tensordot(factors, scores, 1)))
+    is_shown = _given_noise(design, guide).is_shown
+    return _given_noise(design, predictions, None if is_shown else guide)
+
+
+def _trees_by_verified(design, scores, stages, guides):
     """Scores stacked with those of trees."""
 
-    def transition_of(predictions):
-        noise = _given_noise(design, predictions)
+    def transition_of(predictions, trees):
+        noise = _noise_shown(design, predictions, guides and [*guides, trees.scores])
         return noise.transition if noise.is_shown else None
 
     return stack_trees(design, scores, stages, transition_of)
@@ -258,19 +281,13 @@ def _trees_by_noisy(design, scores, stages, guide):
         noise = _given_noise(design, predictions, guide)
         return noise if likelihood(predictions, noise) > before else None
 
-    def transition_of(predictions):
+    def transition_of(predictions, trees):
         noise = noise_by_trees(predictions) or stages.noise
         return noise.transition if noise.is_shown else None
 
     trees = stack_trees(design, scores, stages, transition_of)
     noise = noise_by_trees(np.exp(log_softmax(trees.scores)))
     return (trees.unused(scores), stages.noise) if noise is None else (trees, noise)
-
-
-def with_user(design, scores):
-    """Scores with the user's own probabilities, and their `UserScores`, where these help."""
-    user = stack_user(design, scores)
-    return (scores if user is None else user.mixed(scores, design.rows.pred_probs)), user
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,12 @@ def stack_user(design, out_of_fold) -> UserScores | None:
     return None if factors is None else UserScores(*map(float, factors))
 
 
+def with_user(design, scores):
+    """Scores with the user's own probabilities, and their `UserScores`, where these help."""
+    user = stack_user(design, scores)
+    return (scores if user is None else user.mixed(scores, design.rows.pred_probs)), user
+
+
 def stack_factors(design, scores):
     """Factors of scores of all rows, the first of which are there, that predict labels best.
 

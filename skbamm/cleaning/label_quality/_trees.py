@@ -133,7 +133,8 @@ def staged_scores(design, kept):
 def stack_trees(design, scores, stages, transition_of) -> TreeStack:
     """Scores of all rows with those of trees, as they predict validation rows together.
 
-    ``transition_of(predictions)`` is the noise transition matrix; None where no wrong labels show.
+    ``transition_of(predictions, trees)`` is the noise transition matrix, `trees` being those on all
+    labels; None where no wrong labels show.
     By `stages` the models that were there before are made for pairs of folds.
     """
     few, rows = design.with_few_folds(TREE_FOLDS), design.rows
@@ -143,7 +144,7 @@ def stack_trees(design, scores, stages, transition_of) -> TreeStack:
         return TreeStack(scores)
     trees = [_likeliest(ALL_LABELS, staged, given, rows.weight)]
     first = _stacked(design, scores, trees)
-    transition = transition_of(np.exp(log_softmax(first.scores)))
+    transition = transition_of(np.exp(log_softmax(first.scores)), trees[0])
     if transition is None:
         return first
     likelihood = np.where(rows.is_clean[:, None], given, label_likelihood(transition, rows.labels))
