@@ -388,7 +388,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             On top of what is learned.
 
         is_clean : array-like of bool of shape (n_samples,), default=None
-            Which rows of X have verified labels. With fewer than 50, and an int `cv`, weights are
+            Which rows of X have verified labels. With fewer than 45, and an int `cv`, weights are
             also learned as if none were, and kept if labels are likelier so.
 
         X_val : like X, of shape (n_val, n_features), default=None

@@ -16,7 +16,7 @@ ENOUGH, PER_COLUMN, PER_CLASS = 10_000, 20, 300
 # A class keeps so many rows, if it has them.
 LEAST_ROWS = 50
 # With fewer rows with verified labels it is tried as well what is learned without these.
-FEW_VERIFIED = 50
+FEW_VERIFIED = 45
 # Beyond this many columns a rotation costs more than it saves.
 MAX_ROTATED = 1000
 # Folds are fitted on the rows with weight alone where these are fewer than this fraction.
