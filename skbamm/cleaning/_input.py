@@ -15,7 +15,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from ..data._tables import column_order
+from ..data._tables import columns_by_name
 from ..data._validation import (
     has_validation_rows,
     level_of_caller,
@@ -151,7 +151,7 @@ def _pred_probs(pred_probs, estimator, n_rows, n_given, classes):
     predictions = validated_probabilities(pred_probs, n_rows)
     advice = "They are those of the labels in y, in ascending order; leave out any other column."
     require_columns(predictions, classes, advice)
-    return predictions[:, column_order(pred_probs, classes.tolist(), "pred_probs")]
+    return predictions[:, columns_by_name(pred_probs, classes.tolist(), "pred_probs")]
 
 
 def check_learnable(mass, n_verified):

@@ -92,7 +92,7 @@ def in_feature_order(values, feature_names, parameter):
     return values.loc[names]
 
 
-def column_order(table, names, parameter):
+def columns_by_name(table, names, parameter):
     """Positions of columns in the order of names, of a table that has exactly these; else all.
 
     Some kinds of tables name columns by texts alone.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-from ...data._tables import column_order
+from ...data._tables import columns_by_name
 from .._constants import LEAST_GAIN, LEAST_PLAIN_ODDS, PAIR_COUNT, SINGLE_PRIOR, TINY
 from .._input import label_columns, require_columns, validated_probabilities
 from .._report import ClassSums, LabelRecord, true_classes
@@ -190,6 +190,6 @@ def _validated(labels, pred_probs, is_clean, sample_weight, classes):
     unknown = np.setdiff1d(known, names)
     if len(unknown):
         raise ValueError(f"labels has values that classes does not name: {unknown[:5].tolist()}.")
-    predictions = predictions[:, column_order(pred_probs, names.tolist(), "pred_probs")]
+    predictions = predictions[:, columns_by_name(pred_probs, names.tolist(), "pred_probs")]
     positions = np.searchsorted(names, labels)
     return LabelRows(None, positions, weight, is_clean, len(labels), names), predictions

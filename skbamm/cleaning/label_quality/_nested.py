@@ -8,12 +8,27 @@ few numbers can carry (ridge, mixing weights, noise) is taken over from all rows
 from __future__ import annotations
 
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
 from .._constants import CLOSE, ROUND_RIDGE, ROUND_VERIFIED_WEIGHT, SMOOTHING
 from ._first_stage import first_stage_weights
+from ._given_noise import GivenNoise
+from ._scorer import UserScores
 from ._scores import log_softmax
+
+
+class ScoreStages(NamedTuple):
+    """How linear models are made and mixed: of verified rows, if any, and of all rows."""
+
+    ridge: float  # of the fit of given labels
+    mixing: np.ndarray  # (n_models,), factors of their scores, those of given labels last
+    transition: np.ndarray  # (n_classes, n_classes), P(given label | true class)
+    first_ridge: float = 0.0  # of models of verified rows alone
+    first_inverse_temperature: float = 1.0
+    user: UserScores | None = None
+    noise: GivenNoise | None = None  # without verified labels
 
 
 def nested_predictions(design, stages, predictions):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +27,8 @@ from .._constants import (
 )
 from ._first_stage import first_stage_weights, fit_first_stage, plain_average
 from ._given_noise import GivenNoise, fit_given_noise
-from ._scorer import KernelScores, LabelScorer, LinearScores, UserScores
+from ._nested import ScoreStages
+from ._scorer import KernelScores, LabelScorer, LinearScores
 from ._scores import (
     fit_noise_model,
     log_odds,
@@ -39,18 +39,6 @@ from ._scores import (
 )
 from ._stacking import stacked_rounds, with_user
 from ._trees import Trees, TreeStack, can_grow, stack_trees
-
-
-class ScoreStages(NamedTuple):
-    """How linear models are made and mixed: of verified rows, if any, and of all rows."""
-
-    ridge: float  # of the fit of given labels
-    mixing: np.ndarray  # (n_models,), factors of their scores, those of given labels last
-    transition: np.ndarray  # (n_classes, n_classes), P(given label | true class)
-    first_ridge: float = 0.0  # of models of verified rows alone
-    first_inverse_temperature: float = 1.0
-    user: UserScores | None = None
-    noise: GivenNoise | None = None  # without verified labels
 
 
 @dataclass(frozen=True)
@@ -99,17 +87,10 @@ def quality_by_verified(design, final_estimator, grows_trees) -> LabelQuality:
     stage = fit_first_stage(design, first_stage_weights(rows, training), VERIFIED_RIDGES)
     params, temperature = stage.params, stage.inverse_temperature
     first = _BaseModel.of(design, params)
-    predictions = np.exp(log_softmax(temperature * first.out_of_fold))
+    scores = temperature * first.out_of_fold
     if len(noisy) == 0:
-        trees = TreeStack(temperature * first.out_of_fold)
-        if grows_trees:
-            trees = stack_trees(design, trees.scores, None, lambda *known: None)
-        linear = design.raw_scores(trees.before * temperature * params)
-        scorer = LabelScorer(linear, transition=np.eye(rows.n_classes))
-        predictions, nothing = np.exp(log_softmax(trees.scores)), np.zeros((0, rows.n_classes))
-        found = np.zeros(0), predictions, params, scorer, nothing
-        unknown = np.full((rows.n_classes, rows.n_classes), np.nan)
-        return LabelQuality(*found, transition_std=unknown, trees=trees.trees)
+        return _quality_of_verified(design, params, scores, temperature, grows_trees)
+    predictions = np.exp(log_softmax(scores))
     given = _given_params(design)
     log_given = None
     if given is not None:
@@ -170,6 +151,24 @@ def quality_by_verified(design, final_estimator, grows_trees) -> LabelQuality:
         transition_std=given_noise.transition_std,
         stages=stages,
         plain=plain_fits,
+        trees=trees.trees,
+    )
+
+
+def _quality_of_verified(design, params, scores, temperature, grows_trees) -> LabelQuality:
+    """Where all rows are verified, of which first-stage models say enough."""
+    n_classes = design.rows.n_classes
+    trees = TreeStack(scores)
+    if grows_trees:
+        trees = stack_trees(design, scores, None, lambda *known: None)
+    linear = design.raw_scores(trees.before * temperature * params)
+    return LabelQuality(
+        np.zeros(0),
+        np.exp(log_softmax(trees.scores)),
+        params,
+        LabelScorer(linear, transition=np.eye(n_classes)),
+        np.zeros((0, n_classes)),
+        transition_std=np.full((n_classes, n_classes), np.nan),
         trees=trees.trees,
     )
 
@@ -243,13 +242,8 @@ def _noise_shown(design, predictions, scores):
     """
     if not scores:
         return _given_noise(design, predictions)
-    factors, _ = mixing_weights(
-        np.stack(scores)[:, design.validation_row],
-        design.validation_labels,
-        design.validation_weight * len(design.validation_weight),
-        initial=np.full(len(scores), 1 / len(scores)),
-        precision=STACKED_PRIOR,
-    )
+    held_out = [each[design.validation_row] for each in scores]
+    factors, _ = _mixed(design, held_out, np.full(len(scores), 1 / len(scores)))
     guide = np.exp(log_softmax(np.tensordot(factors, scores, 1)))
     is_shown = _given_noise(design, guide).is_shown
     return _given_noise(design, predictions, None if is_shown else guide)

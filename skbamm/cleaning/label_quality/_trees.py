@@ -94,12 +94,12 @@ def fit_trees(rows, kept, n_iter=None):
         return trees.fit(X, rows.classes[labels], **weights)
 
 
-def class_log_probabilities(scores, known, n_classes):
+def class_log_probabilities(scores, known, classes):
     """Of all classes, from a decision function of the `known` ones."""
     if scores.ndim == 1:
         scores = np.column_stack([np.zeros_like(scores), scores])
-    found = np.full((len(scores), n_classes), np.log(LEAST_PROBABILITY))
-    found[:, known] = log_softmax(scores)
+    found = np.full((len(scores), len(classes)), np.log(LEAST_PROBABILITY))
+    found[:, np.searchsorted(classes, known)] = log_softmax(scores)
     return found
 
 
@@ -121,12 +121,12 @@ def staged_scores(design, kept):
             return None
         if not len(own):
             continue
-        known = np.searchsorted(rows.classes, trees.classes_)
+        known = trees.classes_, rows.classes
         with openmp_threads_for(WORK_OF_ENTRY * rows.X.size):
             each = trees.staged_decision_function(rows.X[own])
             reached = (scores for number, scores in enumerate(each, 1) if number in stages)
             for stage, scores in enumerate(reached):
-                found[stage, own] = class_log_probabilities(scores, known, rows.n_classes)
+                found[stage, own] = class_log_probabilities(scores, *known)
     return found, stages
 
 
@@ -174,10 +174,9 @@ def nested_right(design, trees, stack, nested, likelihood):
             index = np.flatnonzero(folds.own == own)
             if found is None or not len(index):
                 continue
-            known = np.searchsorted(rows.classes, found.classes_)
             with openmp_threads_for(WORK_OF_ENTRY * rows.X.size):
                 own_scores = found.decision_function(rows.X[index])
-            own_scores = class_log_probabilities(own_scores, known, rows.n_classes)
+            own_scores = class_log_probabilities(own_scores, found.classes_, rows.classes)
             scores[other, index] += share * own_scores
     joint = np.exp(log_softmax(scores)) * likelihood
     return joint[:, design.every, rows.labels] / (joint.sum(axis=2) + TINY)
