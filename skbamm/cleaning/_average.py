@@ -39,103 +39,97 @@ from .label_quality._trees import ALL_LABELS
 
 @dataclass(frozen=True)
 class Fitted:
-    """A member's fits out of each fold, and what they say of held-out labels."""
-
-    member: Member
-    params: torch.Tensor  # (n_scores, n_columns), mean over the folds
-    factor: float  # of its scores, at which held-out labels are likeliest
-    losses: np.ndarray  # (n_criteria, n_folds), sums over the rows of each fold
-
-    @property
-    def kind(self):
-        return self.member.kind
-
-
-@dataclass(frozen=True)
-class FittedTrees:
-    """The same of boosted trees, which are told by their kind."""
+    """A candidate out of each fold, and what it says of held-out labels: a member, or trees."""
 
     kind: str
-    factor: float
-    losses: np.ndarray
+    factor: float  # of its scores, at which held-out labels are likeliest
+    losses: np.ndarray  # (n_criteria, n_folds), sums over the rows of each fold
+    member: Member | None = None  # None of trees, which are told by their kind
+    params: torch.Tensor | None = None  # (n_scores, n_columns), a member's mean over the folds
 
 
 @dataclass(frozen=True)
 class Average:
-    """Members and their weights, which sum to 1 together; those without any are left out."""
+    """Candidates and their weights, which sum to 1; those without any are left out."""
 
     fitted: list[Fitted]
     weights: np.ndarray
-    trees: list[FittedTrees]
-    tree_weights: np.ndarray
 
     @classmethod
-    def of(cls, fitted, trees, standard_errors):
+    def of(cls, fitted, standard_errors):
         """By the folds. The fits on all labels have half of the weight before these are asked."""
-        candidates: list[Fitted | FittedTrees] = [*fitted, *trees]
-        kinds = [one.kind for one in candidates]
+        kinds = [one.kind for one in fitted]
         shares = {kind: kinds.count(kind) for kind in kinds}
         plain = {kinds[0], ALL_LABELS} & {*kinds}
         others = max(len(shares) - len(plain), 1)
         prior = [1 / (shares[kind] * (len(plain) if kind in plain else others)) for kind in kinds]
-        criteria = np.stack([one.losses for one in candidates], axis=1)
+        criteria = np.stack([one.losses for one in fitted], axis=1)
         each = [weights_by_folds(losses, standard_errors, np.array(prior)) for losses in criteria]
         weights = np.min(each, axis=0)
-        weights = weights if weights.max() > TINY else each[-1]  # no member is good in all
+        weights = weights if weights.max() > TINY else each[-1]  # none is good in all
         weights = np.maximum(weights - LEAST_MEMBER * weights.max(), 0.0)
-        parts = np.split(weights / weights.sum(), [len(fitted)])
-        linear, grown = (np.flatnonzero(part) for part in parts)
-        return cls(
-            [fitted[index] for index in linear],
-            parts[0][linear],
-            [trees[index] for index in grown],
-            parts[1][grown],
-        )
+        kept = np.flatnonzero(weights)
+        return cls([fitted[index] for index in kept], weights[kept] / weights.sum())
+
+    def _weighted(self, *, trees):
+        """Pairs of candidates and weights: of boosted trees, or of the others."""
+        pairs = zip(self.fitted, self.weights.tolist(), strict=True)
+        return [(one, weight) for one, weight in pairs if (one.member is None) is trees]
 
     @property
     def by_kind(self):
         """Weight of each kind of fit, the largest first."""
         found: dict[str, float] = {}
-        weights = [*self.weights, *self.tree_weights]
-        members: list[Fitted | FittedTrees] = [*self.fitted, *self.trees]
-        for one, weight in zip(members, weights, strict=True):
-            found[one.kind] = found.get(one.kind, 0.0) + float(weight)
+        for one, weight in zip(self.fitted, self.weights.tolist(), strict=True):
+            found[one.kind] = found.get(one.kind, 0.0) + weight
         return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    @property
+    def is_linear(self):
+        return not self._weighted(trees=True)
+
+    @property
+    def has_linear(self):
+        return bool(self._weighted(trees=False))
 
     @property
     def ridge(self):
         """Geometric mean of the linear fits'; None without any."""
-        if not self.fitted:
+        if not self.has_linear:
             return None
-        logs = np.log([one.member.ridge for one in self.fitted])
-        return float(np.exp(self.weights @ logs / self.weights.sum()))
+        members, weights = zip(*self._weighted(trees=False), strict=True)
+        logs = np.log([one.member.ridge for one in members])
+        return float(np.exp(np.average(logs, weights=weights)))
 
     @property
     def tree_factors(self):
         """Of the scores of each kind of trees, in the sum that is returned."""
-        pairs = zip(self.trees, self.tree_weights, strict=True)
-        return {one.kind: float(weight) * one.factor for one, weight in pairs}
+        return {one.kind: weight * one.factor for one, weight in self._weighted(trees=True)}
 
     def shrunk(self, factor):
         """With ridge strengths times a factor."""
-        members = [replace(one.member, ridge=one.member.ridge * factor) for one in self.fitted]
-        pairs = zip(self.fitted, members, strict=True)
-        return replace(self, fitted=[replace(one, member=member) for one, member in pairs])
+
+        def of(one):
+            if one.member is None:
+                return one
+            return replace(one, member=replace(one.member, ridge=one.member.ridge * factor))
+
+        return replace(self, fitted=[of(one) for one in self.fitted])
 
     def mean(self, fit):
         """Of the linear members' params: ``fit(member, initial)`` makes those on all rows."""
         mean: Any = 0.0
         more: Any = 0.0
-        for one, share in zip(self.fitted, self.weights, strict=True):
+        for one, weight in self._weighted(trees=False):
             found = fit(one.member, one.params[None] + more)
             # What all rows tell beyond those of the folds is much the same for all members.
             more = one.params.new_tensor(found) - one.params
-            mean = mean + share * one.factor * found
+            mean = mean + weight * one.factor * found
         return mean
 
     def params(self, rows, labelled, learned, metric=None):
         """Of the members' fits on all rows, (n_scores, n_columns); zeros without any."""
-        if not self.fitted:
+        if not self.has_linear:
             return to_numpy(labelled.zeros(1)[0])
         labels = labels_of_rows(rows, learned)
 
@@ -173,10 +167,10 @@ def average_members(design, learned, options) -> Average | None:
             continue
         scores = few.out_of_fold(few.scores(params))
         known_factor = None if learned.is_noise_shown else 1.0
-        found = _losses(few, scores, likelihoods, known_factor)
-        fitted.append(Fitted(member, params.mean(0), *found))
-    trees = [FittedTrees(one.kind, *_losses(few, one.scores, likelihoods)) for one in quality.trees]
-    return Average.of(fitted, trees, options.standard_errors) if fitted or trees else None
+        factor, losses = _losses(few, scores, likelihoods, known_factor)
+        fitted.append(Fitted(member.kind, factor, losses, member, params.mean(0)))
+    fitted += [Fitted(one.kind, *_losses(few, one.scores, likelihoods)) for one in quality.trees]
+    return Average.of(fitted, options.standard_errors) if fitted else None
 
 
 def _losses(design, scores, likelihoods, factor=None):

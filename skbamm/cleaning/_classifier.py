@@ -516,7 +516,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     def _fit_final(self, rows, learned):
         """The final estimator on all rows with the learned weights, or trees in its place."""
-        if learned.average is not None and learned.average.trees:
+        if learned.average is not None and not learned.average.is_linear:
             # What predicts is no longer linear in the columns.
             linear = self.__dict__.pop("coef_"), self.__dict__.pop("intercept_")
             self.final_estimator_ = sum_of_scores(rows, learned, *linear)

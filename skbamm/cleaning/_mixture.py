@@ -19,7 +19,7 @@ def sum_of_scores(rows, learned, coef, intercept):
     vars(linear).update(fields, n_features_in_=rows.X.shape[1], n_iter_=np.array([1]))
     factors = learned.average.tree_factors
     members = [(kind, learned.trees[kind]) for kind in factors]
-    if len(learned.average.fitted):
+    if learned.average.has_linear:
         members.append(("linear", linear))
         factors = {**factors, "linear": 1.0}
     stack = StackingClassifier(

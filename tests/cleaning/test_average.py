@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning._average import Average, Fitted, FittedTrees
+from skbamm.cleaning._average import Average, Fitted
 from skbamm.cleaning._design import FoldedDesign, Standardizer
 from skbamm.cleaning._members import Member
 from skbamm.cleaning._rows import LabelRows, make_label_folds
@@ -41,17 +41,17 @@ def test_weights_are_normal_densities_of_differences_in_standard_errors():
 def test_fits_on_all_labels_have_half_of_what_the_folds_cannot_tell():
     kinds = ["all labels", "all labels", "filtered", "weighted"]
     losses = np.array([[1.0, 2.0]])
-    fitted = [Fitted(Member(kind, kind, 0.1), None, 1.0, losses) for kind in kinds]
-    found = Average.of(fitted, [], 1.0).by_kind
+    fitted = [Fitted(kind, 1.0, losses, Member(kind, kind, 0.1)) for kind in kinds]
+    found = Average.of(fitted, 1.0).by_kind
     assert found == pytest.approx({"all labels": 0.5, "filtered": 0.25, "weighted": 0.25}, abs=0.01)
 
 
 def test_trees_on_all_labels_share_that_half():
     losses = np.array([[1.0, 2.0]])
     kinds = ["all labels", "filtered"]
-    fitted = [Fitted(Member(kind, kind, 0.1), None, 1.0, losses) for kind in kinds]
-    trees = [FittedTrees(f"trees, {kind}", 1.0, losses) for kind in kinds]
-    assert {*Average.of(fitted, trees, 1.0).by_kind.values()} == {0.25}
+    fitted = [Fitted(kind, 1.0, losses, Member(kind, kind, 0.1)) for kind in kinds]
+    fitted += [Fitted(f"trees, {kind}", 1.0, losses) for kind in kinds]
+    assert {*Average.of(fitted, 1.0).by_kind.values()} == {0.25}
 
 
 def test_the_factor_makes_given_labels_likeliest():
