@@ -151,7 +151,7 @@ def average_members(design, learned, options) -> Average | None:
         labels = labels_of_folds(few, quality, learned)
         noise = quality.transition
     given = np.eye(rows.n_classes)[rows.labels]
-    likelihood = np.where(rows.is_clean[:, None], given, label_likelihood(noise, rows.labels))
+    likelihood = np.where(rows.is_clean[:, None], given, label_likelihood(noise, rows.given))
     # Without verified labels a wrong noise may be as likely: who is good must be so without any.
     is_alone = learned.is_noise_shown and not rows.has_verified
     likelihoods = [likelihood, given] if is_alone else [likelihood]

@@ -44,7 +44,7 @@ from ._final_estimator import (
 )
 from ._input import label_positions, label_rows
 from ._mixture import sum_of_scores
-from ._report import ClassSums, LabelRecord, check_precision, true_classes
+from ._report import ClassSums, LabelRecord, check_precision, true_classes, vote_transition_matrix
 from ._rows import product_work
 
 
@@ -187,7 +187,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
     noise_transition_matrix_ : ndarray of shape (n_classes, n_classes)
         Probability of a given label (column) for each true class (row), among the noisy rows. Rows
-        sum to 1. The identity where no wrong labels show.
+        sum to 1. The identity where no wrong labels show. With `votes`, of single votes.
 
     noise_transition_matrix_std_ : ndarray of shape (n_classes, n_classes)
         Standard errors of these, by the likelihood's curvature and the number of rows; where no
@@ -369,6 +369,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         y_val=None,
         sample_weight_val=None,
         pred_probs=None,
+        votes=None,
         **params,
     ):
         """Learn label weights, then fit on all rows with these.
@@ -406,6 +407,14 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             One more model that scores labels, if that predicts held-out rows better. Not with
             `X_val`.
 
+        votes : array-like of shape (n_samples, n_classes), default=None
+            How many people gave each label to a row of X, with columns in the order of the sorted
+            labels. y is the label with most votes, of several with as many any of these. Votes are
+            taken for independent, given the true class, so that a label is relied on the more the
+            more agree. A row that sums to 1 is one vote: a share is the probability that it is for
+            that label. A row without votes has no label (see `unlabeled`), whatever its y is. Of
+            verified rows y alone counts. Needs ``weighting="adaptive"``.
+
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row that it splits, for
             `GroupKFold` and its like. With metadata routing enabled, what the splitter requests.
@@ -419,7 +428,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         ------
         ValueError
             For NaN or infinite entries, wrong lengths, fewer than two classes, weights that
-            are all zero, and both `is_clean` and `X_val`.
+            are all zero, both `is_clean` and `X_val`, and a y that has not the most votes.
         """
         if given_estimator(self) is not None:
             check_final_estimator(self.final_estimator)
@@ -428,7 +437,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.named_columns_, X, y, sample_weight, is_clean = found
         held_out = split_columns(X_val, y_val, sample_weight_val, name="X_val")[1:]
         container = RowContainer.of(X, y)
-        rows = label_rows(self, X, y, sample_weight, is_clean, *held_out, pred_probs=pred_probs)
+        more = {"pred_probs": pred_probs, "votes": votes}
+        rows = label_rows(self, X, y, sample_weight, is_clean, *held_out, **more)
 
         def attributes(*found):
             return attributes_after(self, lambda fitted: fitted._store(rows, container, *found))
@@ -463,13 +473,16 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         self.sample_weight_ = label_weight[: rows.n_given]
         predictions = learned.predictions
         known = label_weight if learned.is_noise_shown else np.ones(len(label_weight))
-        classes = true_classes(rows, known, predictions, learned.noise)
+        transition = getattr(learned.scorer, "transition", None)
+        classes = true_classes(rows, known, predictions, learned.noise, transition)
         gaps = {}
         if rows.is_unlabelled is not None:
             is_gap = rows.is_unlabelled[: rows.n_given].copy()
             gaps = {"is_gap": is_gap, "unlabeled": self.unlabeled}
         sums = ClassSums.of(rows, classes, predictions)
         self._store_rates(sums, LabelRecord.columns(rows, classes), container, **gaps)
+        if rows.votes is not None:
+            self.noise_transition_matrix_ = vote_transition_matrix(rows, classes)
         self._fit_final(rows, learned)
         self.status_ = self._describe_fit(learned)
 
@@ -654,7 +667,8 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
         Models and learned numbers are those of `fit`: nothing is learned from these rows, so that
         a table can be weighed in blocks. For rows that were in `fit` it is optimistic.
-        `pred_probs` of `fit` take no part: these rows have none.
+        `pred_probs` of `fit` take no part: these rows have none. With `votes` in `fit`, each label
+        is one vote.
 
         Parameters
         ----------

@@ -181,6 +181,8 @@ TRIED_ROWS = 1000
 # --- Guards against rounding, no numbers of a method -------------------------------------------
 # Of sums that are divided by; of probabilities in odds, with and without a noise model.
 TINY, LEAST_ODDS, LEAST_PLAIN_ODDS = 1e-300, 1e-12, 1e-6
+# By how much sums and maxima of shares of votes may be off.
+VOTE_TOL = 1e-6
 # Stands in for a fixed ridge of 0, under which separable classes have no finite fit.
 LEAST_RIDGE = 1e-12
 # Ridge of a kernel model's intercept.

@@ -100,9 +100,9 @@ class Search:
         """Of given labels, verified ones being right, after the noise that makes it largest."""
         design, predictions = self.design, learned.quality.predictions
         is_clean = rows.is_clean if self.sample is None else rows.is_clean[self.sample.positions]
-        labels, weight = design.rows.labels, design.rows.weight
-        noise = fit_given_noise(predictions, labels, weight, design.folds.own, is_clean)
-        return weight @ noise.log_likelihood(predictions, labels, is_clean) / weight.sum()
+        given, weight = design.rows.given, design.rows.weight
+        noise = fit_given_noise(predictions, given, weight, design.folds.own, is_clean)
+        return weight @ noise.log_likelihood(predictions, given, is_clean) / weight.sum()
 
     def finish(self, rows, learned):
         """What was learned, of all rows, and coefficients and intercepts in raw units."""
@@ -234,7 +234,9 @@ def extend(learned, sample, rows, labelled, *, alpha):
     numbers, left = LabelNumbers.unpack(learned.hyper), np.flatnonzero(left)
     for index in np.split(left, range(BLOCK_ROWS, len(left), BLOCK_ROWS)):
         labels, noisy = rows.labels[index], ~rows.is_clean[index]
-        scored = learned.scorer.score(rows.X[index], labels, rows.pred_probs_of(index))
+        scored = learned.scorer.score(
+            rows.X[index], labels, rows.pred_probs_of(index), rows.given[index]
+        )
         predictions[index] = scored.predictions
         found, is_gap = expit(numbers.logit(scored.log_odds)), ~rows.has_label[index]
         found[is_gap] = 0.0

@@ -26,6 +26,7 @@ from ..data._validation import (
 )
 from ._rows import LabelRows
 from ._unlabelled import fill_gaps
+from ._votes import validated_votes
 
 # Squares of weights must be numbers.
 MOST_WEIGHT = 1e150
@@ -34,7 +35,17 @@ SUM_TOL = 1e-2
 
 
 def label_rows(
-    estimator, X, y, sample_weight, is_clean, X_val, y_val, sample_weight_val, *, pred_probs=None
+    estimator,
+    X,
+    y,
+    sample_weight,
+    is_clean,
+    X_val,
+    y_val,
+    sample_weight_val,
+    *,
+    pred_probs=None,
+    votes=None,
 ):
     """Validated rows of X and of X_val, stacked; sets what the estimator knows of its features."""
     y, is_gap = fill_gaps(y, estimator.unlabeled)
@@ -83,6 +94,9 @@ def label_rows(
     classes, labels = np.unique(y, return_inverse=True)
     if pred_probs is not None:
         pred_probs = _pred_probs(pred_probs, estimator, len(y), n_given, classes)
+    if votes is not None:
+        given = estimator.weighting, classes, labels, clean
+        votes, is_gap = validated_votes(votes, *given, n_given, is_gap)
     soft_weight, is_unlabelled = None, None
     if is_gap is not None and is_gap.any():
         is_unlabelled = np.zeros(len(y), dtype=bool)
@@ -94,9 +108,8 @@ def label_rows(
         weight = weight * class_factors(estimator.class_weight, classes, mass)[labels]
     if is_unlabelled is not None:
         soft_weight = np.where(is_unlabelled & estimator.relabel, soft_weight, weight)
-    return LabelRows(
-        X, labels, weight, clean, n_given, classes, pred_probs, is_unlabelled, soft_weight
-    )
+    known = X, labels, weight, clean, n_given, classes
+    return LabelRows(*known, pred_probs, is_unlabelled, soft_weight, votes)
 
 
 def label_columns(X, y, sample_weight, is_clean, *, all_zero=False):

@@ -15,7 +15,7 @@ from scipy.special import expit
 from ..linalg._tensors import to_numpy, to_tensor
 from ._constants import PLAIN_RIDGES, RIDGES, LabelNumbers
 from .label_quality._nested import nested_predictions
-from .label_quality._scores import log_odds, other_labels
+from .label_quality._scores import label_likelihood, log_odds, other_labels
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ def labels_of_folds(design, quality, learned) -> SoftLabels:
     numbers = LabelNumbers.unpack(learned.hyper)
     if not rows.has_verified:
         noise = quality.stages.noise  # of these linear models
-        posterior = np.stack([noise.posterior(each, rows.labels) for each in predictions])
+        posterior = np.stack([noise.posterior(each, rows.given) for each in predictions])
         odds = np.stack([log_odds(each, rows.labels) for each in posterior])
         right = posterior[:, design.every, rows.labels]
         found = SoftLabels(rows.is_clean, right, posterior, expit(numbers.logit(odds)), 1.0)
         return found.without(rows, np.stack([noise.probabilities(each) for each in predictions]))
-    joint = predictions * quality.stages.transition.T[rows.labels]
+    joint = predictions * label_likelihood(quality.stages.transition, rows.given)
     posterior = joint / joint.sum(axis=2, keepdims=True)
     odds = np.stack([log_odds(each, rows.labels) for each in posterior])
     others = np.stack([other_labels(each, rows.labels) for each in posterior])
@@ -97,7 +97,7 @@ def labels_of_rows(rows, learned) -> SoftLabels:
     weight = np.ones(len(rows.labels))
     weight[rows.noisy] = learned.label_weight
     if learned.noise is not None:  # without verified labels
-        posterior = learned.noise.posterior(learned.predictions, rows.labels)
+        posterior = learned.noise.posterior(learned.predictions, rows.given)
         posterior[rows.verified] = np.eye(rows.n_classes)[rows.labels[rows.verified]]  # too few
         right = posterior[np.arange(len(weight)), rows.labels]
         found = SoftLabels(rows.is_clean, right, posterior, weight, 1.0)

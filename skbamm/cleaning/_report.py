@@ -11,23 +11,34 @@ import numpy as np
 from ..data._containers import RowContainer
 from ._constants import TINY
 from ._unlabelled import labels_with_gaps
-from .label_quality._scores import other_labels
+from .label_quality._scores import NoiseModel, other_labels
 
 
-def true_classes(rows, label_weight, predictions, noise=None):
+def true_classes(rows, label_weight, predictions, noise=None, transition=None):
     """Probabilities of the true classes, given labels being known, (n_rows, n_classes).
 
-    From label weights that verified labels taught; else from predictions and their `noise`.
+    From label weights that verified labels taught, and what the `transition` of single votes says
+    of the other classes; else from predictions and their `noise`.
     """
     if noise is not None:
-        classes = noise.posterior(predictions, rows.labels)
+        classes = noise.posterior(predictions, rows.given)
     else:
-        classes = (1 - label_weight)[:, None] * other_labels(predictions, rows.labels)
+        likely = predictions
+        if rows.votes is not None:
+            likely = NoiseModel(transition).posterior(predictions, rows.votes)
+        classes = (1 - label_weight)[:, None] * other_labels(likely, rows.labels)
         classes[np.arange(len(classes)), rows.labels] = label_weight
     classes[rows.is_clean] = np.eye(rows.n_classes)[rows.labels[rows.is_clean]]
     likely = predictions[rows.unlabelled]
     classes[rows.unlabelled] = likely if noise is None else noise.probabilities(likely)
     return classes
+
+
+def vote_transition_matrix(rows, classes):
+    """P(vote | true class) among noisy rows, from their `true_classes`."""
+    counts = (rows.weight * ~rows.is_clean * classes.T) @ rows.votes
+    mass = counts.sum(axis=1, keepdims=True)
+    return np.where(mass > 0, counts / np.maximum(mass, TINY), np.eye(len(mass)))
 
 
 def predicted_classes(predictions, labels):

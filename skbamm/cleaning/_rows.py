@@ -34,6 +34,13 @@ class LabelRows:
     # labels. With soft labels all rows train by another weight.
     is_unlabelled: np.ndarray | None = None  # (n_rows,); None: all have labels
     soft_weight: np.ndarray | None = None  # (n_rows,)
+    # (n_rows, n_classes), how many gave a row each label; None: each label is one vote.
+    votes: np.ndarray | None = None
+
+    @property
+    def given(self):
+        """What true classes are inferred from: votes, or labels."""
+        return self.labels if self.votes is None else self.votes
 
     @property
     def n_classes(self):
@@ -100,6 +107,7 @@ class LabelRows:
             soft_weight=None
             if self.soft_weight is None
             else self.soft_weight[index] * sample.factor,
+            votes=_at(self.votes, index),
         )
 
 

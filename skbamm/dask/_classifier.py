@@ -56,7 +56,7 @@ standard_errors, unlabeled, max_iter, tol, warm_start, random_state, device, ver
 
     Notes
     -----
-    `fit` takes neither `X_val` nor `pred_probs`.
+    `fit` does not take `X_val`, `pred_probs` and `votes`.
 
     The result is that of the local estimator with ``final_estimator="linear"`` on all rows, to
     rounding. Where the sample would be

@@ -11,7 +11,6 @@ never wrong: they tell how far classes overlap.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from scipy.optimize import minimize
@@ -23,12 +22,23 @@ from .._constants import (
     NOISE_PRIOR,
     NOISE_SHARES,
     NOISE_TOL,
+    PAIR_COUNT,
     SCORE_PRIOR,
     SHOWN,
     TINY,
     TOTAL_MARGIN,
 )
-from ._scores import as_counts, in_standard_errors, log_softmax
+from ._scores import (
+    NoiseModel,
+    as_counts,
+    as_votes,
+    has_shares,
+    in_standard_errors,
+    is_one_vote,
+    likelihood_and_scale,
+    log_softmax,
+    noise_transition_matrix,
+)
 
 
 @dataclass(frozen=True)
@@ -51,27 +61,26 @@ class GivenNoise:
         """Of true classes, (n_rows, n_classes)."""
         return np.exp(log_softmax(self.factor * _centred_logs(predictions) + self.bias))
 
-    def log_likelihood(self, predictions, labels, is_clean=False):
-        """Of each given label; of verified ones as they are."""
+    def log_likelihood(self, predictions, given, is_clean=False):
+        """Of each given label, or of a row's votes; of verified labels as they are."""
         likely = self.probabilities(predictions)
-        joint = (likely * self.transition.T[labels]).sum(axis=1)
-        own = likely[np.arange(len(labels)), labels]
-        return np.log(np.where(is_clean, own, joint) + TINY)
+        own = (likely * as_votes(given, likely.shape[1])).sum(axis=1)
+        joint = NoiseModel(self.transition).log_likelihood(likely, given)
+        return np.where(is_clean, np.log(own + TINY), joint)
 
-    def posterior(self, predictions, labels):
-        """The same as `probabilities`, the given label being known."""
-        joint = self.probabilities(predictions) * self.transition.T[labels]
-        return joint / (joint.sum(axis=1, keepdims=True) + TINY)
+    def posterior(self, predictions, given):
+        """The same as `probabilities`, the given label or votes being known."""
+        return NoiseModel(self.transition).posterior(self.probabilities(predictions), given)
 
 
-def fit_given_noise(predictions, labels, weight, own, is_clean, guide=None) -> GivenNoise:
+def fit_given_noise(predictions, given, weight, own, is_clean, guide=None) -> GivenNoise:
     """The noise that makes given labels likeliest; none where it does not show.
 
     It shows if labels are likelier than without any by a margin, and by `SHOWN` standard errors
     over the folds of the rows, `own`: by the predictions of a `guide`, where there is one. (Scores
     of a kernel model end somewhere in any case, which looks like noise or hides it.)
     """
-    known = labels, as_counts(weight), is_clean
+    known = given, as_counts(weight), is_clean
     fits = _Fits(predictions if guide is None else guide, *known)
     best, none = fits.likeliest(), fits.none()
     gain = best.gain_over(none)
@@ -79,7 +88,8 @@ def fit_given_noise(predictions, labels, weight, own, is_clean, guide=None) -> G
     if guide is not None:
         fits = _Fits(predictions, *known)
         best, none = (fits.likeliest(), none) if is_shown else (best, fits.none())
-    if is_shown:
+    # Shares say by themselves how probable it is that a label is right.
+    if is_shown or has_shares(given, weight):
         return best.noise
     off = best.noise.transition - none.noise.transition
     hidden = np.hypot(best.noise.transition_std, off)
@@ -92,11 +102,11 @@ class _Fits:
     Where likelihood cannot tell, surely predicted rows say how many wrong labels there are.
     """
 
-    def __init__(self, predictions, labels, counts, is_clean):
-        self.rows = _centred_logs(predictions), labels, counts, is_clean
+    def __init__(self, predictions, given, counts, is_clean):
+        self.rows = _centred_logs(predictions), given, counts, is_clean
         noisy = ~is_clean
-        self.joint = confident_joint(predictions[noisy], labels[noisy], counts[noisy])
-        self.mass = np.bincount(labels, counts, minlength=predictions.shape[1])
+        self.joint = confident_joint(predictions[noisy], given[noisy], counts[noisy])
+        self.mass = counts @ as_votes(given, predictions.shape[1])
         self.n_verified = np.count_nonzero(is_clean)
         self.rate = off_diagonal_shares(self.joint) @ self.frequency
 
@@ -115,7 +125,7 @@ class _Fits:
         n_classes = len(self.mass)
         best = self._mixed(np.full(n_classes, 1 / n_classes))
         margin = n_classes * (n_classes - 1) + (0.0 if self.n_verified else TOTAL_MARGIN)
-        pairs = self._fitted(_transition(self.joint, self.mass), self._pairs_prior)
+        pairs = self._fitted(self._confusion(best.noise), self._pairs_prior)
         for least, other in ((LEAST_GAIN, self._mixed(self.frequency)), (margin, pairs)):
             transition = other.noise.transition
             is_told = self.n_verified or (transition.max(axis=0) <= np.diag(transition)).all()
@@ -126,6 +136,18 @@ class _Fits:
     def none(self):
         """Where no label is wrong."""
         return self._fitted(np.eye(len(self.mass)), self._pairs_prior)
+
+    def _confusion(self, noise):
+        """As surely predicted rows are confused; with votes, as these tell by expectation."""
+        scores, given, counts, is_clean = self.rows
+        if given.ndim == 1:
+            return _transition(self.joint, self.mass)
+        likely = np.exp(log_softmax(noise.factor * scores + noise.bias))
+        likely = np.where(is_clean[:, None], given, likely)
+        counts = counts * ~is_clean
+        return noise_transition_matrix(
+            likely, given, counts, len(self.mass), pseudo_count=PAIR_COUNT
+        )
 
     @property
     def _pairs_prior(self):
@@ -146,14 +168,14 @@ def _centred_logs(predictions):
     return logs - logs.mean(axis=1, keepdims=True)
 
 
-def confident_joint(predictions, labels, weight):
+def confident_joint(predictions, given, weight):
     """Weight of rows by given label and surely predicted class.
 
     Only rows count that some class predicts at least as surely as it predicts its own rows on
     average, so that poor predictions are not taken for noise (Northcutt, Jiang, Chuang, "Confident
     Learning", JAIR 2021, section 3.1). `predictions`, (n_rows, n_classes), are out-of-fold.
     """
-    given = np.eye(predictions.shape[1])[labels] * weight[:, None]
+    given = as_votes(given, predictions.shape[1]) * weight[:, None]
     usual = (given * predictions).sum(axis=0) / np.maximum(given.sum(axis=0), TINY)
     sure = np.where(predictions >= usual, predictions, -1.0)
     used = sure.max(axis=1) >= 0
@@ -174,6 +196,19 @@ def _transition(joint, mass):
     return (joint / joint.sum(axis=0)).T
 
 
+def _slopes(moved, transition, given):
+    """Slopes of log likelihoods of rows, and squares that curve them, from those of the matrix.
+
+    Those of votes add up; of shares it is their mean, as of one vote.
+    """
+    if given.ndim == 1:
+        slope = moved.T[given]
+        return slope, slope**2
+    mean = given @ (moved * transition).T / (given @ transition.T + TINY)
+    is_one, each = is_one_vote(given), (given @ moved.T, given @ np.square(moved).T)
+    return np.where(is_one, mean, each[0]), np.where(is_one, mean**2, each[1])
+
+
 @dataclass(frozen=True)
 class _Mixture:
     """Labels that follow a transition matrix by some share, and the true classes by the rest.
@@ -183,17 +218,24 @@ class _Mixture:
     """
 
     scores: np.ndarray  # (n_rows, n_classes)
-    labels: np.ndarray
+    given: np.ndarray  # labels, or votes
     weight: np.ndarray
     is_clean: np.ndarray
     transition: np.ndarray
     pseudo_counts: np.ndarray  # of labels that follow the true class, and of those that do not
 
-    @cached_property
-    def _entries(self):
-        """Of the identity and of the matrix, for the given labels; verified ones are right."""
-        own = np.eye(len(self.transition))[self.labels]
-        return own, np.where(self.is_clean[:, None], own, self.transition.T[self.labels])
+    def _labels_at(self, share):
+        """Likelihood of what is given, its log scale, slope and curvature by the share's logit.
+
+        Each for all true classes; labels of verified rows are right.
+        """
+        own, noisy = np.eye(len(self.transition)), ~self.is_clean[:, None]
+        transition = (1 - share) * own + share * self.transition
+        likelihood, scale = likelihood_and_scale(transition, self.given)
+        likelihood = np.where(noisy, likelihood, as_votes(self.given, len(own))) + TINY
+        moved = share * (1 - share) * (self.transition - own) / (transition + TINY)
+        slope, squares = (noisy * each for each in _slopes(moved, transition, self.given))
+        return likelihood, scale * noisy[:, 0], slope, slope * (1 - 2 * share) - squares
 
     @property
     def _precision(self):
@@ -204,17 +246,17 @@ class _Mixture:
 
         These are scaled scores and, for the share, the slope of the label's log likelihood.
         """
-        share, (own, mixed) = expit(numbers[-1]), self._entries
-        likelihood = (1 - share) * own + share * mixed + TINY
+        likelihood, scale, slope, curvature = self._labels_at(expit(numbers[-1]))
         scaled = np.exp(numbers[0]) * self.scores
         before = np.exp(log_softmax(scaled + numbers[1:-1]))
         joint = before * likelihood
         total = joint.sum(axis=1) + TINY
-        moving = np.stack([scaled, share * (1 - share) * (mixed - own) / likelihood])
-        return before, joint / total[:, None], moving, self.weight * np.log(total)
+        moving = np.stack([scaled, slope])
+        gain = self.weight * (np.log(total) + scale)
+        return before, joint / total[:, None], moving, curvature, gain
 
     def value_and_gradient(self, numbers):
-        before, after, (scaled, slope), likelihood = self._at(numbers)
+        before, after, (scaled, slope), _, likelihood = self._at(numbers)
         change = self.weight[:, None] * (after - before)
         by_share = self.weight @ (after * slope).sum(axis=1)
         by_scores = np.array([(change * scaled).sum(), *change.sum(axis=0)])
@@ -225,13 +267,13 @@ class _Mixture:
         return value, np.append(self._precision * numbers[:-1] - by_scores, -by_share - by_prior)
 
     def hessian(self, numbers):
-        before, after, moving, _ = self._at(numbers)
+        before, after, moving, curvature, _ = self._at(numbers)
         still = np.stack([moving[0], np.zeros_like(before)])
         share = expit(numbers[-1])
         hessian = self._covariance(before, still) - self._covariance(after, moving)
         # Neither scores nor log likelihoods are linear in the first and the last number.
         hessian[0, 0] -= self.weight @ ((after - before) * moving[0]).sum(axis=1)
-        hessian[-1, -1] -= self.weight @ (after * moving[1] * (1 - 2 * share - moving[1])).sum(1)
+        hessian[-1, -1] -= self.weight @ (after * curvature).sum(axis=1)
         hessian[-1, -1] += self.pseudo_counts.sum() * share * (1 - share)
         hessian[range(len(numbers) - 1), range(len(numbers) - 1)] += self._precision
         return hessian
@@ -260,17 +302,18 @@ class _Mixture:
         numbers = numbers - np.linalg.solve(self.hessian(numbers), gradient)
         share, (scale, *bias) = expit(numbers[-1]), numbers[:-1]
         transition = (1 - share) * np.eye(n_classes) + share * self.transition
-        _, posterior, _, likelihood = self._at(numbers)
+        _, posterior, *_, likelihood = self._at(numbers)
         error = share * (1 - share) * np.sqrt(max(np.linalg.inv(self.hessian(numbers))[-1, -1], 0))
         std = self._standard_errors(error, transition, posterior)
         noise = GivenNoise(float(np.exp(scale)), np.array(bias), transition, transition_std=std)
         return _Fitted(noise, likelihood)
 
     def _standard_errors(self, error, transition, posterior):
-        """Of the matrix: by that of the share, and by how many rows there are of a true class."""
+        """Of the matrix: by that of the share, and by how many labels there are of a true class."""
         by_share = error * np.abs(self.transition - np.eye(len(transition)))
-        n_rows = (self.weight * ~self.is_clean) @ posterior
-        by_rows = transition * (1 - transition) / np.maximum(n_rows, 1)[:, None]
+        n_votes = as_votes(self.given, len(transition)).sum(axis=1)
+        n_given = (self.weight * ~self.is_clean * n_votes) @ posterior
+        by_rows = transition * (1 - transition) / np.maximum(n_given, 1)[:, None]
         return np.sqrt(by_share**2 + by_rows)
 
 

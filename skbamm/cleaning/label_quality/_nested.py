@@ -16,7 +16,7 @@ from .._constants import CLOSE, ROUND_RIDGE, ROUND_VERIFIED_WEIGHT, SMOOTHING
 from ._first_stage import first_stage_weights
 from ._given_noise import GivenNoise
 from ._scorer import UserScores
-from ._scores import log_softmax
+from ._scores import label_likelihood, log_softmax
 
 
 class ScoreStages(NamedTuple):
@@ -64,7 +64,7 @@ def _scores_by_verified(design, stages, training):
         return None
     first = design.scores(design.fit(weights, stages.first_ridge, tol=CLOSE, smoothing=SMOOTHING))
     predictions = np.exp(log_softmax(stages.first_inverse_temperature * first))
-    joint = predictions * stages.transition.T[rows.labels]
+    joint = predictions * label_likelihood(stages.transition, rows.given)
     given = joint[:, design.every, rows.labels] / joint.sum(axis=2)
     weights = rows.weight * training * np.where(rows.is_clean, ROUND_VERIFIED_WEIGHT, given)
     linear = design.scores(design.fit(weights, ROUND_RIDGE, tol=CLOSE))

@@ -205,7 +205,7 @@ def quality_by_noisy(design, final_estimator, grows_trees) -> LabelQuality:
         predictions = np.exp(log_softmax(trees.scores))
         odds = plain_log_odds(predictions, rows.labels)
     if noise.is_shown:
-        odds = log_odds(noise.posterior(predictions, rows.labels), rows.labels)
+        odds = log_odds(noise.posterior(predictions, rows.given), rows.labels)
     return LabelQuality(
         odds,
         predictions,
@@ -230,7 +230,7 @@ def quality_by_noisy(design, final_estimator, grows_trees) -> LabelQuality:
 
 def _given_noise(design, predictions, guide=None):
     rows = design.rows
-    known = rows.labels, rows.weight, design.folds.own, rows.is_clean
+    known = rows.given, rows.weight, design.folds.own, rows.is_clean
     return fit_given_noise(predictions, *known, guide)
 
 
@@ -267,7 +267,7 @@ def _trees_by_noisy(design, scores, stages, guide):
     rows = design.rows
 
     def likelihood(predictions, noise):
-        return rows.weight @ noise.log_likelihood(predictions, rows.labels)
+        return rows.weight @ noise.log_likelihood(predictions, rows.given)
 
     before = likelihood(np.exp(log_softmax(scores)), stages.noise)
 
@@ -358,19 +358,20 @@ def _with_kernel(design, models, mixing, lowest, kernel, weights) -> _Stack:
 
 
 def _given_params(design):
-    """Models of the given labels of noisy rows; None where a fold has no such rows."""
+    """Models of single labels of noisy rows; None where a fold has no such rows."""
     weights = design.folds.out_of_fold * design.rows.weight * ~design.rows.is_clean
-    return design.fit(weights, ROUND_RIDGE, tol=CLOSE) if weights.any(1).all() else None
+    is_used = weights.any(1).all() and design.rows.votes is None
+    return design.fit(weights, ROUND_RIDGE, tol=CLOSE) if is_used else None
 
 
 def _noise(rows, predictions, log_given, pseudo_count):
     """How the noisy rows got their labels, and the probabilities of their true classes."""
     noisy = rows.noisy
-    predictions, labels = predictions[noisy], rows.labels[noisy]
+    predictions, given = predictions[noisy], rows.given[noisy]
     noise = fit_noise_model(
-        predictions, labels, rows.weight[noisy], pseudo_count=pseudo_count, log_given=log_given
+        predictions, given, rows.weight[noisy], pseudo_count=pseudo_count, log_given=log_given
     )
-    return noise, noise.posterior(predictions, labels)
+    return noise, noise.posterior(predictions, given)
 
 
 def _rounds(design, final_estimator, out_of_fold, round_weights, skipped):

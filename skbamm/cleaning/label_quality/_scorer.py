@@ -101,17 +101,22 @@ class LabelScorer:
     # Why clones of the user's model are left out, a sentence for each that failed.
     skipped: tuple[str, ...] = ()
 
-    def score(self, X, labels, pred_probs=None) -> ScoredLabels:
+    def score(self, X, labels, pred_probs=None, given=None) -> ScoredLabels:
         """Label quality, block by block; labels are positions of classes.
 
-        Rows without `pred_probs` are scored by all other models.
+        Rows without `pred_probs` are scored by all other models. What is `given` are votes, or
+        these labels.
         """
+        given = labels if given is None else given
         firsts = range(0, max(X.shape[0], 1), BLOCK_ROWS)
         blocks = [slice(first, first + BLOCK_ROWS) for first in firsts]
         odds, others, predictions = zip(
             *(
                 self._score(
-                    X[block], labels[block], None if pred_probs is None else pred_probs[block]
+                    X[block],
+                    labels[block],
+                    None if pred_probs is None else pred_probs[block],
+                    given[block],
                 )
                 for block in blocks
             ),
@@ -123,7 +128,7 @@ class LabelScorer:
             np.concatenate(predictions),
         )
 
-    def _score(self, X, labels, pred_probs):
+    def _score(self, X, labels, pred_probs, given):
         scores = self.linear(X)
         if self.kernel is not None:
             scores = scores + self.kernel(X)
@@ -135,8 +140,8 @@ class LabelScorer:
         if self.transition is None:
             if self.given_noise is None:
                 return plain_log_odds(predictions, labels), None, predictions
-            posterior = self.given_noise.posterior(predictions, labels)
+            posterior = self.given_noise.posterior(predictions, given)
             return log_odds(posterior, labels), None, predictions
         tilt = None if self.given is None else np.exp(TILT * log_softmax(self.given(X)))
-        posterior = NoiseModel(self.transition, tilt).posterior(predictions, labels)
+        posterior = NoiseModel(self.transition, tilt).posterior(predictions, given)
         return log_odds(posterior, labels), other_labels(posterior, labels), predictions

@@ -23,6 +23,7 @@ from .._constants import (
     TILT,
     TINY,
     TOTAL_MARGIN,
+    VOTE_TOL,
 )
 
 
@@ -120,36 +121,41 @@ class _Stacked:
 
 
 def noise_transition_matrix(
-    probabilities, labels, weight, n_classes, *, pseudo_count, tilt=None, n_iter=N_EM
+    probabilities, given, weight, n_classes, *, pseudo_count, tilt=None, n_iter=N_EM
 ):
     """P(given label | true class), the true class being known with these probabilities.
 
     Expectation-maximisation with the probabilities held fixed. `pseudo_count` rows of each
     class are added that follow one overall noise rate, uniform over wrong classes; with many
     the matrix has that form. With a `tilt` (see `label_likelihood`) the matrix is what the
-    rows' own factors act on. Rows of the matrix sum to 1.
+    rows' own factors act on. Rows of the matrix sum to 1. What is `given` are labels, or votes,
+    (n_rows, n_classes), which are independent of each other (Dawid, Skene, "Maximum Likelihood
+    Estimation of Observer Error-Rates", 1979, with one matrix for all who vote).
     """
-    given = np.eye(n_classes)[labels]
+    votes = as_votes(given, n_classes)
     share = as_counts(weight)
     transition = _symmetric(INITIAL_NOISE_RATE, n_classes)
     for _ in range(n_iter):
-        reach = None if tilt is None else tilt @ transition.T
-        ratio = probabilities if reach is None else probabilities / reach
-        likely = np.take_along_axis(ratio @ transition, labels[:, None], 1)
-        trained = share[:, None] / (likely + TINY)
-        # How many rows of each true class were given each label, and would be by this matrix.
-        counts = transition * (ratio.T @ (given * trained))
-        if reach is None:
+        joint = share[:, None] * NoiseModel(transition, tilt).posterior(probabilities, given)
+        # How often each true class was given each label, and would be by this matrix.
+        counts = _expected_votes(joint, transition, votes)
+        if tilt is None:
             expected = transition * counts.sum(axis=1, keepdims=True)
         else:
-            joint = ratio * transition.T[labels] * trained
-            expected = transition * ((joint / reach).T @ tilt)
+            expected = transition * ((joint / (tilt @ transition.T)).T @ tilt)
         rate = np.clip(1 - np.trace(counts) / max(counts.sum(), TINY), *NOISE_RATES)
         prior = pseudo_count * _symmetric(rate, n_classes)
         raised = (counts + prior) / (expected + pseudo_count * transition + TINY)
         transition = transition * raised
         transition /= transition.sum(axis=1, keepdims=True)
     return transition
+
+
+def _expected_votes(joint, transition, votes):
+    """For each true class and label, summed over rows; shares are those of one vote."""
+    is_one = is_one_vote(votes)
+    one = joint * is_one / (votes @ transition.T + TINY)
+    return transition * (one.T @ votes) + (joint * ~is_one).T @ votes
 
 
 def as_counts(weight):
@@ -166,16 +172,45 @@ def _symmetric(rate, n_classes):
     return matrix
 
 
-def label_likelihood(transition, labels, tilt=None):
-    """P(given label | true class) of every row, (n_rows, n_classes).
+def has_shares(given, weight):
+    """Whether some row has shares of a vote for several labels."""
+    if given.ndim == 1:
+        return False
+    is_split = is_one_vote(given)[:, 0] & (given.max(axis=1) < 1 - VOTE_TOL)
+    return bool((is_split & (weight > 0)).any())
+
+
+def as_votes(given, n_classes):
+    """Votes, (n_rows, n_classes); a label is one vote."""
+    return np.eye(n_classes)[given] if given.ndim == 1 else given
+
+
+def is_one_vote(votes):
+    """Whether rows have a single vote, or shares: a vote for each label with that probability."""
+    n_votes = votes.sum(axis=1, keepdims=True)
+    return (n_votes > 0) & (n_votes < 1 + VOTE_TOL)
+
+
+def label_likelihood(transition, given, tilt=None):
+    """P(given label | true class) of every row, (n_rows, n_classes); of votes, up to a factor.
 
     With noise that depends on the row, its `tilt` (of shape (n_rows, n_classes)) multiplies
-    the probabilities of given labels, whatever the true class is.
+    the probabilities of given labels, whatever the true class is. There is none with votes.
     """
-    likelihood = transition.T[labels]
-    if tilt is None:
-        return likelihood
-    return likelihood * np.take_along_axis(tilt, labels[:, None], 1) / (tilt @ transition.T)
+    return likelihood_and_scale(transition, given, tilt)[0]
+
+
+def likelihood_and_scale(transition, given, tilt=None):
+    """The same, and the logarithm of the factor of each row: many votes are most unlikely."""
+    if given.ndim == 1:
+        likelihood = transition.T[given]
+        if tilt is not None:
+            likelihood *= np.take_along_axis(tilt, given[:, None], 1) / (tilt @ transition.T)
+        return likelihood, 0.0
+    one, each = np.log(given @ transition.T + TINY), given @ np.log(transition + TINY).T
+    logs = np.where(is_one_vote(given), one, each)
+    scale = logs.max(axis=1)
+    return np.exp(logs - scale[:, None]), scale
 
 
 @dataclass(frozen=True)
@@ -185,13 +220,18 @@ class NoiseModel:
     transition: np.ndarray  # (n_classes, n_classes)
     tilt: np.ndarray | None = None  # (n_rows, n_classes)
 
-    def posterior(self, probabilities, labels):
-        """Probabilities of true classes, the given label being known, (n_rows, n_classes)."""
-        joint = probabilities * label_likelihood(self.transition, labels, self.tilt)
+    def posterior(self, probabilities, given):
+        """Probabilities of true classes, labels or votes being known, (n_rows, n_classes)."""
+        joint = probabilities * label_likelihood(self.transition, given, self.tilt)
         return joint / (joint.sum(axis=1, keepdims=True) + TINY)
 
+    def log_likelihood(self, probabilities, given):
+        """Of the labels or votes of each row."""
+        likelihood, scale = likelihood_and_scale(self.transition, given, self.tilt)
+        return np.log((probabilities * likelihood).sum(axis=1) + TINY) + scale
 
-def fit_noise_model(probabilities, labels, weight, *, pseudo_count, log_given=None):
+
+def fit_noise_model(probabilities, given, weight, *, pseudo_count, log_given=None):
     """The noise that makes given labels likeliest, among few kinds.
 
     `log_given` are log probabilities of given labels by a model of these. Where noise depends on
@@ -203,13 +243,12 @@ def fit_noise_model(probabilities, labels, weight, *, pseudo_count, log_given=No
 
     def fitted(tilt, pseudo_count):
         transition = noise_transition_matrix(
-            probabilities, labels, weight, n_classes, pseudo_count=pseudo_count, tilt=tilt
+            probabilities, given, weight, n_classes, pseudo_count=pseudo_count, tilt=tilt
         )
         return NoiseModel(transition, tilt)
 
     def likelihood(noise):
-        joint = probabilities * label_likelihood(noise.transition, labels, noise.tilt)
-        return share @ np.log(joint.sum(axis=1) + TINY)
+        return share @ noise.log_likelihood(probabilities, given)
 
     if log_given is None:
         return fitted(None, pseudo_count)

@@ -147,7 +147,7 @@ def stack_trees(design, scores, stages, transition_of) -> TreeStack:
     transition = transition_of(np.exp(log_softmax(first.scores)), trees[0])
     if transition is None:
         return first
-    likelihood = np.where(rows.is_clean[:, None], given, label_likelihood(transition, rows.labels))
+    likelihood = np.where(rows.is_clean[:, None], given, label_likelihood(transition, rows.given))
     trees = [_likeliest(ALL_LABELS, staged, likelihood, rows.weight)]
     nested = np.log(nested_predictions(few, stages, np.exp(log_softmax(scores))) + TINY)
     right = nested_right(few, trees[0], first, nested, likelihood)
