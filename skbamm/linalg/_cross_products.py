@@ -17,6 +17,8 @@ CACHED_BYTES = 2**21
 FOLD_ROWS = 400
 # So many rows tell roughly where the columns are.
 SHIFT_ROWS = 1000
+# Products of sparse rows are quicker where fewer entries than this share are stored.
+SPARSE = 0.05
 # Rows or columns of a large matrix that are worked on at a time.
 PANEL = 256
 
@@ -158,6 +160,9 @@ class FoldSums:
         """
         n_features, n_folds = self.n_features, len(self)
         packed = self._packed()
+        is_sparse = sparse.issparse(X) and X.nnz < SPARSE * X.shape[0] * n_features
+        if is_sparse and not self.shift[:n_features].any():
+            return self._add_sparse(X, y, weight, fold)
         reader = _SortedRows(X, n_features)
         for rows in row_blocks(len(fold), self.grams.shape[1], n_folds):
             labels = fold[rows]
@@ -177,6 +182,21 @@ class FoldSums:
                 for sums, column in zip(self.edges[k], edge[:, part], strict=True):
                     sums[:n_features] += column @ block[part]
                 self.edges[k, :, n_features:] += edge[:, part] @ edge[:, part].T
+        return self
+
+    def _add_sparse(self, X, y, weight, fold):
+        """The same of columns without a shift, by products of sparse matrices."""
+        n_features = self.n_features
+        targets = np.column_stack([y - self.shift[n_features:], np.ones(len(fold))])
+        roots = np.ones(len(fold)) if weight is None else np.sqrt(weight)
+        for k, packed in enumerate(self._packed()):
+            rows = np.flatnonzero(fold == k)
+            part = X[rows].astype(np.float64).multiply(roots[rows, None]).tocsr()
+            edge = targets[rows] * roots[rows, None]
+            gram = sparse.triu(part.T @ part, format="coo")
+            packed[gram.row, gram.col] += gram.data
+            self.edges[k, :, :n_features] += (part.T @ edge).T
+            self.edges[k, :, n_features:] += edge.T @ edge
         return self
 
     def _packed(self):

@@ -9,6 +9,7 @@ import numpy as np
 from ..linalg._cross_products import partial_out_in_place
 from ..linalg._tensors import as_tensor
 from ._design import GramDesign, require_folds
+from .losses._arrowheads import Arrowheads
 from .losses._large_gram import RationalPath, SharedGramLoss, SharedGrams
 
 
@@ -32,14 +33,15 @@ class SharedGramDesign(GramDesign):
             self._rescale(square, n_rows)
         n_columns = len(self._order)  # the constant one does not count without an intercept
         total, test = total[:n_columns, :n_columns], test[:, :n_columns, :n_columns]
+        n_features, on_cpu = len(self.units.scale), self.device.type == "cpu"
+        arrowheads = Arrowheads.of(total, test, n_features, self._n_covariates) if on_cpu else None
         roots, self._regression = partial_out_in_place(total, test, self._n_covariates)
-        n_features, n_kept = len(self.units.scale), roots.shape[-1]
-        self._shared = SharedGrams(
-            *(
-                as_tensor(array[..., :n_features], self.device)
-                for array in (total[:n_features], test[:, :n_features], roots)
-            )
+        n_kept = roots.shape[-1]
+        gram, part, root = (
+            as_tensor(array[..., :n_features], self.device)
+            for array in (total[:n_features], test[:, :n_features], roots)
         )
+        self._shared = SharedGrams(gram, part, root, arrowheads)
         edge, test_edge = (square[..., n_features:n_kept, :n_kept] for square in (total, test))
         root_edge = roots[..., n_features:].swapaxes(1, 2) @ roots
         self._total_edge = edge[None].copy()
@@ -59,7 +61,8 @@ class SharedGramDesign(GramDesign):
             square[:n_columns, :n_columns] = square[self._order][:, self._order]
         square = square[:n_columns, :n_columns]
         square /= self._scale * n_rows
-        square /= self._scale[:, None]
+        if (self._scale != 1).any():
+            square /= self._scale[:, None]
 
     def _shared_loss(self, shares, edges):
         """Loss of the shared matrices times `shares`.

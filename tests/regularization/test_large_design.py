@@ -7,10 +7,13 @@ from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor
 from skbamm.data._folds import make_folds
+from skbamm.linalg._arrowhead import ArrowheadFactor
+from skbamm.linalg._cross_products import fold_cross_products
 from skbamm.regularization import _design
 from skbamm.regularization._design import GramDesign, make_design
 from skbamm.regularization._input import FoldedRows, Rows
 from skbamm.regularization._large_design import SharedGramDesign
+from skbamm.regularization.losses._arrowheads import Arrowheads
 from tests.regularization.regression_data import make_regression
 
 N_ROWS, N_FEATURES = 60, 8
@@ -158,3 +161,57 @@ class TestLargeFit:
         data = make_regression(N_ROWS, N_FEATURES)
         model = self.fit(data.X, data.y, max_iter=0)
         assert model.criterion_ <= model.initial_criterion_ and np.isfinite(model.coef_).all()
+
+
+# Levels of categories
+
+
+def crossed(n_rows=900, n_levels=320, seed=0):
+    """Sparse indicators of two categories and a number, and targets of random effects."""
+    random = np.random.default_rng(seed)
+    codes = [random.integers(n, size=n_rows) for n in (n_levels, 40)]
+    blocks = [
+        sparse.csr_array((np.ones(n_rows), (np.arange(n_rows), code)), shape=(n_rows, n))
+        for code, n in zip(codes, (n_levels, 40), strict=True)
+    ]
+    number = random.normal(size=(n_rows, 1)) * (random.random((n_rows, 1)) < 0.3)
+    X = sparse.hstack([*blocks, number], format="csr")
+    effects = np.concatenate([random.normal(size=n_levels), 0.5 * random.normal(size=40), [1.0]])
+    groups = ["first"] * n_levels + ["second"] * 40 + ["number"]
+    return X, X @ effects + random.normal(size=n_rows), groups, random.integers(3, size=n_rows)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"penalty": "l2", "shrinkage": 0.01, "standardize": False},
+        {"penalty": "adaptive"},
+        {"penalty": "l2", "fit_intercept": False, "is_weighted": True},
+        {"penalty": "l2", "penalty_factors": [1.0] * 360 + [0.0]},
+        {"penalty": "l2", "penalty_factors": [0.0] * 2 + [1.0] * 359},
+    ],
+    ids=lambda options: options["penalty"] + str(len(options)),
+)
+def test_levels_of_categories_are_eliminated_first(options, monkeypatch):
+    X, y, groups, weight = crossed()
+    options = {"groups": groups} | options
+    weight = weight.astype(float) if options.pop("is_weighted", False) else None
+    used = []
+    solve = ArrowheadFactor.solve
+    monkeypatch.setattr(ArrowheadFactor, "solve", lambda *a: used.append(1) or solve(*a))
+    found = BilevelRegularizedRegressor(**options).fit(X, y, weight)
+    assert used
+    monkeypatch.setattr(Arrowheads, "of", lambda *_: None)
+    expected = BilevelRegularizedRegressor(**options).fit(X, y, weight)
+    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.criterion_, expected.criterion_, rtol=1e-8)
+
+
+def test_few_stored_entries_are_multiplied_as_they_are(monkeypatch):
+    X, y, _, weight = crossed()
+    folds = np.arange(len(y)) % 5
+    shift = np.append(np.zeros(X.shape[1]), 0.3)
+    for each in (None, weight.astype(float)):
+        found = fold_cross_products(X, y[:, None], each, folds, 5, shift)
+        expected = fold_cross_products(X.toarray(), y[:, None], each, folds, 5, shift)
+        np.testing.assert_allclose(found.test, expected.test, atol=1e-10)

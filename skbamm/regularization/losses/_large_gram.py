@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from ...linalg._arrowhead import ArrowheadFactor
 from ...linalg._cholesky import factorize, solve_factorized
 from ...linalg._scaled_solutions import ScaledSolutions
-from ...linalg._tensors import memo_last
+from ...linalg._tensors import as_tensor, memo_last
 from .._constants import (
     COMPARED,
     JITTER,
@@ -24,6 +25,7 @@ from .._constants import (
     REMEMBERED,
     TINIEST,
 )
+from ._arrowheads import Arrowheads
 from ._quadratic import GramLoss, QuadraticLoss, fold_product, shrunken
 
 
@@ -38,16 +40,25 @@ class SharedGrams:
     part: torch.Tensor  # (n_folds, n_features, n_features)
     # What centring with the training rows' means, not with those of all rows, adds.
     root: torch.Tensor  # (n_folds, few, n_features)
+    arrowheads: Arrowheads | None = None  # where most columns are levels of a category
 
     @memo_last(REMEMBERED)
     def total_product(self, vector):
         # Symmetric: this order is faster for few vectors.
         rows = vector.reshape(-1, len(self.total))
+        if self.arrowheads is not None:
+            return as_tensor(self.arrowheads.total_product(rows.numpy())).reshape(vector.shape)
         return (self.total @ rows.mT).mT.reshape(vector.shape)
 
     @memo_last(REMEMBERED)
     def part_product(self, vector):
-        return fold_product(vector, self.part)
+        if self.arrowheads is None:
+            return fold_product(vector, self.part)
+        found = torch.empty_like(vector)
+        for place in np.ndindex(*vector.shape[:2]):
+            rows = vector[place].numpy()
+            found[place] = as_tensor(self.arrowheads.part_product(place[1], rows))
+        return found
 
     def root_product(self, vector):
         return (vector @ self.root.mT) @ self.root
@@ -197,7 +208,7 @@ class FactorStore:
         """Factor of the Hessian of ``place = (candidate, fold, ...)``."""
         known = self._factors.pop(place, None)
         if known is None or not torch.equal(known.penalty, penalty):
-            memory = None if known is None else known.matrix
+            memory = None if known is None else known.memory
             known = PenalizedFactor.build(loss, place[1], penalty, memory)
         self._factors[place] = known
         return known
@@ -207,13 +218,19 @@ class FactorStore:
 class PenalizedFactor:
     """Cholesky factor of one fold's ``(G + diag(penalty)) / scale``."""
 
-    matrix: torch.Tensor
+    matrix: torch.Tensor | ArrowheadFactor
     scale: float
     penalty: torch.Tensor
     _scaled: list = field(default_factory=list, repr=False)
 
     @classmethod
     def build(cls, loss, fold, penalty, out=None):
+        if loss.shared.arrowheads is not None:
+            shares = [float(each[fold]) for each in (loss.share, loss.part_share, loss.root_share)]
+            root = loss.shared.root[fold].numpy()
+            found = loss.shared.arrowheads.factor(fold, shares, root, penalty.numpy())
+            if found is not None:
+                return cls(found, 1.0, penalty.clone())
         for jitter in (0.0, *JITTER):
             matrix, scale = loss.upper_triangle(fold, out)
             out = matrix
@@ -223,7 +240,14 @@ class PenalizedFactor:
                 break
         return cls(matrix, scale, penalty.clone())
 
+    @property
+    def memory(self):
+        """Which another factor may take."""
+        return self.matrix if isinstance(self.matrix, torch.Tensor) else None
+
     def solve(self, rows):
+        if isinstance(self.matrix, ArrowheadFactor):
+            return as_tensor(self.matrix.solve(rows.numpy()))
         return solve_factorized(self.matrix, rows) / self.scale
 
     def scaled(self, cross):
