@@ -7,11 +7,14 @@ from ._metadata import __version__
 from .cleaning import HyperCleaningClassifier
 from .cleaning.label_quality._given_probabilities import LabelScores, label_quality
 from .regularization import BilevelRegularizedRegressor
+from .terms import AdditiveRegressor, SmoothTerms
 
 __all__ = [
+    "AdditiveRegressor",
     "BilevelRegularizedRegressor",
     "HyperCleaningClassifier",
     "LabelScores",
+    "SmoothTerms",
     "__version__",
     "label_quality",
 ]

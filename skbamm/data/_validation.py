@@ -14,7 +14,11 @@ from sklearn.utils import gen_batches
 from sklearn.utils._available_if import _AvailableIfDescriptor
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.sparsefuncs import min_max_axis
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_sample_weight,
+    check_is_fitted,
+)
 from sklearn.utils.validation import validate_data as sklearn_validate_data
 
 from ._columns import features_only, refuse_files
@@ -24,6 +28,7 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "_check_feature_names_in",
     "_fit_context",
     "available_if",
     "check_is_fitted",

@@ -1,0 +1,6 @@
+"""Smooth terms: from raw tables to functions of their columns, each with a learned smoothness."""
+
+from ._additive import AdditiveRegressor
+from ._transformer import SmoothTerms
+
+__all__ = ["AdditiveRegressor", "SmoothTerms"]

@@ -1,0 +1,331 @@
+"""AdditiveRegressor: smooth functions of raw columns, each with a learned smoothness."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+
+from .._base import BilevelEstimator, fit_atomically
+from .._metadata import link_template
+from ..data._folds import make_folds
+from ..data._validation import Interval, _fit_context, check_is_fitted, validate_weight
+from ..regularization import BilevelRegularizedRegressor
+from ._members import Member, mean_weights
+from ._screening import Fold
+from ._transformer import SmoothTerms
+
+# Parameters that are those of the transformer, and of the regressor.
+OF_TERMS = ("categorical_features", "interactions", "n_knots", "cyclic")
+OF_PENALTY = ("n_repeats", "solver", "max_iter", "tol", "device", "verbose")
+
+
+class AdditiveRegressor(RegressorMixin, BaseEstimator):
+    r"""Sum of smooth functions of the columns of a raw table, and of some of their pairs.
+
+    `SmoothTerms` makes the columns, `BilevelRegularizedRegressor` learns a strength for every
+    block of them: how smooth each function is, how much the levels of a category and an
+    interaction may count; all at once, by sl-BAMM on the held-out error, with a prior that holds
+    them together. The ridge fit on the linear columns and levels alone is averaged with that, by
+    out-of-fold errors.
+
+    Parameters
+    ----------
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Columns that hold categories: positions, names, or a mask. "from_dtype": in a dataframe
+        those of categories or texts, in an array none, as None.
+
+    interactions : "auto", int, list of pairs or None, default="auto"
+        Pairs of columns, by name or position; so many of the strongest; with "auto" up to 12, as
+        many as predict held-out rows better than none.
+
+    n_knots : int, default=20
+        Knots of a spline, at most.
+
+    cyclic : mapping or None, default=None
+        From columns to their periods, as ``{"hour": 24}``.
+
+    shrinkage : float, default=0.003
+        How strongly the log strengths of blocks are shrunk to their mean, in units of the
+        held-out error; 0 leaves them free, `numpy.inf` is one strength for all.
+
+    standard_errors : float, default=1
+        Scale on which the linear fit's weight in the mean falls with what its held-out error is
+        above the other one's, and the other way round, in standard errors over the folds; 0 takes
+        the better one alone.
+
+    cv : int, splitter or list of splits, default=5
+        Folds whose held-out error is minimised, and on which interactions are decided.
+
+    n_repeats : int, default=1
+        Where `cv` is an int, learn on so many assignments of rows to folds.
+
+    solver : str or Solver, default="sl-bamm"
+        As in `BilevelRegularizedRegressor`.
+
+    max_iter : int, default=200
+        Largest number of sl-BAMM iterations. 0 learns nothing: one strength for all blocks.
+
+    tol : float, default=1e-2
+        As in `BilevelRegularizedRegressor`.
+
+    random_state : int, RandomState instance or None, default=0
+        Seed of the folds where `cv` is an int.
+
+    device : str or None, default=None
+        Where torch computes.
+
+    verbose : int, default=0
+        As in `BilevelRegularizedRegressor`.
+
+    Attributes
+    ----------
+    terms_ : SmoothTerms
+        From X to the columns of the terms.
+
+    regressor_ : BilevelRegularizedRegressor
+        The fit on all of these, before the mean with the linear fit.
+
+    coef_ : ndarray of shape (n_columns,)
+        Coefficients of the columns that `terms_` makes.
+
+    intercept_ : float
+        Intercept.
+
+    alpha_ : ndarray of shape (n_columns,)
+        Learned strength of each column, on the scale of `BilevelRegularizedRegressor`.
+
+    block_alpha_ : dict of str to float
+        Learned strength of each block: of "age__smooth" how stiff the function of age is.
+
+    average_weights_ : dict of str to float
+        Weight of the fit of all columns ("smooth") and of the linear columns and levels alone
+        ("linear") in `coef_`.
+
+    term_names_ : list of str
+        Terms that have columns, as "age", "city", "age:income", in the order of `predict_terms`.
+
+    column_means_ : ndarray of shape (n_columns,)
+        Means of the columns that `terms_` makes, over the rows of `fit`.
+
+    mean_prediction_ : float
+        Mean prediction of the rows of `fit`.
+
+    criterion_ : float
+        Held-out error of `regressor_`, in units of the variance of y. Interactions were chosen
+        with all rows, so that it is optimistic where there are any.
+
+    status_ : str
+        Why the run of `regressor_` ended.
+
+    history_ : History
+        Records of that run.
+
+    n_iter_ : int
+        Number of its evaluations.
+
+    n_features_in_ : int
+        Number of columns of X in `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if all of them are strings.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skbamm import AdditiveRegressor
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> model = AdditiveRegressor().fit(X, y)
+    >>> model.predict_terms(X[:2]).shape == (2, len(model.term_names_))
+    True
+    """
+
+    _doc_link_module = "skbamm"
+
+    @property
+    def _doc_link_template(self):
+        return link_template()
+
+    _parameter_constraints: dict = {
+        **{name: SmoothTerms._parameter_constraints[name] for name in OF_TERMS},
+        **{
+            name: BilevelEstimator._parameter_constraints[name]
+            for name in ("cv", "random_state", *OF_PENALTY[1:])
+        },
+        "n_repeats": [Interval(Integral, 1, None, closed="left")],
+        "shrinkage": [Interval(Real, 0, np.inf, closed="both")],
+        "standard_errors": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        categorical_features="from_dtype",
+        interactions="auto",
+        n_knots=20,
+        cyclic=None,
+        shrinkage=0.003,
+        standard_errors=1,
+        cv=5,
+        n_repeats=1,
+        solver="sl-bamm",
+        max_iter=200,
+        tol=1e-2,
+        random_state=0,
+        device=None,
+        verbose=0,
+    ):
+        self.categorical_features = categorical_features
+        self.interactions = interactions
+        self.n_knots = n_knots
+        self.cyclic = cyclic
+        self.shrinkage = shrinkage
+        self.standard_errors = standard_errors
+        self.cv = cv
+        self.n_repeats = n_repeats
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @fit_atomically
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Learn the terms, the strength of each, and the coefficients.
+
+        Parameters
+        ----------
+        X : {array-like, dataframe} of shape (n_samples, n_features)
+            Numbers and categories, with gaps (NaN, None, NA).
+
+        y : array-like of shape (n_samples,)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of 2 equals the row twice.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For texts that are no categories, infinite values, NaN in y, names of no column, and
+            weights that are all zero.
+        """
+        seed = self.random_state
+        if not isinstance(seed, (int, np.integer)):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        options = {name: getattr(self, name) for name in OF_TERMS}
+        self.terms_ = SmoothTerms(**options, cv=self.cv, random_state=int(seed))
+        y, weight = self._targets(X, y, sample_weight)
+        design = self.terms_.fit_transform(X, y, weight)
+        self._describe_input()
+        if not design.shape[1]:
+            raise ValueError("X has no column that varies: there is nothing to fit.")
+        folds = Fold.of(make_folds(self.cv, design, y, seed=int(seed)), weight)
+        self._learn(design, y, weight, folds, int(seed))
+        self._store_means(design, weight)
+        return self
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, dataframe} of shape (n_samples, n_features)
+            As in `fit`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Predictions.
+        """
+        check_is_fitted(self)
+        return self.terms_.transform(X) @ self.coef_ + self.intercept_
+
+    def predict_terms(self, X):
+        """What each term adds to the prediction, relative to its mean over the rows of `fit`.
+
+        Parameters
+        ----------
+        X : {array-like, dataframe} of shape (n_samples, n_features)
+            As in `fit`.
+
+        Returns
+        -------
+        contributions : ndarray of shape (n_samples, n_terms)
+            In the order of `term_names_`. A row's sum and `mean_prediction_` are its prediction.
+        """
+        check_is_fitted(self)
+        columns = self.terms_.transform(X) - self.column_means_
+        return (columns * self.coef_) @ self._membership()
+
+    def _targets(self, X, y, sample_weight):
+        """Targets and weights as float64."""
+        if y is None:
+            raise ValueError("AdditiveRegressor requires y to be passed, but the target y is None.")
+        y = column_or_1d(y, warn=True)
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(X, y)
+        if sample_weight is None:
+            return y, np.ones(len(y))
+        return y, validate_weight(sample_weight, y[:, None], "sample_weight")
+
+    def _describe_input(self):
+        self.n_features_in_ = self.terms_.n_features_in_
+        self.__dict__.pop("feature_names_in_", None)  # of a fit before
+        if hasattr(self.terms_, "feature_names_in_"):
+            self.feature_names_in_ = self.terms_.feature_names_in_
+        self.term_names_ = list(dict.fromkeys(self.terms_.term_names_))
+
+    def _learn(self, design, y, weight, folds, seed):
+        """Fit the columns of all terms, and the linear ones; `coef_` is their mean."""
+        blocks = self.terms_.block_names_
+        linear = np.array(["__smooth" not in name for name in blocks], dtype=bool)
+        shrinkages = {"linear": np.inf, "smooth": self.shrinkage}
+        members = {}
+        for name, kept in (("linear", linear), ("smooth", np.ones_like(linear))):
+            if name == "linear" and (linear.all() or not linear.any()):
+                continue
+            model = BilevelRegularizedRegressor(
+                "l2",
+                groups=list(blocks[kept]),
+                standardize=False,
+                shrinkage=shrinkages[name],
+                cv=self.cv,
+                random_state=seed,
+                **{option: getattr(self, option) for option in OF_PENALTY},
+            )
+            members[name] = Member(kept, model.fit(design[:, kept], y, weight))
+        errors = np.array([one.errors(design, y, folds) for one in members.values()])
+        shares = mean_weights(errors, self.standard_errors)
+        self.average_weights_ = dict(zip(members, shares.tolist(), strict=True))
+        pairs = list(zip(shares, members.values(), strict=True))
+        self.coef_ = sum(share * one.coefficients() for share, one in pairs)
+        self.intercept_ = float(sum(share * one.model.intercept_ for share, one in pairs))
+        self.regressor_ = members["smooth"].model
+        self.block_alpha_ = self.regressor_.group_alpha_
+        for name in ("alpha_", "criterion_", "status_", "history_", "n_iter_"):
+            setattr(self, name, getattr(self.regressor_, name))
+
+    def _store_means(self, design, weight):
+        self.column_means_ = weight @ design / weight.sum()
+        self.mean_prediction_ = float(self.column_means_ @ self.coef_) + self.intercept_
+
+    def _membership(self):
+        """1 where a column belongs to a term, shape (n_columns, n_terms)."""
+        return (self.terms_.term_names_[:, None] == np.array(self.term_names_, object)) * 1.0
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags

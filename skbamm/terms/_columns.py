@@ -1,0 +1,176 @@
+"""Columns of one term each: of a number, and of a category."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from ._spline import CubicSplines, SmoothFunctions, Waves, spread_knots
+
+# How far beyond the data the linear part goes on, in lengths of their range.
+EXTRAPOLATED = 0.1
+# Fewer distinct values have no curvature.
+LEAST_VALUES = 3
+# A column that varies by less, relative to its size, is constant but for rounding.
+CONSTANT = 1e-12
+
+
+@dataclass(frozen=True)
+class NumericColumn:
+    """A linear column, those of a smooth function, and an indicator of missing values.
+
+    The linear column is standardized; where a value is missing all are 0 but the indicator.
+    """
+
+    low: float
+    high: float
+    mean: float
+    deviation: float  # 0 where there is no linear column
+    smooth: SmoothFunctions | None
+    period: float | None
+    missing: float  # deviation of the indicator, 0 where there is none
+
+    @classmethod
+    def of(cls, values, weight, n_knots, period=None):
+        """On float values, NaN where missing, with weights."""
+        used = weight > 0
+        values, weight = values[used], weight[used]
+        known = ~np.isnan(values)
+        share = weight[known].sum() / weight.sum()
+        missing = np.sqrt(share * (1 - share)) if not known.all() and known.any() else 0.0
+        values, weight = values[known], weight[known]
+        if not len(values):
+            return cls(0.0, 0.0, 0.0, 0.0, None, None, 0.0)
+        low, high = float(values.min()), float(values.max())
+        if high - low <= CONSTANT * max(abs(low), abs(high)):
+            return cls(low, high, low, 0.0, None, None, float(missing))
+        weight = weight / weight.sum()
+        # Relative to the range first: squares of extreme values would overflow.
+        position = (values - low) / (high - low)
+        middle = weight @ position
+        spread = np.sqrt(weight @ (position - middle) ** 2)
+        n_values = len(np.unique(values))
+        smooth = None
+        if period is not None:
+            waves = Waves(max(min(n_knots, n_values - 1) // 2, 1))
+            smooth = SmoothFunctions.of(waves, (values % period) / period, weight)
+        elif n_values >= LEAST_VALUES:
+            splines = CubicSplines(spread_knots(position, weight, n_knots))
+            smooth = SmoothFunctions.of(splines, position, weight)
+        scale = high - low
+        deviation = 0.0 if period is not None else float(spread * scale)
+        mean = float(low + middle * scale)
+        return cls(low, high, mean, deviation, smooth, period, float(missing))
+
+    @property
+    def n_smooth(self):
+        return 0 if self.smooth is None else self.smooth.n_columns
+
+    def names(self, name):
+        """Names of the columns, and the block of each."""
+        found = [f"{name}__linear"] if self.deviation else []
+        blocks = list(found)
+        found += [f"{name}__smooth_{k + 1}" for k in range(self.n_smooth)]
+        blocks += [f"{name}__smooth"] * self.n_smooth
+        if self.missing:
+            found.append(f"{name}__missing")
+            blocks.append(f"{name}__missing")
+        return found, blocks
+
+    def transform(self, values):
+        known = ~np.isnan(values)
+        filled = np.where(known, values, self.mean)
+        parts = []
+        if self.deviation:
+            beyond = EXTRAPOLATED * (self.high - self.low)
+            clipped = np.clip(filled, self.low - beyond, self.high + beyond)
+            parts.append(((clipped - self.mean) / self.deviation)[:, None])
+        if self.smooth is not None:
+            if self.period is None:
+                position = (filled - self.low) / (self.high - self.low)
+            else:
+                position = (filled % self.period) / self.period
+            parts.append(self.smooth(position) * known[:, None])
+        if self.missing:
+            parts.append((~known / self.missing)[:, None])
+        return np.hstack([np.empty((len(values), 0)), *parts])
+
+    @property
+    def n_margins(self):
+        """Of how many columns interactions may be made: all but the indicator."""
+        return bool(self.deviation) + self.n_smooth
+
+    def margins(self):
+        """Importance of these columns, their roughness, and what makes it that of variance 1.
+
+        The first smooth function has roughness 1.
+        """
+        n_linear = int(bool(self.deviation))
+        variance = np.empty(0) if self.smooth is None else self.smooth.variance
+        variance = np.concatenate([np.ones(n_linear), variance])
+        rough = variance[n_linear : n_linear + 1] / variance[n_linear:]
+        return variance, np.concatenate([np.zeros(n_linear), rough]), 1 / np.sqrt(variance)
+
+
+@dataclass(frozen=True)
+class CategoricalColumn:
+    """An indicator for each level, and one for missing values where there are some in `fit`.
+
+    With a ridge penalty their coefficients are random effects; an unknown level has none.
+    """
+
+    levels: np.ndarray  # sorted: of texts, or of floats
+    share: np.ndarray  # (n_columns,), of the rows that have a level
+    has_missing: bool
+
+    @classmethod
+    def of(cls, values, weight):
+        """On texts or floats, in a masked array, with weights."""
+        used = weight > 0
+        values, weight = values[used], weight[used]
+        missing = np.ma.getmaskarray(values)
+        levels, index = np.unique(values.data[~missing], return_inverse=True)
+        share = np.bincount(index, weight[~missing], minlength=len(levels))
+        has_missing = bool(missing.any())
+        if has_missing:
+            share = np.append(share, weight[missing].sum())
+        if len(share) < 2:  # constant
+            return cls(levels[:0], share[:0], False)
+        return cls(levels, share / weight.sum(), has_missing)
+
+    @property
+    def n_columns(self):
+        return len(self.share)
+
+    def names(self, name):
+        levels = [f"{level:g}" if isinstance(level, float) else str(level) for level in self.levels]
+        levels += ["(missing)" if "missing" in levels else "missing"] * self.has_missing
+        return [f"{name}__{level}" for level in levels], [name] * len(levels)
+
+    def codes(self, values):
+        """Column of each row, -1 for none."""
+        n_levels = len(self.levels)
+        codes = np.full(len(values), -1)
+        if n_levels:
+            missing = np.ma.getmaskarray(values)
+            position = np.searchsorted(self.levels, values.data).clip(max=n_levels - 1)
+            codes = np.where(self.levels[position] == values.data, position, -1)
+            codes[missing] = n_levels if self.has_missing else -1
+        return codes
+
+    def transform(self, values):
+        """As a sparse array: one entry a row."""
+        codes = self.codes(values)
+        rows = np.flatnonzero(codes >= 0)
+        shape = (len(codes), self.n_columns)
+        return sparse.csr_matrix((np.ones(len(rows)), (rows, codes[rows])), shape=shape)
+
+    @property
+    def n_margins(self):
+        return self.n_columns
+
+    def margins(self):
+        ones = np.ones(self.n_columns)
+        return self.share * (1 - self.share), 0 * ones, ones

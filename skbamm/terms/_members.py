@@ -1,0 +1,53 @@
+"""The fits whose mean an additive regressor is, and their weights by out-of-fold errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..regularization import BilevelRegularizedRegressor
+from ._screening import Fold, ridge_residuals, squares
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fit on some of the columns."""
+
+    kept: np.ndarray  # (n_columns,), of bool
+    model: BilevelRegularizedRegressor
+
+    def errors(self, design, y, folds: list[Fold]):
+        """Mean squared error on the held-out rows of each fold, at the learned strengths."""
+        # Columns divided by the root of their strength have strength 1.
+        scaled = design[:, self.kept] / np.sqrt(self.model.alpha_)
+        found = []
+        for fold in folds:
+            (residual,) = ridge_residuals(scaled, y[:, None], fold.train, (1.0,))
+            found.append(squares(residual, fold.test))
+        return np.array(found)
+
+    def coefficients(self):
+        """Of all columns, 0 where they are not used."""
+        coef = np.zeros(len(self.kept))
+        coef[self.kept] = self.model.coef_
+        return coef
+
+
+def mean_weights(errors, standard_errors):
+    """Weights of some fits, given their errors by fold, shape (n_fits, n_folds).
+
+    In proportion to ``exp(-z^2 / (2 c^2))``, z an error less the best one's in standard errors over
+    the folds, as in the regressor's mean; the best one alone where c is 0 or folds are too few.
+    """
+    best = errors.mean(axis=1).argmin()
+    n_folds = errors.shape[1]
+    if not standard_errors or n_folds < 3:
+        return np.eye(len(errors))[best]
+    more = errors - errors[best]
+    deviation = more.std(axis=1, ddof=1) / np.sqrt(n_folds)
+    # Differences that are rounding are none.
+    floor = max(1e-9 * errors[best].mean(), np.finfo(np.float64).tiny)
+    z = more.mean(axis=1) / np.maximum(deviation, floor)
+    weights = np.exp(-((z / standard_errors) ** 2) / 2)
+    return weights / weights.sum()

@@ -1,0 +1,132 @@
+"""A smooth function of one number, as columns in which a plain ridge penalty is its roughness.
+
+The roughness is the integrated square of the second derivative. Its null space (constant and
+linear functions; of cyclic ones the constants) is taken out. What is left is diagonalized in the
+metric of the rows (Demmler and Reinsch, "Oscillation Matrices with Spline Smoothing", 1975):
+functions that do not correlate, each divided by the root of its roughness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.interpolate import BSpline
+from scipy.linalg import eigh
+
+DEGREE = 3
+# Directions whose variance is a smaller fraction of the first one's are left out: a fit that needs
+# them would have to be hardly penalized at all.
+NEGLIGIBLE = 3e-5
+# Curvature between two knots counts in proportion to this power of their distance. 0 is the plain
+# integral, which makes skewed columns stiff where most rows are; 3 would measure it in ranks.
+CROWDED = 1.25
+# Squares below this are 0.
+TINY = 1e-20
+# Gauss-Legendre points between two knots: exact, since second derivatives are linear there.
+POINTS, WEIGHTS = np.polynomial.legendre.leggauss(2)
+
+
+@dataclass(frozen=True)
+class CubicSplines:
+    """Cubic B-splines on [0, 1]; beyond it they are what they are at its ends."""
+
+    edges: np.ndarray  # (n_knots,), from 0 to 1
+
+    @cached_property
+    def knots(self):
+        return np.concatenate([np.zeros(DEGREE), self.edges, np.ones(DEGREE)])
+
+    @property
+    def n_columns(self):
+        return len(self.edges) + DEGREE - 1
+
+    def __call__(self, position):
+        inside = np.clip(position, 0.0, 1.0)
+        return BSpline.design_matrix(inside, self.knots, DEGREE)
+
+    def roughness(self):
+        second = BSpline(self.knots, np.eye(self.n_columns), DEGREE).derivative(2)
+        width = np.diff(self.edges)
+        middle = (self.edges[1:] + self.edges[:-1]) / 2
+        points = middle[:, None] + width[:, None] / 2 * POINTS
+        # Relative to evenly spread knots.
+        weight = width[:, None] / 2 * WEIGHTS * (width[:, None] * len(width)) ** CROWDED
+        curvature = second(points.ravel())
+        return (curvature.T * weight.ravel()) @ curvature
+
+    def null_space(self):
+        """Coefficients of a constant and of a line (Greville's abscissae)."""
+        line = [self.knots[j + 1 : j + DEGREE + 1].mean() for j in range(self.n_columns)]
+        return np.column_stack([np.ones(self.n_columns), line])
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Sines and cosines of period 1, whose roughness is diagonal."""
+
+    n_waves: int
+
+    def __call__(self, position):
+        angle = 2 * np.pi * np.outer(position, np.arange(1, self.n_waves + 1))
+        return np.hstack([np.ones((len(angle), 1)), np.cos(angle), np.sin(angle)])
+
+    def roughness(self):
+        order = np.arange(1, self.n_waves + 1)
+        return np.diag(np.concatenate([[0.0], order, order]) ** 4)
+
+    def null_space(self):
+        return np.eye(2 * self.n_waves + 1)[:, :1]
+
+
+@dataclass(frozen=True)
+class SmoothFunctions:
+    """The columns of one smooth function; the variances of all of them add up to 1."""
+
+    basis: Any  # CubicSplines or Waves
+    coefficients: np.ndarray  # (n_basis, n_columns)
+    variance: np.ndarray  # (n_columns,), descending
+
+    @property
+    def n_columns(self):
+        return len(self.variance)
+
+    def __call__(self, position):
+        return self.basis(position) @ self.coefficients
+
+    @classmethod
+    def of(cls, basis, position, weight):
+        """On rows with weights that sum to 1; no columns where the null space is all there is."""
+        columns = sparse.csr_matrix(basis(position))
+        gram = (columns.T @ columns.multiply(weight[:, None])).toarray()
+        null = gram @ basis.null_space()
+        # Functions that do not correlate with the null space, on these rows.
+        free = np.linalg.qr(null, mode="complete")[0][:, null.shape[1] :]
+        inner, rough = free.T @ gram @ free, free.T @ basis.roughness() @ free
+        variance, vectors = eigh(inner, rough)
+        variance, vectors = variance[::-1], vectors[:, ::-1]
+        kept = variance > NEGLIGIBLE * max(variance[:1].max(initial=0.0), TINY)
+        variance, vectors = variance[kept], free @ vectors[:, kept]
+        # The sign of an eigenvector is arbitrary, and functions do not vanish at the first row.
+        vectors = vectors * np.where(vectors[0] < 0, -1.0, 1.0)
+        total = variance.sum()
+        return cls(basis, vectors / np.sqrt(total), variance / total)
+
+
+def spread_knots(position, weight, n_knots):
+    """At most `n_knots` edges from 0 to 1, all distinct values where there are no more.
+
+    Quantiles of the distinct values, which count with the roots of their weights: half-way
+    between quantiles of rows, which waste knots where values repeat, and evenly many values each.
+    """
+    values, index = np.unique(position, return_inverse=True)
+    if len(values) <= n_knots:
+        return values
+    share = np.sqrt(np.bincount(index, weight))
+    rank = np.cumsum(share) - share / 2
+    rank = (rank - rank[0]) / (rank[-1] - rank[0])
+    inner = np.interp(np.linspace(0, 1, n_knots)[1:-1], rank, values)
+    return np.unique(np.concatenate([[0.0], inner, [1.0]]))
