@@ -28,8 +28,9 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
     `SmoothTerms` makes the columns, `BilevelRegularizedRegressor` learns a strength for every
     block of them: how smooth each function is, how much the levels of a category and an
     interaction may count; all at once, by sl-BAMM on the held-out error, with a prior that holds
-    them together. The ridge fit on the linear columns and levels alone is averaged with that, by
-    out-of-fold errors.
+    them together. Its ``penalty="adaptive"`` begins where the sizes of coefficients in an initial
+    fit point to, so that terms without an effect are found among many. The ridge fit on the linear
+    columns and levels alone is averaged with that, by out-of-fold errors.
 
     Parameters
     ----------
@@ -47,9 +48,10 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
     cyclic : mapping or None, default=None
         From columns to their periods, as ``{"hour": 24}``.
 
-    shrinkage : float, default=0.003
-        How strongly the log strengths of blocks are shrunk to their mean, in units of the
-        held-out error; 0 leaves them free, `numpy.inf` is one strength for all.
+    shrinkage : float, default=0.01
+        How strongly the log strengths of blocks are shrunk to what the size of their coefficients
+        in an initial fit says, in units of the held-out error; 0 leaves them free,
+        `numpy.inf` allows no difference.
 
     standard_errors : float, default=1
         Scale on which the linear fit's weight in the mean falls with what its held-out error is
@@ -66,7 +68,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         As in `BilevelRegularizedRegressor`.
 
     max_iter : int, default=200
-        Largest number of sl-BAMM iterations. 0 learns nothing: one strength for all blocks.
+        Largest number of sl-BAMM iterations. 0 evaluates the initial points only.
 
     tol : float, default=1e-2
         As in `BilevelRegularizedRegressor`.
@@ -167,7 +169,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         interactions="auto",
         n_knots=20,
         cyclic=None,
-        shrinkage=0.003,
+        shrinkage=0.01,
         standard_errors=1,
         cv=5,
         n_repeats=1,
@@ -296,7 +298,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
             if name == "linear" and (linear.all() or not linear.any()):
                 continue
             model = BilevelRegularizedRegressor(
-                "l2",
+                "adaptive" if name == "smooth" else "l2",
                 groups=list(blocks[kept]),
                 standardize=False,
                 shrinkage=shrinkages[name],

@@ -11,9 +11,9 @@ from ._spline import TINY
 
 # So many functions of each column enter the products, the smoothest ones; so many columns are kept,
 # and none whose variance is a smaller fraction of the first one's.
-N_MARGINS, N_KEPT, NEGLIGIBLE = 8, 24, 5e-4
+N_MARGINS, N_KEPT, NEGLIGIBLE = 10, 30, 3e-4
 # Roughness of a product of two linear functions; that of the smoothest other function is 1.
-BILINEAR = 0.2
+BILINEAR = 0.05
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ N_BINS = 8
 COUNTS = (0, 1, 2, 4, 8, 12)
 # Strengths of the main effects that are compared, and of interactions relative to that.
 STRENGTHS, RELATIVE = (1e-4, 1e-3, 1e-2), (1.0, 10.0)
-# "auto" does not try with fewer rows.
-LEAST_ROWS = 60
+# "auto" does not try with fewer rows: three for each cell of two binned columns.
+LEAST_ROWS = 3 * N_BINS**2
 # Standard errors, over the folds, by which interactions must be better than none.
 ENOUGH = 1.0
 # Keeps singular Gram matrices positive definite.

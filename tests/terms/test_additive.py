@@ -1,0 +1,126 @@
+"""Smooth functions of raw columns, each with a learned smoothness."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+
+from skbamm import AdditiveRegressor
+
+
+def table(n_samples=300, seed=0):
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({name: rng.uniform(size=n_samples) for name in "abcde"})
+    X["kind"] = pd.Categorical(rng.choice(list("uvw"), size=n_samples))
+    signal = np.sin(8 * X.a) + 2 * X.b + (X.kind == "u")
+    return X, signal + rng.normal(scale=0.3, size=n_samples), signal
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y, _ = table()
+    return AdditiveRegressor().fit(X, y), X, y
+
+
+def test_functions_are_found(fitted):
+    model = fitted[0]
+    X, _, signal = table(seed=1)
+    assert r2_score(signal, model.predict(X)) > 0.97
+
+
+def test_each_function_learns_a_smoothness_of_its_own(fitted):
+    alpha = fitted[0].block_alpha_
+    assert alpha["a__smooth"] < 0.1 * min(alpha[f"{name}__smooth"] for name in "bcde")
+
+
+def test_terms_add_up_to_the_prediction(fitted):
+    model, X, _ = fitted
+    terms = model.predict_terms(X)
+    assert terms.shape == (300, len(model.term_names_))
+    np.testing.assert_allclose(terms.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(model.mean_prediction_ + terms.sum(axis=1), model.predict(X))
+    found = dict(zip(model.term_names_, terms.std(axis=0), strict=True))
+    assert min(found["a"], found["b"]) > 5 * max(found[name] for name in "cde")
+
+
+def test_a_linear_target_gives_the_linear_fit_its_weight():
+    X, _, _ = table()
+    y = X.a + X.b + np.random.default_rng(3).normal(scale=0.5, size=300)
+    model = AdditiveRegressor().fit(X, y)
+    assert model.average_weights_["linear"] > 0.3
+    new, _, _ = table(seed=5)
+    ridge = RidgeCV().fit(X[list("abcde")], y)
+    error, of_ridge = (
+        np.mean((found - new.a - new.b) ** 2)
+        for found in (model.predict(new), ridge.predict(new[list("abcde")]))
+    )
+    assert error < 1.5 * of_ridge
+
+
+def test_a_curved_target_leaves_the_linear_fit_none(fitted):
+    assert fitted[0].average_weights_["linear"] < 1e-3
+
+
+def test_an_interaction_is_taken_where_it_pays():
+    X, y, _ = table(500)
+    y = y + 6 * (X.c - 0.5) * (X.d - 0.5)
+    model = AdditiveRegressor().fit(X, y)
+    assert ("c", "d") in model.terms_.interactions_
+    assert "c:d" in model.term_names_
+
+
+def test_a_weight_of_two_is_the_row_twice():
+    X, y, _ = table(120)
+    weight = np.random.default_rng(0).integers(1, 3, size=120)
+    label = np.arange(120) % 4
+    twice = np.repeat(np.arange(120), weight)
+    splits = [(np.flatnonzero(label != k), np.flatnonzero(label == k)) for k in range(4)]
+    repeated = [
+        (np.flatnonzero(label[twice] != k), np.flatnonzero(label[twice] == k)) for k in range(4)
+    ]
+    weighted = AdditiveRegressor(cv=splits).fit(X, y, sample_weight=weight)
+    rows = AdditiveRegressor(cv=repeated).fit(X.iloc[twice], y.iloc[twice])
+    np.testing.assert_allclose(weighted.predict(X), rows.predict(X), rtol=1e-5)
+
+
+def test_units_change_nothing(fitted):
+    model, X, y = fitted
+    other = AdditiveRegressor().fit(X.assign(a=1000 * X.a - 3), 10 * y + 7)
+    found = other.predict(X.assign(a=1000 * X.a - 3))
+    np.testing.assert_allclose(found, 10 * model.predict(X) + 7, rtol=1e-4)
+
+
+def test_gaps_and_new_levels_have_predictions(fitted):
+    model, X, _ = fitted
+    new = X.iloc[:3].assign(kind=["z", None, "u"], a=[np.nan, 1e9, 0.5])
+    found = model.predict(new)
+    assert np.isfinite(found).all()
+    assert np.abs(found - model.mean_prediction_).max() < 10
+
+
+def test_categories_alone_are_enough():
+    X, y, _ = table()
+    model = AdditiveRegressor().fit(X[["kind"]], y)
+    assert model.average_weights_ == {"smooth": 1.0}
+
+
+def test_columns_that_do_not_vary_are_refused():
+    with pytest.raises(ValueError, match="no column that varies"):
+        AdditiveRegressor().fit(np.ones((20, 2)), np.arange(20.0))
+
+
+def test_a_failed_fit_changes_nothing(fitted):
+    model, X, y = pickle.loads(pickle.dumps(fitted))
+    before = model.predict(X)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(X, np.where(np.arange(300) == 4, np.nan, y))
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_a_constant_target_is_predicted():
+    X, _, _ = table(60)
+    model = AdditiveRegressor().fit(X, np.full(60, 5.0))
+    np.testing.assert_allclose(model.predict(X), 5.0)
