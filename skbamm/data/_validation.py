@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.utils import gen_batches
 from sklearn.utils._available_if import _AvailableIfDescriptor
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import (
     _check_feature_names_in,
@@ -27,6 +27,7 @@ from ._tables import check_columns, explanation
 __all__ = [
     "HasMethods",
     "Interval",
+    "Options",
     "StrOptions",
     "_check_feature_names_in",
     "_fit_context",

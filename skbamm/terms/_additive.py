@@ -18,7 +18,7 @@ from ._screening import Fold
 from ._transformer import SmoothTerms
 
 # Parameters that are those of the transformer, and of the regressor.
-OF_TERMS = ("categorical_features", "interactions", "n_knots", "cyclic")
+OF_TERMS = ("categorical_features", "interactions", "n_knots", "order", "cyclic")
 OF_PENALTY = ("n_repeats", "solver", "max_iter", "tol", "device", "verbose")
 
 
@@ -44,6 +44,10 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
 
     n_knots : int, default=20
         Knots of a spline, at most.
+
+    order : {1, 2}, default=2
+        Of the derivative that makes roughness. 1 follows kinks and thresholds, which interactions
+        do in any case, and outlying values of a column too.
 
     cyclic : mapping or None, default=None
         From columns to their periods, as ``{"hour": 24}``.
@@ -168,6 +172,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         categorical_features="from_dtype",
         interactions="auto",
         n_knots=20,
+        order=2,
         cyclic=None,
         shrinkage=0.01,
         standard_errors=1,
@@ -183,6 +188,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         self.categorical_features = categorical_features
         self.interactions = interactions
         self.n_knots = n_knots
+        self.order = order
         self.cyclic = cyclic
         self.shrinkage = shrinkage
         self.standard_errors = standard_errors

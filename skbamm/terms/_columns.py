@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -33,7 +33,7 @@ class NumericColumn:
     missing: float  # deviation of the indicator, 0 where there is none
 
     @classmethod
-    def of(cls, values, weight, n_knots, period=None):
+    def of(cls, values, weight, n_knots, order, period=None):
         """On float values, NaN where missing, with weights."""
         used = weight > 0
         values, weight = values[used], weight[used]
@@ -51,18 +51,30 @@ class NumericColumn:
         position = (values - low) / (high - low)
         middle = weight @ position
         spread = np.sqrt(weight @ (position - middle) ** 2)
-        n_values = len(np.unique(values))
-        smooth = None
-        if period is not None:
-            waves = Waves(max(min(n_knots, n_values - 1) // 2, 1))
-            smooth = SmoothFunctions.of(waves, (values % period) / period, weight)
-        elif n_values >= LEAST_VALUES:
-            splines = CubicSplines(spread_knots(position, weight, n_knots))
-            smooth = SmoothFunctions.of(splines, position, weight)
         scale = high - low
         deviation = 0.0 if period is not None else float(spread * scale)
         mean = float(low + middle * scale)
-        return cls(low, high, mean, deviation, smooth, period, float(missing))
+        column = cls(low, high, mean, deviation, None, period, float(missing))
+        return replace(column, smooth=column.functions(values, weight, n_knots, order))
+
+    def functions(self, values, weight, n_knots, order):
+        """Smooth functions on float values with weights; None where there are none."""
+        used = (weight > 0) & ~np.isnan(values)
+        values, weight = values[used], weight[used] / weight[used].sum()
+        position, n_values = self._position(values), len(np.unique(values))
+        if self.period is not None:
+            basis = Waves(max(min(n_knots, n_values - 1) // 2, 1), order)
+        elif n_values < LEAST_VALUES:
+            return None
+        else:
+            basis = CubicSplines(spread_knots(position, weight, n_knots), order)
+        return SmoothFunctions.of(basis, position, weight)
+
+    def _position(self, values):
+        """In units of the range, or of the period."""
+        if self.period is None:
+            return (values - self.low) / (self.high - self.low)
+        return (values % self.period) / self.period
 
     @property
     def n_smooth(self):
@@ -80,38 +92,29 @@ class NumericColumn:
         return found, blocks
 
     def transform(self, values):
-        known = ~np.isnan(values)
-        filled = np.where(known, values, self.mean)
-        parts = []
-        if self.deviation:
-            beyond = EXTRAPOLATED * (self.high - self.low)
-            clipped = np.clip(filled, self.low - beyond, self.high + beyond)
-            parts.append(((clipped - self.mean) / self.deviation)[:, None])
-        if self.smooth is not None:
-            if self.period is None:
-                position = (filled - self.low) / (self.high - self.low)
-            else:
-                position = (filled % self.period) / self.period
-            parts.append(self.smooth(position) * known[:, None])
+        parts = [self.linear(values), self.evaluate(self.smooth, values)]
         if self.missing:
-            parts.append((~known / self.missing)[:, None])
-        return np.hstack([np.empty((len(values), 0)), *parts])
+            parts.append((np.isnan(values) / self.missing)[:, None])
+        return np.hstack(parts)
+
+    def linear(self, values):
+        """The linear column, if there is one."""
+        if not self.deviation:
+            return np.empty((len(values), 0))
+        beyond = EXTRAPOLATED * (self.high - self.low)
+        clipped = np.clip(values, self.low - beyond, self.high + beyond)
+        return np.nan_to_num((clipped - self.mean) / self.deviation, nan=0.0)[:, None]
+
+    def evaluate(self, smooth, values):
+        """Columns of smooth functions, 0 where values are missing."""
+        if smooth is None:
+            return np.empty((len(values), 0))
+        known = ~np.isnan(values)
+        return smooth(self._position(np.where(known, values, self.mean))) * known[:, None]
 
     @property
-    def n_margins(self):
-        """Of how many columns interactions may be made: all but the indicator."""
-        return bool(self.deviation) + self.n_smooth
-
-    def margins(self):
-        """Importance of these columns, their roughness, and what makes it that of variance 1.
-
-        The first smooth function has roughness 1.
-        """
-        n_linear = int(bool(self.deviation))
-        variance = np.empty(0) if self.smooth is None else self.smooth.variance
-        variance = np.concatenate([np.ones(n_linear), variance])
-        rough = variance[n_linear : n_linear + 1] / variance[n_linear:]
-        return variance, np.concatenate([np.zeros(n_linear), rough]), 1 / np.sqrt(variance)
+    def varies(self):
+        return bool(self.deviation) or self.smooth is not None
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,5 @@ class CategoricalColumn:
         return sparse.csr_matrix((np.ones(len(rows)), (rows, codes[rows])), shape=shape)
 
     @property
-    def n_margins(self):
-        return self.n_columns
-
-    def margins(self):
-        ones = np.ones(self.n_columns)
-        return self.share * (1 - self.share), 0 * ones, ones
+    def varies(self):
+        return self.n_columns > 0

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh, pinvh
 
+from ._columns import CategoricalColumn
 from ._spline import TINY
 
 # So many functions of each column enter the products, the smoothest ones; so many columns are kept,
 # and none whose variance is a smaller fraction of the first one's.
-N_MARGINS, N_KEPT, NEGLIGIBLE = 10, 30, 3e-4
+N_MARGINS, N_KEPT, NEGLIGIBLE = 7, 24, 1e-3
+# Order of the derivative that makes their roughness, whatever that of main effects: what two
+# columns do together is often a threshold, and second derivatives missed it (measured).
+ORDER = 1
 # Roughness of a product of two linear functions; that of the smoothest other function is 1.
 BILINEAR = 0.05
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Few functions of a column: the line and the smoothest ones, or the most frequent levels."""
+
+    column: Any  # NumericColumn or CategoricalColumn
+    functions: Any  # SmoothFunctions of variance 1, positions of levels, or None
+    roughness: np.ndarray  # (n_functions,)
+
+    @classmethod
+    def of(cls, column, values, weight, n_knots):
+        if isinstance(column, CategoricalColumn):
+            levels = np.argsort(-column.share, kind="stable")[:N_MARGINS]
+            return cls(column, levels, np.zeros(len(levels)))
+        n_linear = int(bool(column.deviation))
+        functions = column.functions(values, weight, n_knots, ORDER)
+        if functions is None:
+            return cls(column, None, np.zeros(n_linear))
+        functions = functions.first(N_MARGINS - n_linear)
+        variance = functions.variance
+        return cls(column, functions, np.append(np.zeros(n_linear), variance[:1] / variance))
+
+    def __call__(self, values):
+        if isinstance(self.column, CategoricalColumn):
+            return self.column.transform(values)[:, self.functions].toarray()
+        smooth = self.column.evaluate(self.functions, values)
+        return np.hstack([self.column.linear(values), smooth])
 
 
 @dataclass(frozen=True)
@@ -21,53 +54,43 @@ class PairColumns:
     """In a ridge penalty of these columns, that of a product is the sum of its roughnesses.
 
     The products are what main effects of the two columns leave of them, on the rows of `fit`, and
-    so do not correlate with these.
+    so do not correlate with these. Variances add up to 1.
     """
 
     pair: tuple[int, int]  # positions of the columns
-    chosen: tuple[np.ndarray, np.ndarray]  # which of their functions are multiplied
-    scales: tuple[np.ndarray, np.ndarray]
-    main: np.ndarray  # (1 + n_first + n_second, n_products), regression on the main effects
+    margins: tuple[Margin, Margin]
+    main: np.ndarray  # (1 + n_first + n_second, n_columns), regression on the main effects
     rotation: np.ndarray  # (n_products, n_columns)
     ends: np.ndarray  # (2, n_columns): least and largest entries on the rows of `fit`
 
     @classmethod
-    def of(cls, pair, columns, mains, weight):
-        """Given both columns and their main effects, dense, on rows with weights that sum to 1."""
-        margins = [column.margins() for column in columns]
-        # The smoothest functions, or the most frequent levels.
-        chosen = tuple(np.argsort(-variance, kind="stable")[:N_MARGINS] for variance, *_ in margins)
-        scales = tuple(m[2][c] for m, c in zip(margins, chosen, strict=True))
-        roughness = [m[1][c] for m, c in zip(margins, chosen, strict=True)]
-        products = _products(mains, chosen, scales)
+    def of(cls, pair, margins, values, mains, weight):
+        """Given values and main effects of both columns, on rows with weights that sum to 1."""
+        products = _products(margins, values)
         covariates = _with_constant(mains)
         weighted = covariates * weight[:, None]
         main = pinvh(weighted.T @ covariates) @ (weighted.T @ products)
-        products = products - covariates @ main
-        rough = np.sqrt(np.add.outer(*roughness).ravel() + BILINEAR)
-        products = products / rough
-        variance, vectors = eigh(products.T @ (products * weight[:, None]))
+        rough = np.sqrt(np.add.outer(*(margin.roughness for margin in margins)).ravel() + BILINEAR)
+        left = (products - covariates @ main) / rough
+        variance, vectors = eigh(left.T @ (left * weight[:, None]))
         variance, vectors = variance[::-1][:N_KEPT], vectors[:, ::-1][:, :N_KEPT]
         kept = variance > max(NEGLIGIBLE * variance[:1].max(initial=0.0), TINY)
-        vectors = vectors[:, kept] / rough[:, None]
-        vectors = vectors / np.sqrt(max(variance[kept].sum(), TINY))
-        # `products` were divided by their roughness already.
-        seen = (products * rough) @ vectors
-        seen = seen[weight > 0]
-        ends = np.stack([seen.min(axis=0), seen.max(axis=0)])
-        return cls(pair, chosen, scales, main, vectors, ends)
+        vectors = vectors[:, kept] / np.sqrt(max(variance[kept].sum(), TINY))
+        seen = (left @ vectors)[weight > 0]
+        rotation = vectors / rough[:, None]
+        return cls(pair, margins, main @ rotation, rotation, np.stack([seen.min(0), seen.max(0)]))
 
     @property
     def n_columns(self):
         return self.rotation.shape[1]
 
-    def transform(self, mains):
-        """Given the main effects of both columns.
+    def transform(self, values, mains):
+        """Given values and main effects of both columns.
 
-        Not beyond what `fit` has seen of each column: products are large where there are no rows.
+        Not beyond what `fit` has seen of each: products are large where there are no rows.
         """
-        products = _products(mains, self.chosen, self.scales)
-        found = products @ self.rotation - _with_constant(mains) @ (self.main @ self.rotation)
+        found = _products(self.margins, values) @ self.rotation
+        found -= _with_constant(mains) @ self.main
         return np.clip(found, *self.ends, out=found)
 
     def names(self, first, second):
@@ -76,10 +99,8 @@ class PairColumns:
         return found, [f"{term}__smooth"] * self.n_columns
 
 
-def _products(mains, chosen, scales):
-    first, second = (
-        part[:, some] * scale for part, some, scale in zip(mains, chosen, scales, strict=True)
-    )
+def _products(margins, values):
+    first, second = (margin(some) for margin, some in zip(margins, values, strict=True))
     return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from ..data._folds import make_folds
-from ._interaction import PairColumns
+from ._interaction import Margin, PairColumns
 from ._screening import LEAST_ROWS, Fold, Residuals, Screening, binned, chosen_pairs
 
 
@@ -21,6 +21,8 @@ class PairSearch:
     columns: list[Any]  # NumericColumn or CategoricalColumn
     values: list[np.ndarray]
     weight: np.ndarray
+    n_knots: int
+    margins: dict[int, Margin] = field(default_factory=dict)
     mains: dict[int, np.ndarray] = field(default_factory=dict)
     fitted: dict[tuple[int, int], PairColumns] = field(default_factory=dict)
 
@@ -31,17 +33,25 @@ class PairSearch:
 
     def of(self, pair) -> PairColumns:
         if pair not in self.fitted:
-            columns, mains = [self.columns[j] for j in pair], [self.main(j) for j in pair]
+            margins = tuple(self.margin(j) for j in pair)
             share = self.weight / self.weight.sum()
-            self.fitted[pair] = PairColumns.of(pair, columns, mains, share)
+            self.fitted[pair] = PairColumns.of(pair, margins, *self._of_both(pair), share)
         return self.fitted[pair]
 
+    def margin(self, j):
+        if j not in self.margins:
+            self.margins[j] = Margin.of(self.columns[j], self.values[j], self.weight, self.n_knots)
+        return self.margins[j]
+
     def block(self, pair):
-        return self.of(pair).transform([self.main(j) for j in pair])
+        return self.of(pair).transform(*self._of_both(pair))
+
+    def _of_both(self, pair):
+        return [self.values[j] for j in pair], [self.main(j) for j in pair]
 
     def strongest(self, targets, asked, cv, seed):
         """The strongest pairs: a number of them, or with "auto" as many as pay."""
-        may_interact = np.array([column.n_margins > 0 for column in self.columns])
+        may_interact = np.array([column.varies for column in self.columns])
         is_auto = isinstance(asked, str)
         if may_interact.sum() < 2 or (is_auto and np.count_nonzero(self.weight) < LEAST_ROWS):
             return []

@@ -1,14 +1,14 @@
 """A smooth function of one number, as columns in which a plain ridge penalty is its roughness.
 
-The roughness is the integrated square of the second derivative. Its null space (constant and
-linear functions; of cyclic ones the constants) is taken out. What is left is diagonalized in the
+The roughness is the integrated square of the first or the second derivative. Constant and linear
+functions are taken out (of cyclic functions the constants). What is left is diagonalized in the
 metric of the rows (Demmler and Reinsch, "Oscillation Matrices with Spline Smoothing", 1975):
 functions that do not correlate, each divided by the root of its roughness.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,16 +18,16 @@ from scipy.interpolate import BSpline
 from scipy.linalg import eigh
 
 DEGREE = 3
-# Directions whose variance is a smaller fraction of the first one's are left out: a fit that needs
-# them would have to be hardly penalized at all.
-NEGLIGIBLE = 3e-5
-# Curvature between two knots counts in proportion to this power of their distance. 0 is the plain
-# integral, which makes skewed columns stiff where most rows are; 3 would measure it in ranks.
-CROWDED = 1.25
+# Directions whose variance is a smaller fraction of the first one's are left out, by the order of
+# the derivative: a fit that needs them would have to be hardly penalized at all.
+NEGLIGIBLE = {1: 4e-3, 2: 3e-5}
+# Scale in which a derivative is taken: 0 is that of the values, which makes skewed columns stiff
+# where most rows are, 1 that of their ranks, in which knots have equal distances.
+CROWDED = 0.42
 # Squares below this are 0.
 TINY = 1e-20
-# Gauss-Legendre points between two knots: exact, since second derivatives are linear there.
-POINTS, WEIGHTS = np.polynomial.legendre.leggauss(2)
+# Gauss-Legendre points between two knots: exact for squares of quadratic functions.
+POINTS, WEIGHTS = np.polynomial.legendre.leggauss(3)
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class CubicSplines:
     """Cubic B-splines on [0, 1]; beyond it they are what they are at its ends."""
 
     edges: np.ndarray  # (n_knots,), from 0 to 1
+    order: int  # of the derivative that is penalized
 
     @cached_property
     def knots(self):
@@ -49,14 +50,15 @@ class CubicSplines:
         return BSpline.design_matrix(inside, self.knots, DEGREE)
 
     def roughness(self):
-        second = BSpline(self.knots, np.eye(self.n_columns), DEGREE).derivative(2)
+        derivative = BSpline(self.knots, np.eye(self.n_columns), DEGREE).derivative(self.order)
         width = np.diff(self.edges)
         middle = (self.edges[1:] + self.edges[:-1]) / 2
         points = middle[:, None] + width[:, None] / 2 * POINTS
-        # Relative to evenly spread knots.
-        weight = width[:, None] / 2 * WEIGHTS * (width[:, None] * len(width)) ** CROWDED
-        curvature = second(points.ravel())
-        return (curvature.T * weight.ravel()) @ curvature
+        # Relative to knots of equal distances.
+        stretch = (width[:, None] * len(width)) ** (CROWDED * (2 * self.order - 1))
+        weight = width[:, None] / 2 * WEIGHTS * stretch
+        rates = derivative(points.ravel())
+        return (rates.T * weight.ravel()) @ rates
 
     def null_space(self):
         """Coefficients of a constant and of a line (Greville's abscissae)."""
@@ -69,6 +71,7 @@ class Waves:
     """Sines and cosines of period 1, whose roughness is diagonal."""
 
     n_waves: int
+    order: int
 
     def __call__(self, position):
         angle = 2 * np.pi * np.outer(position, np.arange(1, self.n_waves + 1))
@@ -76,7 +79,7 @@ class Waves:
 
     def roughness(self):
         order = np.arange(1, self.n_waves + 1)
-        return np.diag(np.concatenate([[0.0], order, order]) ** 4)
+        return np.diag(np.concatenate([[0.0], order, order]) ** (2 * self.order))
 
     def null_space(self):
         return np.eye(2 * self.n_waves + 1)[:, :1]
@@ -97,6 +100,11 @@ class SmoothFunctions:
     def __call__(self, position):
         return self.basis(position) @ self.coefficients
 
+    def first(self, n_columns):
+        """The smoothest ones, each of variance 1."""
+        scaled = self.coefficients[:, :n_columns] / np.sqrt(self.variance[:n_columns])
+        return replace(self, coefficients=scaled, variance=self.variance[:n_columns])
+
     @classmethod
     def of(cls, basis, position, weight):
         """On rows with weights that sum to 1; no columns where the null space is all there is."""
@@ -108,7 +116,7 @@ class SmoothFunctions:
         inner, rough = free.T @ gram @ free, free.T @ basis.roughness() @ free
         variance, vectors = eigh(inner, rough)
         variance, vectors = variance[::-1], vectors[:, ::-1]
-        kept = variance > NEGLIGIBLE * max(variance[:1].max(initial=0.0), TINY)
+        kept = variance > NEGLIGIBLE[basis.order] * max(variance[:1].max(initial=0.0), TINY)
         variance, vectors = variance[kept], free @ vectors[:, kept]
         # The sign of an eigenvector is arbitrary, and functions do not vanish at the first row.
         vectors = vectors * np.where(vectors[0] < 0, -1.0, 1.0)

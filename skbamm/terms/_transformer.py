@@ -14,6 +14,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from .._metadata import link_template
 from ..data._validation import (
     Interval,
+    Options,
     StrOptions,
     _check_feature_names_in,
     _fit_context,
@@ -30,13 +31,13 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
 
     A numeric column becomes a linear column of variance 1 and a block of penalized splines in
     which the plain ridge penalty :math:`\sum_j w_j^2` of the coefficients is, but for a factor of
-    the block, the roughness :math:`\int f''(x)^2 h(x)^{1.25} dx` of the function, where h is the
-    distance of knots. The splines do not correlate with the linear column, and their variances add
-    up to 1: one strength means the same in every block [1]_. A categorical column becomes an
-    indicator for each level, whose coefficients under a ridge penalty are random effects.
-    Interactions are products of both, with main effects taken out. A regressor that learns a
-    strength for each block (`block_names_`) learns how smooth each function is;
-    `AdditiveRegressor` does all of it.
+    the block, the roughness :math:`\int f''(x)^2 dx` of the function (of :math:`f'` with
+    ``order=1``), in a scale between that of the values and that of their ranks. The splines do not
+    correlate with the linear column, and their variances add up to 1: one strength means the same
+    in every block [1]_. A categorical column becomes an indicator for each level, whose
+    coefficients under a ridge penalty are random effects. Interactions are products of both, with
+    main effects taken out. A regressor that learns a strength for each block (`block_names_`)
+    learns how smooth each function is; `AdditiveRegressor` does all of it.
 
     Parameters
     ----------
@@ -53,6 +54,10 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
     n_knots : int, default=20
         Knots of a spline, at most: between quantiles of the rows and of the distinct values. A
         column with fewer distinct values has as many as these.
+
+    order : {1, 2}, default=2
+        Of the derivative that makes roughness. 1 follows kinks and thresholds, which interactions
+        do in any case, and outlying values of a column too.
 
     cyclic : mapping or None, default=None
         From columns to their periods, as ``{"hour": 24}``: functions whose ends meet, without a
@@ -145,6 +150,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
             None,
         ],
         "n_knots": [Interval(Integral, 4, None, closed="left")],
+        "order": [Options(Integral, {1, 2})],
         "cyclic": [dict, Mapping, None],
         "cv": ["cv_object"],
         "sparse_output": ["boolean"],
@@ -158,6 +164,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         categorical_features="from_dtype",
         interactions="auto",
         n_knots=20,
+        order=2,
         cyclic=None,
         cv=5,
         sparse_output=False,
@@ -167,6 +174,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         self.categorical_features = categorical_features
         self.interactions = interactions
         self.n_knots = n_knots
+        self.order = order
         self.cyclic = cyclic
         self.cv = cv
         self.sparse_output = sparse_output
@@ -269,12 +277,12 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         self.columns_ = [
             CategoricalColumn.of(column, weight)
             if is_category
-            else NumericColumn.of(column, weight, self.n_knots, periods.get(j))
+            else NumericColumn.of(column, weight, self.n_knots, self.order, periods.get(j))
             for j, (column, is_category) in enumerate(
                 zip(values, self.is_categorical_, strict=True)
             )
         ]
-        search = PairSearch(self.columns_, values, weight)
+        search = PairSearch(self.columns_, values, weight, self.n_knots)
         pairs = self._pairs(search, names, y)
         self.pairs_ = [part for part in map(search.of, pairs) if part.n_columns]
         self.interactions_ = [tuple(names[j] for j in part.pair) for part in self.pairs_]
@@ -317,7 +325,10 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
 
     def _transform(self, values):
         parts = [c.transform(v) for c, v in zip(self.columns_, values, strict=True)]
-        parts += [part.transform([dense(parts[j]) for j in part.pair]) for part in self.pairs_]
+        parts += [
+            part.transform([values[j] for j in part.pair], [dense(parts[j]) for j in part.pair])
+            for part in self.pairs_
+        ]
         dtype = np.dtype(self.dtype)
         if self.sparse_output:
             parts = [sparse.csr_matrix(part, dtype=dtype) for part in parts]

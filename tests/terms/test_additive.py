@@ -50,14 +50,14 @@ def test_a_linear_target_gives_the_linear_fit_its_weight():
     X, _, _ = table()
     y = X.a + X.b + np.random.default_rng(3).normal(scale=0.5, size=300)
     model = AdditiveRegressor().fit(X, y)
-    assert model.average_weights_["linear"] > 0.3
+    assert model.average_weights_["linear"] > 0.2
     new, _, _ = table(seed=5)
     ridge = RidgeCV().fit(X[list("abcde")], y)
     error, of_ridge = (
         np.mean((found - new.a - new.b) ** 2)
         for found in (model.predict(new), ridge.predict(new[list("abcde")]))
     )
-    assert error < 1.5 * of_ridge
+    assert error < 1.1 * of_ridge
 
 
 def test_a_curved_target_leaves_the_linear_fit_none(fitted):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
-from skbamm.terms._spline import DEGREE, CubicSplines, SmoothFunctions, Waves, spread_knots
+from skbamm.terms._spline import CROWDED, DEGREE, CubicSplines, SmoothFunctions, Waves, spread_knots
 
 
 @pytest.fixture
@@ -13,25 +13,27 @@ def position():
     return (x - x.min()) / (x.max() - x.min())
 
 
-def smooth(position, n_knots=12, weight=None):
+def smooth(position, n_knots=12, weight=None, order=2):
     weight = np.ones(len(position)) if weight is None else weight
-    basis = CubicSplines(spread_knots(position, weight, n_knots))
+    basis = CubicSplines(spread_knots(position, weight, n_knots), order)
     return SmoothFunctions.of(basis, position, weight / weight.sum())
 
 
 def numerical_roughness(basis, coefficients):
     """By a fine sum, weighted by the distances of knots as the module says."""
     edges, total = basis.edges, 0.0
-    second = BSpline(basis.knots, coefficients, DEGREE).derivative(2)
+    derivative = BSpline(basis.knots, coefficients, DEGREE).derivative(basis.order)
+    power = CROWDED * (2 * basis.order - 1)
     for low, high in zip(edges[:-1], edges[1:], strict=True):
         grid = low + (high - low) * (np.arange(2000) + 0.5) / 2000
-        weight = ((high - low) * (len(edges) - 1)) ** 1.25
-        total += weight * (high - low) * np.mean(second(grid) ** 2)
+        weight = ((high - low) * (len(edges) - 1)) ** power
+        total += weight * (high - low) * np.mean(derivative(grid) ** 2)
     return total
 
 
-def test_squares_of_coefficients_are_roughness(position):
-    functions = smooth(position)
+@pytest.mark.parametrize("order", [1, 2])
+def test_squares_of_coefficients_are_roughness(position, order):
+    functions = smooth(position, order=order)
     weights = np.random.default_rng(1).normal(size=functions.n_columns)
     found = numerical_roughness(functions.basis, functions.coefficients @ weights)
     first = numerical_roughness(functions.basis, functions.coefficients[:, 0])
@@ -88,7 +90,7 @@ def test_few_values_have_as_many_functions_as_they_can_tell_apart(n_values):
 
 def test_waves_meet_at_their_ends():
     position = np.random.default_rng(0).uniform(size=80)
-    functions = SmoothFunctions.of(Waves(4), position, np.full(80, 1 / 80))
+    functions = SmoothFunctions.of(Waves(4, 2), position, np.full(80, 1 / 80))
     np.testing.assert_allclose(functions(np.array([0.0])), functions(np.array([1.0])), atol=1e-12)
     near = functions(np.array([1e-6])) - functions(np.array([1 - 1e-6]))
     np.testing.assert_allclose(near, 0, atol=1e-4)
