@@ -13,8 +13,8 @@ from .._metadata import link_template
 from ..data._folds import make_folds
 from ..data._validation import Interval, _fit_context, check_is_fitted, validate_weight
 from ..regularization import BilevelRegularizedRegressor
+from ._fold_fits import Fold, FoldFits
 from ._members import Member, mean_weights
-from ._screening import Fold
 from ._transformer import SmoothTerms
 
 # Parameters that are those of the transformer, and of the regressor.
@@ -313,8 +313,11 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
                 **{option: getattr(self, option) for option in OF_PENALTY},
             )
             members[name] = Member(kept, model.fit(design[:, kept], y, weight))
-        errors = np.array([one.errors(design, y, folds) for one in members.values()])
-        shares = mean_weights(errors, self.standard_errors)
+        shares = np.ones(1)
+        if len(members) > 1:
+            fits = FoldFits.of(design, y[:, None], weight, folds)
+            errors = np.array([one.errors(fits, folds) for one in members.values()])
+            shares = mean_weights(errors, self.standard_errors)
         self.average_weights_ = dict(zip(members, shares.tolist(), strict=True))
         pairs = list(zip(shares, members.values(), strict=True))
         self.coef_ = sum(share * one.coefficients() for share, one in pairs)

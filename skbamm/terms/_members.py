@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..regularization import BilevelRegularizedRegressor
-from ._screening import Fold, ridge_residuals, squares
+from ._fold_fits import Fold, FoldFits, squares
 
 
 @dataclass(frozen=True)
@@ -17,15 +17,10 @@ class Member:
     kept: np.ndarray  # (n_columns,), of bool
     model: BilevelRegularizedRegressor
 
-    def errors(self, design, y, folds: list[Fold]):
+    def errors(self, fits: FoldFits, folds: list[Fold]):
         """Mean squared error on the held-out rows of each fold, at the learned strengths."""
-        # Columns divided by the root of their strength have strength 1.
-        scaled = design[:, self.kept] / np.sqrt(self.model.alpha_)
-        found = []
-        for fold in folds:
-            (residual,) = ridge_residuals(scaled, y[:, None], fold.train, (1.0,))
-            found.append(squares(residual, fold.test))
-        return np.array(found)
+        residuals = (fits.residuals(k, self.model.alpha_, self.kept) for k in range(len(folds)))
+        return np.array([squares(r, fold.test) for r, fold in zip(residuals, folds, strict=True)])
 
     def coefficients(self):
         """Of all columns, 0 where they are not used."""

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ..data._folds import make_folds
+from ..data._folds import make_folds, position_keys
+from ._fold_fits import Fold
 from ._interaction import Margin, PairColumns
-from ._screening import LEAST_ROWS, Fold, Residuals, Screening, binned, chosen_pairs
+from ._screening import LEAST_ROWS, Residuals, Screening, binned, chosen_pairs
+
+# With more rows a sample of these is searched: cells and strengths are known well enough by then.
+MOST_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,16 @@ class PairSearch:
     margins: dict[int, Margin] = field(default_factory=dict)
     mains: dict[int, np.ndarray] = field(default_factory=dict)
     fitted: dict[tuple[int, int], PairColumns] = field(default_factory=dict)
+    blocks: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    def some_rows(self, targets, cv):
+        """The same on a sample of the rows, and their targets, where these are many."""
+        n_samples = len(targets)
+        if n_samples <= MOST_ROWS or not isinstance(cv, Integral):
+            return self, targets
+        rows = np.sort(position_keys(n_samples, seed=0).argsort(kind="stable")[:MOST_ROWS])
+        values = [some[rows] for some in self.values]
+        return PairSearch(self.columns, values, self.weight[rows], self.n_knots), targets[rows]
 
     def main(self, j):
         if j not in self.mains:
@@ -44,7 +58,9 @@ class PairSearch:
         return self.margins[j]
 
     def block(self, pair):
-        return self.of(pair).transform(*self._of_both(pair))
+        if pair not in self.blocks:
+            self.blocks[pair] = self.of(pair).transform(*self._of_both(pair))
+        return self.blocks[pair]
 
     def _of_both(self, pair):
         return [self.values[j] for j in pair], [self.main(j) for j in pair]

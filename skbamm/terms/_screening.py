@@ -15,6 +15,8 @@ from itertools import combinations
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from ._fold_fits import Fold, FoldFits, squares
+
 # Bins of a column: quantiles of a number, the most frequent levels of a category.
 N_BINS = 8
 # Numbers of pairs that "auto" compares. More than a dozen gained nothing on the development tables.
@@ -25,47 +27,6 @@ STRENGTHS, RELATIVE = (1e-4, 1e-3, 1e-2), (1.0, 10.0)
 LEAST_ROWS = 3 * N_BINS**2
 # Standard errors, over the folds, by which interactions must be better than none.
 ENOUGH = 1.0
-# Keeps singular Gram matrices positive definite.
-JITTER = 1e-10
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Weights of the rows that are learned from, and of those held out."""
-
-    train: np.ndarray  # (n_samples,)
-    test: np.ndarray  # (n_samples,)
-
-    @classmethod
-    def of(cls, folds, weight):
-        """Of all splits that have weight on both sides."""
-        found = []
-        for sides in folds.splits:
-            counts = [np.bincount(rows, minlength=len(weight)) for rows in sides]
-            found.append(cls(*(weight * count for count in counts)))
-        return [one for one in found if one.train.any() and one.test.any()]
-
-
-def ridge_residuals(design, targets, weight, strengths):
-    """What ridge fits on the rows with weight leave of the targets, on all rows.
-
-    A fit for each strength, which are on the regressor's scale.
-    """
-    used = weight > 0
-    share = weight[used] / weight.sum()
-    centre, level = share @ design[used], share @ targets[used]
-    rows = (design[used] - centre) * np.sqrt(share)[:, None]
-    right = (targets[used] - level) * np.sqrt(share)[:, None]
-    is_wide = len(rows) < rows.shape[1]
-    gram = rows @ rows.T if is_wide else rows.T @ rows
-    right = right if is_wide else rows.T @ right
-    found = []
-    for strength in strengths:
-        penalized = gram + (strength + JITTER) * np.eye(len(gram))
-        solved = cho_solve(cho_factor(penalized, check_finite=False), right)
-        coefficients = rows.T @ solved if is_wide else solved
-        found.append(targets - level - (design - centre) @ coefficients)
-    return found
 
 
 @dataclass(frozen=True)
@@ -78,19 +39,18 @@ class Residuals:
 
     @classmethod
     def of(cls, design, targets, weight, folds):
-        errors, found = np.zeros(len(STRENGTHS)), []
-        for fold in folds:
-            fits = ridge_residuals(design, targets, fold.train, STRENGTHS)
-            errors += [squares(one, fold.test) for one in fits]
-            found.append(fits)
-        best = int(errors.argmin())
-        of_all = ridge_residuals(design, targets, weight, STRENGTHS[best : best + 1])[0]
-        return cls([fits[best] for fits in found], of_all, STRENGTHS[best])
-
-
-def squares(residuals, weight):
-    """Weighted mean of the squares of the targets' residuals, all targets together."""
-    return float(weight @ np.square(residuals).sum(axis=1)) / weight.sum()
+        fits = FoldFits.of(design, targets, weight, folds)
+        found = [
+            [fits.residuals(number, strength) for strength in STRENGTHS]
+            for number in range(len(folds))
+        ]
+        errors = [
+            [squares(one, fold.test) for one in some]
+            for some, fold in zip(found, folds, strict=True)
+        ]
+        best = int(np.mean(errors, axis=0).argmin()) if folds else len(STRENGTHS) - 1
+        by_fold = [some[best] for some in found]
+        return cls(by_fold, fits.residuals(-1, STRENGTHS[best]), STRENGTHS[best])
 
 
 def binned(column, values, weight):

@@ -321,7 +321,8 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         if not isinstance(seed, (int, np.integer)):
             seed = check_random_state(seed).randint(2**31 - 1)
         targets = standardized_targets(y, search.weight)
-        return search.strongest(targets, asked, self.cv, int(seed))
+        some, targets = search.some_rows(targets, self.cv)
+        return some.strongest(targets, asked, self.cv, int(seed))
 
     def _transform(self, values):
         parts = [c.transform(v) for c, v in zip(self.columns_, values, strict=True)]

@@ -1,5 +1,7 @@
 """In the columns of a smooth function a ridge penalty is its roughness."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.interpolate import BSpline
@@ -24,7 +26,7 @@ def numerical_roughness(basis, coefficients):
     edges, total = basis.edges, 0.0
     derivative = BSpline(basis.knots, coefficients, DEGREE).derivative(basis.order)
     power = CROWDED * (2 * basis.order - 1)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         grid = low + (high - low) * (np.arange(2000) + 0.5) / 2000
         weight = ((high - low) * (len(edges) - 1)) ** power
         total += weight * (high - low) * np.mean(derivative(grid) ** 2)

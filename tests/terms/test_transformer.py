@@ -137,7 +137,7 @@ def test_bad_columns_are_refused_by_name(column, message):
 
 
 def test_texts_in_an_array_ask_for_a_declaration():
-    with pytest.raises(ValueError, match="'x1' holds no numbers.*categorical_features"):
+    with pytest.raises(ValueError, match=r"'x1' holds no numbers.*categorical_features"):
         SmoothTerms().fit(np.array([[1, "a"], [2, "b"]], dtype=object))
 
 
