@@ -10,7 +10,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
+from skbamm import (
+    AdditiveRegressor,
+    BilevelRegularizedRegressor,
+    HyperCleaningClassifier,
+    SmoothTerms,
+)
 
 # Each at otherwise default parameters.
 REGRESSOR_OPTIONS = [
@@ -156,6 +161,20 @@ def test_scikit_learn_accepts_the_regressor(estimator, check):
     ("estimator", "check"), checks_of_options(BilevelRegularizedRegressor, REGRESSOR_OPTIONS)
 )
 def test_scikit_learn_accepts_every_option_of_the_regressor(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [
+        SmoothTerms(),
+        SmoothTerms(interactions=2),
+        SmoothTerms(sparse_output=True),
+        SmoothTerms(order=1),
+        AdditiveRegressor(),
+        AdditiveRegressor(interactions=None, n_knots=6),
+    ]
+)
+def test_scikit_learn_accepts_smooth_terms(estimator, check):
     check(estimator)
 
 

@@ -236,6 +236,8 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         y, weight = self._targets(X, y, sample_weight)
         design = self.terms_.fit_transform(X, y, weight)
         self._describe_input()
+        if np.count_nonzero(weight) < 2:
+            raise ValueError("There is 1 sample with weight, while a minimum of 2 is required.")
         if not design.shape[1]:
             raise ValueError("X has no column that varies: there is nothing to fit.")
         folds = Fold.of(make_folds(self.cv, design, y, seed=int(seed)), weight)

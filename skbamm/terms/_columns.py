@@ -62,6 +62,7 @@ class NumericColumn:
         used = (weight > 0) & ~np.isnan(values)
         values, weight = values[used], weight[used] / weight[used].sum()
         position, n_values = self._position(values), len(np.unique(values))
+        basis: CubicSplines | Waves
         if self.period is not None:
             basis = Waves(max(min(n_knots, n_values - 1) // 2, 1), order)
         elif n_values < LEAST_VALUES:

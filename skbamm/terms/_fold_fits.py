@@ -64,12 +64,15 @@ class FoldFits:
         """
         kept = np.ones(self.design.shape[1], bool) if kept is None else kept
         design = self.design[:, kept]
-        solve = self._of_rows if self.grams is None else self._of_columns
-        coef, centre, level = solve(number, np.broadcast_to(strength, kept.sum()), kept)
+        strength = np.broadcast_to(strength, kept.sum())
+        if self.grams is None:
+            coef, centre, level = self._of_rows(self.weights[number], strength, kept)
+        else:
+            coef, centre, level = self._of_columns(self.grams[number], strength, kept)
         return self.targets - level - (design - centre) @ coef
 
-    def _of_columns(self, number, strength, kept):
-        gram, n_columns = self.grams[number], len(kept)
+    def _of_columns(self, gram, strength, kept):
+        n_columns = len(kept)
         mean = gram[-1, :-1] / gram[-1, -1]
         covariance = gram[:-1, :-1] / gram[-1, -1] - np.outer(mean, mean)
         penalized = covariance[:n_columns, :n_columns][np.ix_(kept, kept)]
@@ -78,8 +81,7 @@ class FoldFits:
         coef = cho_solve(cho_factor(penalized, check_finite=False, overwrite_a=True), right)
         return coef, mean[:n_columns][kept], mean[n_columns:]
 
-    def _of_rows(self, number, strength, kept):
-        weight = self.weights[number]
+    def _of_rows(self, weight, strength, kept):
         used = weight > 0
         share = weight[used] / weight.sum()
         rows, right = self.design[np.ix_(used, kept)], self.targets[used]

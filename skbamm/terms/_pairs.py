@@ -47,9 +47,11 @@ class PairSearch:
 
     def of(self, pair) -> PairColumns:
         if pair not in self.fitted:
-            margins = tuple(self.margin(j) for j in pair)
+            first, second = pair
+            margins = (self.margin(first), self.margin(second))
+            values, mains = self._of_both(pair)
             share = self.weight / self.weight.sum()
-            self.fitted[pair] = PairColumns.of(pair, margins, *self._of_both(pair), share)
+            self.fitted[pair] = PairColumns.of(pair, margins, values, mains, share)
         return self.fitted[pair]
 
     def margin(self, j):

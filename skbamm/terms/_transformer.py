@@ -295,7 +295,8 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         found = {}
         for column, period in (self.cyclic or {}).items():
             j = position_of(column, names, "cyclic")
-            if not isinstance(period, Real) or not 0 < period < np.inf or self.is_categorical_[j]:
+            is_length = isinstance(period, Real) and 0 < float(period) < np.inf
+            if not is_length or self.is_categorical_[j]:
                 raise ValueError(
                     "cyclic must give numeric columns and the length of their periods, above 0: "
                     f"got {period!r} for {column!r}."
