@@ -7,5 +7,12 @@ from ._convergence import ConvergenceDisplay
 from ._penalty import PenaltyDisplay
 from ._sample_weight import SampleWeightDisplay
 from ._strength import StrengthDisplay
+from ._terms import TermDisplay
 
-__all__ = ["ConvergenceDisplay", "PenaltyDisplay", "SampleWeightDisplay", "StrengthDisplay"]
+__all__ = [
+    "ConvergenceDisplay",
+    "PenaltyDisplay",
+    "SampleWeightDisplay",
+    "StrengthDisplay",
+    "TermDisplay",
+]

@@ -13,7 +13,7 @@ def unwrapped(estimator, *attributes):
     It must have these attributes; else it is another kind than the display is for: TypeError.
     """
     before = None
-    while True:
+    while not (attributes and all(hasattr(estimator, name) for name in attributes)):
         if isinstance(estimator, Pipeline):
             before, estimator = estimator[:-1], estimator.steps[-1][1]
         elif hasattr(estimator, "best_estimator_"):

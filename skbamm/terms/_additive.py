@@ -11,6 +11,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from .._base import BilevelEstimator, fit_atomically
 from .._metadata import link_template
 from ..data._folds import make_folds
+from ..data._tables import dataframe_kind
 from ..data._validation import Interval, _fit_context, check_is_fitted, validate_weight
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import Fold, FoldFits
@@ -132,6 +133,9 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
     n_iter_ : int
         Number of its evaluations.
 
+    dataframe_ : str
+        Kind of dataframe that X was in `fit` ("pandas", "polars", ...), "" for none.
+
     n_features_in_ : int
         Number of columns of X in `fit`.
 
@@ -236,6 +240,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         y, weight = self._targets(X, y, sample_weight)
         design = self.terms_.fit_transform(X, y, weight)
         self._describe_input()
+        self.dataframe_ = dataframe_kind(X)
         if np.count_nonzero(weight) < 2:
             raise ValueError("There is 1 sample with weight, while a minimum of 2 is required.")
         if not design.shape[1]:

@@ -211,7 +211,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y=None, sample_weight=None):
-        """As `fit`, then `transform`.
+        """Fit, then give the columns of all terms.
 
         Parameters
         ----------
@@ -248,7 +248,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         return self._transform(read_columns(self, X, reset=False))
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns, as "age__linear", "age__smooth_3", "city__Paris".
+        """Give the names of the columns: "age__linear", "age__smooth_3", "city__Paris".
 
         Parameters
         ----------
