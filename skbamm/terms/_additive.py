@@ -15,11 +15,14 @@ from ..data._tables import dataframe_kind
 from ..data._validation import Interval, _fit_context, check_is_fitted, validate_weight
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import Fold, FoldFits
-from ._members import Member, mean_weights
+from ._members import Member, kind_of, mean_weights
 from ._transformer import SmoothTerms
 
 # Parameters that are those of the transformer, and of the regressor.
 OF_TERMS = ("categorical_features", "interactions", "n_knots", "order", "cyclic")
+# With more blocks these share a strength by their kind: a table of so many columns says little of
+# each, and learned numbers would be too many.
+MOST_BLOCKS = 300
 OF_PENALTY = ("n_repeats", "solver", "max_iter", "tol", "device", "verbose")
 
 
@@ -304,7 +307,10 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
     def _learn(self, design, y, weight, folds, seed):
         """Fit the columns of all terms, and the linear ones; `coef_` is their mean."""
         blocks = self.terms_.block_names_
-        linear = np.array(["__smooth" not in name for name in blocks], dtype=bool)
+        groups = blocks
+        if len(set(blocks)) > MOST_BLOCKS:
+            groups = np.array([kind_of(name) for name in blocks], dtype=object)
+        linear = np.array([kind_of(name) != "smooth" for name in blocks], dtype=bool)
         shrinkages = {"linear": np.inf, "smooth": self.shrinkage}
         members = {}
         for name, kept in (("linear", linear), ("smooth", np.ones_like(linear))):
@@ -312,7 +318,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
                 continue
             model = BilevelRegularizedRegressor(
                 "adaptive" if name == "smooth" else "l2",
-                groups=list(blocks[kept]),
+                groups=list(groups[kept]),
                 standardize=False,
                 shrinkage=shrinkages[name],
                 cv=self.cv,

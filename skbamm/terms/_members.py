@@ -10,6 +10,12 @@ from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import Fold, FoldFits, squares
 
 
+def kind_of(block):
+    """What a block holds, by its name: "linear", "smooth", "missing" or "levels"."""
+    kind = block.rpartition("__")[2]
+    return kind if kind in ("linear", "smooth", "missing") else "levels"
+
+
 @dataclass(frozen=True)
 class Member:
     """A fit on some of the columns."""

@@ -78,7 +78,7 @@ class PairSearch:
         residuals = Residuals.of(design, targets, self.weight, folds)
         pairs = zip(self.columns, self.values, strict=True)
         bins = [binned(column, values, self.weight) for column, values in pairs]
-        screening = Screening.of(bins, may_interact)
+        screening = Screening(np.stack(bins, axis=1), targets, np.flatnonzero(may_interact))
         if is_auto:
             return chosen_pairs(screening, residuals, self.weight, folds, self.block)
         return screening.strongest(residuals.of_all, self.weight, asked)

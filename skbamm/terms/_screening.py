@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -25,6 +26,8 @@ COUNTS = (0, 1, 2, 4, 8, 12)
 STRENGTHS, RELATIVE = (1e-4, 1e-3, 1e-2), (1.0, 10.0)
 # "auto" does not try with fewer rows: three for each cell of two binned columns.
 LEAST_ROWS = 3 * N_BINS**2
+# So many columns are screened in pairs, those that explain most by themselves.
+MOST_COLUMNS = 100
 # Standard errors, over the folds, by which interactions must be better than none.
 ENOUGH = 1.0
 
@@ -75,37 +78,56 @@ def binned(column, values, weight):
 
 @dataclass(frozen=True)
 class Screening:
-    """Columns cut into bins."""
+    """Columns cut into bins, and the targets that they are to explain."""
 
-    indicators: np.ndarray  # (n_samples, n_columns * N_BINS), float32
-    pairs: list[tuple[int, int]]  # those that may interact
-
-    @classmethod
-    def of(cls, bins, may_interact):
-        indicators = [np.eye(N_BINS, dtype=np.float32)[one] for one in bins]
-        return cls(np.hstack(indicators), list(combinations(np.flatnonzero(may_interact), 2)))
+    bins: np.ndarray  # (n_samples, n_columns)
+    targets: np.ndarray  # (n_samples, n_targets)
+    may_interact: np.ndarray  # positions of columns
 
     def strongest(self, residuals, weight, n_pairs):
-        """The pairs whose cells explain most squares of the residuals, less what noise does."""
-        used = weight > 0
-        indicators, weight, residuals = self.indicators[used], weight[used], residuals[used]
-        # In units in which the weights of rows have mean 1.
-        weight = weight / weight.mean()
-        counts = self._sums(indicators, weight)
-        gains = np.zeros_like(counts)
-        for target in residuals.T:
-            centred = target - weight @ target / weight.sum()
-            sums = self._sums(indicators, weight * centred)
-            noise = weight @ centred**2 / weight.sum()
-            gains += np.where(counts > 0, sums**2 / np.maximum(counts, TINY) - noise, 0.0)
-        n_columns = len(counts) // N_BINS
-        by_pair = gains.reshape(n_columns, N_BINS, n_columns, N_BINS).sum(axis=(1, 3))
-        return sorted(self.pairs, key=lambda pair: -by_pair[pair])[:n_pairs]
+        """The pairs whose cells explain most squares of the residuals, less what noise does.
 
-    @staticmethod
-    def _sums(indicators, values):
-        weighted = indicators * values[:, None].astype(indicators.dtype)
-        return (indicators.T @ weighted).astype(np.float64)
+        On the rows with weight, and of the columns that explain most there, if these are many.
+        """
+        used = weight > 0
+        # In units in which the weights of rows have mean 1.
+        weight, bins = weight[used] / weight[used].mean(), self.bins[used]
+        columns = self._main_columns(bins, self.targets[used], weight)
+        indicators = np.hstack([np.eye(N_BINS, dtype=np.float32)[bins[:, j]] for j in columns])
+        counts = _cell_sums(indicators, weight)
+        gains = sum(
+            _gains(counts, lambda values: _cell_sums(indicators, values), target, weight)
+            for target in residuals[used].T
+        )
+        shape = (len(columns), N_BINS, len(columns), N_BINS)
+        by_pair = gains.reshape(shape).sum(axis=(1, 3))
+        pairs = sorted(combinations(range(len(columns)), 2), key=lambda pair: -by_pair[pair])
+        return [(int(columns[j]), int(columns[k])) for j, k in pairs[:n_pairs]]
+
+    def _main_columns(self, bins, targets, weight):
+        """Those that may interact; the most important ones, in their order, if these are many."""
+        columns = self.may_interact
+        if len(columns) <= MOST_COLUMNS:
+            return columns
+        found = []
+        for j in columns:
+            sums = partial(np.bincount, bins[:, j], minlength=N_BINS)
+            found.append(sum(_gains(sums(weight), sums, y, weight).sum() for y in targets.T))
+        return np.sort(columns[np.argsort(found, kind="stable")[-MOST_COLUMNS:]])
+
+
+def _gains(counts, sums_of, target, weight):
+    """Squares of a target that means in cells explain, less what is expected of noise."""
+    centred = target - weight @ target / weight.sum()
+    noise = weight @ centred**2 / weight.sum()
+    sums = sums_of(weight * centred)
+    return np.where(counts > 0, sums**2 / np.maximum(counts, TINY) - noise, 0.0)
+
+
+def _cell_sums(indicators, values):
+    """Sums of values in the cells of all pairs of columns."""
+    weighted = indicators * values[:, None].astype(indicators.dtype)
+    return (indicators.T @ weighted).astype(np.float64)
 
 
 TINY = float(np.finfo(np.float32).tiny)

@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
-from skbamm import AdditiveRegressor
+from skbamm import AdditiveRegressor, SmoothTerms
 
 
 def table(n_samples=300, seed=0):
@@ -124,3 +124,16 @@ def test_a_constant_target_is_predicted():
     X, _, _ = table(60)
     model = AdditiveRegressor().fit(X, np.full(60, 5.0))
     np.testing.assert_allclose(model.predict(X), 5.0)
+
+
+def test_of_very_many_columns_blocks_share_a_strength_by_kind():
+    wide = np.random.default_rng(0).normal(size=(40, 200))
+    model = AdditiveRegressor().fit(wide, wide[:, 0])
+    assert set(model.block_alpha_) == {"linear", "smooth"}
+
+
+def test_the_pair_that_interacts_is_found_among_many_columns():
+    many = np.random.default_rng(0).uniform(size=(400, 120))
+    y = many[:, 7] + many[:, 90] + 5 * (many[:, 7] - 0.5) * (many[:, 90] - 0.5)
+    terms = SmoothTerms(interactions=1).fit(many, y)
+    assert terms.interactions_ == [("x7", "x90")]
