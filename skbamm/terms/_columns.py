@@ -33,8 +33,8 @@ class NumericColumn:
     missing: float  # deviation of the indicator, 0 where there is none
 
     @classmethod
-    def of(cls, values, weight, n_knots, order, period=None):
-        """On float values, NaN where missing, with weights."""
+    def of(cls, values, weight, n_knots, order, period=None, most=None):
+        """On float values, NaN where missing, with weights; `most` smooth functions."""
         used = weight > 0
         values, weight = values[used], weight[used]
         known = ~np.isnan(values)
@@ -55,7 +55,8 @@ class NumericColumn:
         deviation = 0.0 if period is not None else float(spread * scale)
         mean = float(low + middle * scale)
         column = cls(low, high, mean, deviation, None, period, float(missing))
-        return replace(column, smooth=column.functions(values, weight, n_knots, order))
+        smooth = column.functions(values, weight, n_knots, order)
+        return replace(column, smooth=smooth and smooth.first(most))
 
     def functions(self, values, weight, n_knots, order):
         """Smooth functions on float values with weights; None where there are none."""

@@ -38,7 +38,7 @@ class Margin:
         functions = column.functions(values, weight, n_knots, ORDER)
         if functions is None:
             return cls(column, None, np.zeros(n_linear))
-        functions = functions.first(N_MARGINS - n_linear)
+        functions = functions.first(N_MARGINS - n_linear).standardized()
         variance = functions.variance
         return cls(column, functions, np.append(np.zeros(n_linear), variance[:1] / variance))
 

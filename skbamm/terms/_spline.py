@@ -101,9 +101,15 @@ class SmoothFunctions:
         return self.basis(position) @ self.coefficients
 
     def first(self, n_columns):
-        """The smoothest ones, each of variance 1."""
-        scaled = self.coefficients[:, :n_columns] / np.sqrt(self.variance[:n_columns])
-        return replace(self, coefficients=scaled, variance=self.variance[:n_columns])
+        """The smoothest ones; their variances add up to 1 again."""
+        coefficients, variance = self.coefficients[:, :n_columns], self.variance[:n_columns]
+        total = variance.sum()
+        coefficients = coefficients / np.sqrt(total)
+        return replace(self, coefficients=coefficients, variance=variance / total)
+
+    def standardized(self):
+        """Each of variance 1; `variance` stays as it is."""
+        return replace(self, coefficients=self.coefficients / np.sqrt(self.variance))
 
     @classmethod
     def of(cls, basis, position, weight):

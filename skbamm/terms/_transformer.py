@@ -25,6 +25,10 @@ from ._columns import CategoricalColumn, NumericColumn
 from ._pairs import PairSearch, dense, named_pairs, position_of, standardized_targets
 from ._table import column_names, read_columns
 
+# Columns of all smooth functions together, so that their Gram matrix stays cheap; of many columns
+# each has the smoothest ones, but at least so many.
+MOST_SMOOTH, LEAST_SMOOTH = 600, 3
+
 
 class SmoothTerms(TransformerMixin, BaseEstimator):
     r"""Smooth functions of the columns of a mixed table, as columns for a linear model.
@@ -113,9 +117,10 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
     Columns that are constant in `fit`, have one level, or are all missing become nothing. With two
     distinct values a column is linear. Infinite values are refused.
 
-    Memory: the output, with about 12 columns for each number and up to 24 for each pair; where
-    interactions are looked for, three times that in `fit`. Without these `fit` needs no more than
-    quantiles and levels, for which a sample of the rows will do.
+    Memory: the output, with about 12 columns for each number (fewer where there are more than 50 of
+    these) and up to 24 for each pair; where interactions are looked for, three times that in
+    `fit`. Without these `fit` needs no more than quantiles and levels, for which a sample of the
+    rows will do.
 
     References
     ----------
@@ -274,10 +279,14 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         if sample_weight is not None:
             weight = validate_weight(sample_weight, weight[:, None], "sample_weight")
         periods = self._periods(names)
+        n_numbers = max(len(names) - sum(self.is_categorical_), 1)
+        most = max(MOST_SMOOTH // n_numbers, LEAST_SMOOTH)
         self.columns_ = [
             CategoricalColumn.of(column, weight)
             if is_category
-            else NumericColumn.of(column, weight, self.n_knots, self.order, periods.get(j))
+            else NumericColumn.of(
+                column, weight, self.n_knots, self.order, periods.get(j), most=most
+            )
             for j, (column, is_category) in enumerate(
                 zip(values, self.is_categorical_, strict=True)
             )
