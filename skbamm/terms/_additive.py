@@ -329,7 +329,8 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         shares = np.ones(1)
         if len(members) > 1:
             fits = FoldFits.of(design, y[:, None], weight, folds)
-            errors = np.array([one.errors(fits, folds) for one in members.values()])
+            variance = weight @ fits.targets[:, 0] ** 2 / weight.sum()
+            errors = np.array([one.errors(fits, folds, variance) for one in members.values()])
             shares = mean_weights(errors, self.standard_errors)
         self.average_weights_ = dict(zip(members, shares.tolist(), strict=True))
         pairs = list(zip(shares, members.values(), strict=True))

@@ -23,10 +23,17 @@ class Member:
     kept: np.ndarray  # (n_columns,), of bool
     model: BilevelRegularizedRegressor
 
-    def errors(self, fits: FoldFits, folds: list[Fold]):
-        """Mean squared error on the held-out rows of each fold, at the learned strengths."""
+    def errors(self, fits: FoldFits, folds: list[Fold], variance):
+        """Mean squared error on the held-out rows of each fold, given the variance of y.
+
+        That of the learned strengths, but their mean is the regressor's own criterion: strengths
+        that were learned from a pilot know of all rows, those of each fold by itself do not.
+        """
         residuals = (fits.residuals(k, self.model.alpha_, self.kept) for k in range(len(folds)))
-        return np.array([squares(r, fold.test) for r, fold in zip(residuals, folds, strict=True)])
+        found = np.array(
+            [squares(one, fold.test) for one, fold in zip(residuals, folds, strict=True)]
+        )
+        return found + float(self.model.criterion_) * variance - found.mean()
 
     def coefficients(self):
         """Of all columns, 0 where they are not used."""
