@@ -96,7 +96,8 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         From X to the columns of the terms.
 
     regressor_ : BilevelRegularizedRegressor
-        The fit on all of these, before the mean with the linear fit.
+        The fit on all of these, before the mean with the linear fit. With no more rows than columns
+        of X the linear fit is all there is.
 
     coef_ : ndarray of shape (n_columns,)
         Coefficients of the columns that `terms_` makes.
@@ -105,7 +106,8 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         Intercept.
 
     alpha_ : ndarray of shape (n_columns,)
-        Learned strength of each column, on the scale of `BilevelRegularizedRegressor`.
+        Learned strength of each column, on the scale of `BilevelRegularizedRegressor`; infinite
+        where a column is not used.
 
     block_alpha_ : dict of str to float
         Learned strength of each block: of "age__smooth" how stiff the function of age is.
@@ -312,10 +314,13 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
             groups = np.array([kind_of(name) for name in blocks], dtype=object)
         linear = np.array([kind_of(name) != "smooth" for name in blocks], dtype=bool)
         shrinkages = {"linear": np.inf, "smooth": self.shrinkage}
+        asked = {"linear": linear, "smooth": np.ones_like(linear)}
+        if self.n_features_in_ >= np.count_nonzero(weight) and linear.any():
+            del asked["smooth"]  # so few rows tell no functions of so many columns (measured)
+        elif linear.all() or not linear.any():
+            del asked["linear"]
         members = {}
-        for name, kept in (("linear", linear), ("smooth", np.ones_like(linear))):
-            if name == "linear" and (linear.all() or not linear.any()):
-                continue
+        for name, kept in asked.items():
             model = BilevelRegularizedRegressor(
                 "adaptive" if name == "smooth" else "l2",
                 groups=list(groups[kept]),
@@ -336,10 +341,12 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         pairs = list(zip(shares, members.values(), strict=True))
         self.coef_ = sum(share * one.coefficients() for share, one in pairs)
         self.intercept_ = float(sum(share * one.model.intercept_ for share, one in pairs))
-        self.regressor_ = members["smooth"].model
+        kept, self.regressor_ = members[name].kept, members[name].model
+        self.alpha_ = np.full(len(blocks), np.inf)
+        self.alpha_[kept] = self.regressor_.alpha_
         self.block_alpha_ = self.regressor_.group_alpha_
-        for name in ("alpha_", "criterion_", "status_", "history_", "n_iter_"):
-            setattr(self, name, getattr(self.regressor_, name))
+        for attribute in ("criterion_", "status_", "history_", "n_iter_"):
+            setattr(self, attribute, getattr(self.regressor_, attribute))
 
     def _store_means(self, design, weight):
         self.column_means_ = weight @ design / weight.sum()

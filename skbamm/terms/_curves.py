@@ -14,6 +14,8 @@ from ._fold_fits import JITTER
 from ._pairs import dense
 from ._table import column_names, read_columns
 
+# A strength that leaves nothing of a coefficient.
+UNUSED = 1e12
 N_POINTS, N_CELLS, N_RUG = 101, 31, 21
 
 
@@ -42,7 +44,7 @@ def term_curves(model, X, y, sample_weight=None):
     design = np.asarray(terms._transform(read_columns(terms, X, reset=False)), dtype=np.float64)
     centred = design - model.column_means_
     gram = (centred * share[:, None]).T @ centred
-    penalized = gram + np.diag(model.alpha_ + JITTER)
+    penalized = gram + np.diag(np.minimum(model.alpha_, UNUSED) + JITTER)
     inverse = cho_solve(cho_factor(penalized), np.eye(len(gram)))
     freedom = np.einsum("ij,ji->i", inverse, gram)
     left = y - model.mean_prediction_ - centred @ model.coef_
