@@ -12,6 +12,8 @@ ORDER = [
     "penalty_shape",
     "grid_search",
     "learning_path",
+    # functions of raw columns
+    "smooth_terms",
     # which labels are right
     "human_labels",
     "gradient_boosting",

@@ -126,13 +126,13 @@ class CategoricalColumn:
     With a ridge penalty their coefficients are random effects; an unknown level has none.
     """
 
-    levels: np.ndarray  # sorted: of texts, or of floats
+    levels: np.ndarray  # texts, sorted
     share: np.ndarray  # (n_columns,), of the rows that have a level
     has_missing: bool
 
     @classmethod
     def of(cls, values, weight):
-        """On texts or floats, in a masked array, with weights."""
+        """On a masked array of texts, with weights."""
         used = weight > 0
         values, weight = values[used], weight[used]
         missing = np.ma.getmaskarray(values)
@@ -150,7 +150,7 @@ class CategoricalColumn:
         return len(self.share)
 
     def names(self, name):
-        levels = [f"{level:g}" if isinstance(level, float) else str(level) for level in self.levels]
+        levels = self.levels.tolist()
         levels += ["(missing)" if "missing" in levels else "missing"] * self.has_missing
         return [f"{name}__{level}" for level in levels], [name] * len(levels)
 

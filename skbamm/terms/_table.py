@@ -13,6 +13,8 @@ from ._pairs import position_of
 # Texts that were not declared categories, of which more than this share is distinct where there are
 # at least so many rows, are no levels.
 DISTINCT, ENOUGH_ROWS = 0.5, 20
+# Whole numbers from here on are not told apart as floats.
+LARGEST_WHOLE = 2.0**53
 
 
 def read_columns(estimator, X, *, reset):
@@ -111,25 +113,38 @@ def _numbers(column, name):
 
 
 def _categories(column):
-    """A masked array of texts, or of floats where the column holds numbers."""
+    """A masked array of texts; a number is the same level whatever its type."""
     if isinstance(column, nw.Series):
+        native = column.to_native()
         if column.dtype.is_numeric() or column.dtype == nw.Boolean:
-            values = column.cast(nw.Float64).to_numpy()
-            return np.ma.array(values, mask=np.isnan(values))
-        missing = column.is_null().to_numpy()
-        values = (
-            column.cast(nw.String).to_numpy()
-            if column.dtype != nw.Object
-            else (np.array(column.to_list(), dtype=object))
-        )
-    else:
-        if column.dtype.kind in "fiub":
-            values = column.astype(np.float64)
-            return np.ma.array(values, mask=np.isnan(values))
-        values = column.astype(object)
-        missing = np.array([value is None or value != value for value in values])
-    values = np.where(missing, "", values).astype(str)
-    return np.ma.array(values, mask=missing)
+            column = column.cast(nw.Float64).to_numpy()
+        elif hasattr(native, "cat") and hasattr(native.cat, "codes"):
+            # Of pandas, which writes whole numbers as 1.0 where one of them is missing.
+            names = np.array([*map(_text, native.cat.categories), ""], dtype=object)
+            codes = np.asarray(native.cat.codes)
+            return np.ma.array(names[codes].astype(str), mask=codes < 0)
+        else:
+            column = np.array(column.to_list(), dtype=object)
+    if column.dtype.kind in "fiub":
+        distinct, index = np.unique(column.astype(np.float64), return_inverse=True)
+        names = np.array(list(map(_text, distinct)), dtype=str)
+        return np.ma.array(names[index], mask=np.isnan(distinct)[index])
+    column = column.astype(object)
+    missing = np.array([_is_missing(value) for value in column])
+    texts = ["" if gap else _text(value) for gap, value in zip(missing, column, strict=True)]
+    return np.ma.array(np.array(texts, dtype=str), mask=missing)
+
+
+def _is_missing(value):
+    """None, NaN, and pandas.NA and NaT, which no comparison tells."""
+    is_nan = isinstance(value, (float, np.floating)) and bool(value != value)
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _text(value):
+    """How a level is called."""
+    is_whole = isinstance(value, (bool, np.bool_, float, np.floating)) and value == value // 1
+    return str(int(value)) if is_whole and abs(value) < LARGEST_WHOLE else str(value)
 
 
 def _refuse_distinct(values, column, name):

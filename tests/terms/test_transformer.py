@@ -96,6 +96,33 @@ def test_unknown_levels_are_zero_everywhere(table):
     assert (late.transform(table.iloc[7:8])[:, late.block_names_ == "city"] == 0).all()
 
 
+@pytest.mark.parametrize("column", [[1, 2, 3], [1.0, 2.0, 3.0], ["1", "2", "3"]])
+def test_a_level_is_the_same_whatever_its_type(column):
+    fit_on = pd.DataFrame({"code": pd.Categorical([1, 2, 3] * 3)})
+    terms = SmoothTerms(categorical_features=["code"]).fit(fit_on)
+    assert list(terms.get_feature_names_out()) == ["code__1", "code__2", "code__3"]
+    found = terms.transform(pd.DataFrame({"code": column}))
+    np.testing.assert_array_equal(found, np.eye(3))
+    with_gap = pd.DataFrame({"code": pd.Categorical([2, None, 3], categories=[1, 2, 3])})
+    np.testing.assert_array_equal(terms.transform(with_gap), np.eye(3)[[1, 0, 2]] * [[1], [0], [1]])
+
+
+def test_nullable_types_of_pandas_have_gaps():
+    X = pd.DataFrame(
+        {
+            "number": pd.array([1, 2, None, 4], dtype="Int64"),
+            "truth": pd.array([True, None, False, True], dtype="boolean"),
+            "text": pd.array(["a", "b", "a", None], dtype="string"),
+        }
+    )
+    names = list(SmoothTerms().fit(X).get_feature_names_out())
+    assert [name for name in names if name.endswith("missing")] == [
+        "number__missing",
+        "truth__missing",
+        "text__missing",
+    ]
+
+
 def test_beyond_the_data_only_the_line_goes_on_and_not_far(table):
     terms = SmoothTerms().fit(table)
     span = table.age.max() - table.age.min()
