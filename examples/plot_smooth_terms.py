@@ -20,8 +20,8 @@ from skbamm.datasets import load_ames_housing
 from skbamm.inspection import TermDisplay
 
 # %%
-# The raw table goes in. Of 2925 houses 800 are learned from. (The author of the data leaves out five
-# huge houses.)
+# The raw table goes in. Of 2925 houses 800 are learned from. (The author of the data leaves out
+# five huge houses.)
 houses, log_price = load_ames_housing(return_X_y=True)
 usual = houses["Gr_Liv_Area"] < 4000
 houses, price = houses[usual], 10 ** log_price[usual] / 1000

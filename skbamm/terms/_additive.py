@@ -16,6 +16,7 @@ from ..data._validation import Interval, _fit_context, check_is_fitted, validate
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import Fold, FoldFits
 from ._members import Member, kind_of, mean_weights
+from ._pairs import standardized_targets
 from ._transformer import SmoothTerms
 
 # Parameters that are those of the transformer, and of the regressor.
@@ -333,9 +334,9 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
             members[name] = Member(kept, model.fit(design[:, kept], y, weight))
         shares = np.ones(1)
         if len(members) > 1:
-            fits = FoldFits.of(design, y[:, None], weight, folds)
-            variance = weight @ fits.targets[:, 0] ** 2 / weight.sum()
-            errors = np.array([one.errors(fits, folds, variance) for one in members.values()])
+            # Of variance 1, as the regressor has its criterion.
+            fits = FoldFits.of(design, standardized_targets(y, weight), weight, folds)
+            errors = np.array([one.errors(fits) for one in members.values()])
             shares = mean_weights(errors, self.standard_errors)
         self.average_weights_ = dict(zip(members, shares.tolist(), strict=True))
         pairs = list(zip(shares, members.values(), strict=True))

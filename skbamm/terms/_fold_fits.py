@@ -30,31 +30,29 @@ class Fold:
 
 @dataclass(frozen=True)
 class FoldFits:
-    """The rows, centred, and the Gram matrix of each fold's training rows and of all rows."""
+    """The rows, centred, and Gram matrices of each fold's training and held-out rows."""
 
     design: np.ndarray  # (n_samples, n_columns)
     targets: np.ndarray  # (n_samples, n_targets)
-    weights: list[np.ndarray]  # of each fold's training rows, then of all
-    # Each (n_columns + n_targets + 1, ...), the constant last; None with more columns than rows,
-    # where kernels of rows are formed instead.
-    grams: list[np.ndarray] | None
+    folds: list[Fold]  # and all rows, as the last one, of which none is held out
+    # A pair for each, of (n_columns + n_targets + 1, ...), the constant last; none with more
+    # columns than rows, where kernels of rows are formed instead.
+    grams: list[tuple[np.ndarray, np.ndarray]]
 
     @classmethod
     def of(cls, design, targets, weight, folds):
         share = weight / weight.sum()
         design, targets = design - share @ design, targets - share @ targets
-        weights = [*(fold.train for fold in folds), weight]
+        everything = [*folds, Fold(weight, np.zeros_like(weight))]
         if design.shape[1] >= np.count_nonzero(weight):
-            return cls(design, targets, weights, None)
+            return cls(design, targets, everything, [])
         rows = np.hstack([design, targets, np.ones((len(design), 1))])
-        total = _gram(rows, weight)
-        grams = []
-        for fold in folds:
-            if np.array_equal(fold.train + fold.test, weight):
-                grams.append(total - _gram(rows, fold.test))
-            else:
-                grams.append(_gram(rows, fold.train))
-        return cls(design, targets, weights, [*grams, total])
+        total, grams = _gram(rows, weight), []
+        for fold in everything:
+            test = _gram(rows, fold.test)
+            is_rest = np.array_equal(fold.train + fold.test, weight)
+            grams.append((total - test if is_rest else _gram(rows, fold.train), test))
+        return cls(design, targets, everything, grams)
 
     def residuals(self, number, strength, kept=None):
         """What a fit leaves of the targets, on all rows.
@@ -62,14 +60,30 @@ class FoldFits:
         `number` is that of the fold, -1 for all rows; `strength`, on the regressor's scale, one for
         all columns or one for each of those that are `kept`, a mask.
         """
+        coef, intercept = self._fit(number, strength, kept)
+        return self.targets - intercept - self.design @ coef
+
+    def held_out(self, number, strength, kept=None):
+        """Mean squared error on the fold's held-out rows, of all targets together."""
+        coef, intercept = self._fit(number, strength, kept)
+        test = self.folds[number].test
+        if not self.grams:
+            return squares(self.targets - intercept - self.design @ coef, test)
+        combined = np.vstack([-coef, np.eye(len(intercept)), -intercept[None]])
+        found = np.einsum("ij,ij->", combined, self.grams[number][1] @ combined)
+        return max(float(found), 0.0) / test.sum()
+
+    def _fit(self, number, strength, kept):
+        """Coefficients of all columns, 0 for those that are not kept, and intercepts."""
         kept = np.ones(self.design.shape[1], bool) if kept is None else kept
-        design = self.design[:, kept]
         strength = np.broadcast_to(strength, kept.sum())
-        if self.grams is None:
-            coef, centre, level = self._of_rows(self.weights[number], strength, kept)
+        if self.grams:
+            some, centre, level = self._of_columns(self.grams[number][0], strength, kept)
         else:
-            coef, centre, level = self._of_columns(self.grams[number], strength, kept)
-        return self.targets - level - (design - centre) @ coef
+            some, centre, level = self._of_rows(self.folds[number].train, strength, kept)
+        coef = np.zeros((len(kept), len(level)))
+        coef[kept] = some
+        return coef, level - centre @ some
 
     def _of_columns(self, gram, strength, kept):
         n_columns = len(kept)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..regularization import BilevelRegularizedRegressor
-from ._fold_fits import Fold, FoldFits, squares
+from ._fold_fits import FoldFits
 
 
 def kind_of(block):
@@ -23,17 +23,15 @@ class Member:
     kept: np.ndarray  # (n_columns,), of bool
     model: BilevelRegularizedRegressor
 
-    def errors(self, fits: FoldFits, folds: list[Fold], variance):
-        """Mean squared error on the held-out rows of each fold, given the variance of y.
+    def errors(self, fits: FoldFits):
+        """Mean squared error on the held-out rows of each fold, in units of the variance of y.
 
         That of the learned strengths, but their mean is the regressor's own criterion: strengths
         that were learned from a pilot know of all rows, those of each fold by itself do not.
         """
-        residuals = (fits.residuals(k, self.model.alpha_, self.kept) for k in range(len(folds)))
-        found = np.array(
-            [squares(one, fold.test) for one, fold in zip(residuals, folds, strict=True)]
-        )
-        return found + float(self.model.criterion_) * variance - found.mean()
+        n_folds = len(fits.folds) - 1  # the last one is all rows
+        found = [fits.held_out(k, self.model.alpha_, self.kept) for k in range(n_folds)]
+        return np.array(found) + float(self.model.criterion_) - np.mean(found)
 
     def coefficients(self):
         """Of all columns, 0 where they are not used."""

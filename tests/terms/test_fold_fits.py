@@ -27,6 +27,10 @@ def test_residuals_are_those_of_ridge(n_columns, cv):
         shift = found - expected  # targets are centred
         np.testing.assert_allclose(shift, shift[:1].repeat(60, axis=0), atol=1e-7)
         np.testing.assert_allclose(train @ found, 0, atol=1e-7)
+        if number >= 0:
+            test = folds[number].test
+            error = fits.held_out(number, strength[kept], kept)
+            assert error == pytest.approx(test @ np.sum(expected**2, axis=1) / test.sum())
 
 
 def test_a_fit_that_is_clearly_worse_has_no_weight():
