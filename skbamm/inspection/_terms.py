@@ -1,41 +1,72 @@
-"""Picture of the functions that an additive model learned, each with its band."""
+"""Picture of the terms of an additive model: what each adds, and how sure that is."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.stats import norm
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from ..data._columns import split_columns
-from ..terms._curves import TermCurve, term_curves
-from ._display import BLUE, GRAY, Display, shortened
-from ._fitted import unwrapped
+from ..data._validation import validate_weight
+from ._display import Display, shortened
+from ._fitted import dataframe_of, unwrapped
+from ._term_curves import Curve, curve_of
+
+# A column that nothing penalizes, nor any row tells from others, has this relative to the largest.
+LEAST_VARIANCE = 1e-10
 
 
 @dataclass(eq=False, repr=False)
 class TermDisplay(Display):
-    """Functions of an additive model, the strongest first.
+    r"""What the terms of an additive model add to its predictions, the strongest first.
 
-    Numbers as curves with a band of two standard deviations of their posterior, categories as dots
-    with the same, interactions as maps of colours. Coefficients are normal a priori, with variances
-    in proportion to one over their strength, which is taken as known. Zero is the mean over the
-    rows, of which ticks at the bottom are quantiles.
+    A function of a number is a line with its band, a tick for each twentieth of the rows at its
+    foot; the levels of a category are dots; an interaction of two columns is a map, drawn where
+    there are rows. All are relative to their mean over the rows.
+
+    Bands are :math:`\pm z` posterior standard deviations of the ridge fit, pointwise: with the
+    Gram matrix :math:`G` of the centred columns of all terms (the mean over n rows) and the learned
+    strengths :math:`\alpha`, coefficients have the covariance
+    :math:`\sigma^2 (G + \operatorname{diag} \alpha)^{-1} / n` [1]_. They take the strengths, and
+    which columns interact, as known. The effective degrees of freedom of a term are the sum of
+    its diagonal entries of :math:`(G + \operatorname{diag} \alpha)^{-1} G`, and :math:`\sigma^2` is
+    the mean squared error, corrected for their total.
 
     `from_estimator` takes a fitted `estimator`, an `AdditiveRegressor` or a Pipeline or a search
-    that ends in one, and the rows of its `fit`, which it does not keep: `X`, `y` and
-    `sample_weight`. `max_terms` is that of the class, `ax` that of `plot`.
+    that ends in one, and the rows of `fit`: `X`, `y` and their `sample_weight`. `level` is the
+    coverage of the bands; `terms`, a list of names, are those that are drawn in that order instead
+    of the strongest; `max_terms` is that of the class, `ax` that of `plot`. It costs a
+    Cholesky decomposition of the Gram matrix.
 
     Parameters
     ----------
-    curves : list of TermCurve
-        A term each: its name, points, values, and what it does to predictions.
+    names : ndarray of str of shape (n_terms,)
+        The strongest first.
+    curves : list of Curve
+        What is drawn of each: `kind` is "number", "category" or "interaction"; `values` are those
+        of its column or of both, `effect`, `lower` and `upper` what it adds there and its band.
+    deviation : ndarray of shape (n_terms,)
+        Standard deviation over the rows of what the term adds, in units of y.
+    share : ndarray of shape (n_terms,)
+        Its covariance with the prediction, as a fraction of the prediction's variance. Sums
+        to 1 over all terms; negative where a term takes back what others add.
+    degrees_of_freedom : ndarray of shape (n_terms,)
+        Effective ones, of the fit on all columns.
     max_terms : int, default=9
-        So many are drawn, the strongest.
+        So many are drawn.
 
     Attributes
     ----------
-    ax_, axes_, figure_ : matplotlib Axes, ndarray of shape (n_panels,), matplotlib Figure
-        Where it is drawn.
+    ax_, axes_, figure_ : matplotlib Axes, ndarray of shape (n_drawn,), matplotlib Figure
+        Where they are drawn.
+
+    References
+    ----------
+    .. [1] G. Wahba, "Bayesian 'Confidence Intervals' for the Cross-Validated Smoothing Spline",
+           JRSS B 45, 1983; S. N. Wood, "Generalized Additive Models", 2017, section 6.10.
 
     Examples
     --------
@@ -43,108 +74,157 @@ class TermDisplay(Display):
     >>> from skbamm import AdditiveRegressor
     >>> from skbamm.inspection import TermDisplay
     >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
-    >>> model = AdditiveRegressor().fit(X, y)
+    >>> model = AdditiveRegressor(interactions=None).fit(X, y)
     >>> display = TermDisplay.from_estimator(model, X, y)
     >>> list(display.frame().columns)
-    ['term', 'kind', 'effective_df', 'variance_share', 'deviation']
+    ['term', 'kind', 'deviation', 'share', 'degrees_of_freedom']
     """
 
-    curves: list[TermCurve] = field(default_factory=list)
+    names: np.ndarray
+    curves: list[Curve]
     _: KW_ONLY
+    deviation: np.ndarray
+    share: np.ndarray
+    degrees_of_freedom: np.ndarray
     max_terms: int = 9
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, sample_weight=None, ax=None, max_terms=9):
-        """Draw the functions of a fitted estimator.
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        sample_weight=None,
+        level=0.95,
+        terms=None,
+        max_terms=9,
+        ax=None,
+    ):
+        """Draw the terms of a fitted estimator.
 
         Returns
         -------
         display : TermDisplay
             With the numbers behind the picture.
         """
-        estimator, before = unwrapped(estimator, "terms_", "term_names_")
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1: got {level!r}.")
+        estimator, before = unwrapped(estimator, "predict_terms", "terms_")
         _, X, y, sample_weight = split_columns(X, y, sample_weight)
-        if before is not None and len(before):
-            X = before.transform(X)
-        curves = term_curves(estimator, X, y, sample_weight)
-        kind = estimator.dataframe_
-        return cls(curves, max_terms=max_terms, dataframe=kind).plot(ax)
+        X = before.transform(X) if before is not None and len(before) else X
+        y = check_array(column_or_1d(y), ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(X, y)
+        weight = np.ones(len(y))
+        if sample_weight is not None:
+            weight = validate_weight(sample_weight, y[:, None], "sample_weight")
+        added, known = estimator.predict_terms(X), list(estimator.term_names_)
+        deviation, share = _importance(added, weight)
+        order = np.argsort(-deviation, kind="stable")
+        if terms is not None:
+            order = np.array([_position(name, known) for name in terms], dtype=int)
+        posterior = _Posterior.of(estimator, X, y, weight)
+        members = estimator.terms_.term_names_
+        free = np.array([posterior.influence[members == name].sum() for name in known])
+        margin = norm.ppf((1 + level) / 2)
+        curves = [curve_of(estimator, known[j], X, posterior, margin) for j in order]
+        return cls(
+            np.array(known, dtype=object)[order],
+            curves,
+            deviation=deviation[order],
+            share=share[order],
+            degrees_of_freedom=free[order],
+            max_terms=max_terms,
+            dataframe=dataframe_of(estimator),
+        ).plot(ax)
 
     def _columns(self):
-        curves = self._ordered()
-        total = max(sum(curve.variance for curve in curves), np.finfo(float).tiny)
         return {
-            "term": np.array([curve.name for curve in curves], dtype=str),
-            "kind": np.array([curve.kind for curve in curves], dtype=str),
-            "effective_df": np.array([curve.effective_df for curve in curves]),
-            "variance_share": np.array([curve.variance / total for curve in curves]),
-            "deviation": np.array([np.sqrt(curve.variance) for curve in curves]),
+            "term": np.asarray(self.names).astype(str),
+            "kind": np.array([curve.kind for curve in self.curves]),
+            "deviation": self.deviation,
+            "share": self.share,
+            "degrees_of_freedom": self.degrees_of_freedom,
         }
 
-    def _ordered(self):
-        return sorted(self.curves, key=lambda curve: -curve.variance)
-
     def plot(self, ax=None):
-        curves = self._ordered()[: self.max_terms]
-        n_cols = min(3, max(len(curves), 1))
-        n_rows = max(-(-len(curves) // n_cols), 1)
-        size = (3.1 * n_cols, 2.5 * n_rows)
-        axes = self._begin(ax, size=size, n_rows=n_rows, n_cols=n_cols)
-        for panel, curve in zip(axes, curves, strict=False):
-            {"numeric": _draw_curve, "categorical": _draw_levels, "interaction": _draw_map}[
-                curve.kind
-            ](panel, curve)
-            panel.set_title(shortened(curve.name, 30), fontsize="medium")
-        for panel in axes[len(curves) :]:
-            panel.set_axis_off()
-        simple = [a for a, c in zip(axes, curves, strict=False) if c.kind != "interaction"]
-        _share_limits(simple)
+        n_drawn = min(len(self.names), self.max_terms)
+        if n_drawn < 1:
+            raise ValueError(f"max_terms must be 1 or more: got {self.max_terms!r}.")
+        n_cols = min(n_drawn, 3)
+        n_rows = -(-n_drawn // n_cols)
+        # Panels of the last row that are left over are not drawn.
+        if ax is None or not isinstance(ax, (list, tuple, np.ndarray)):
+            axes = self._begin(ax, size=(3.6 * n_cols, 2.7 * n_rows), n_rows=n_rows, n_cols=n_cols)
+            for left in axes[n_drawn:]:
+                left.set_axis_off()
+            self.axes_ = axes[:n_drawn]
+        else:
+            self._begin(ax, size=None, n_cols=n_drawn)
+        for one, name, curve, share in zip(
+            self.axes_, self.names, self.curves, self.share, strict=False
+        ):
+            curve.draw(one)
+            one.set_title(f"{shortened(name, 28)}  ({100 * share:.0f} %)", fontsize=10)
+        # In one unit, so that what looks strong is.
+        lines = [
+            (one, curve.effect)
+            for one, curve in zip(self.axes_, self.curves, strict=False)
+            if curve.kind == "number"
+        ]
+        if lines:
+            low, high = (end([end(effect) for _, effect in lines]) for end in (np.min, np.max))
+            margin = 0.15 * max(high - low, np.finfo(float).tiny)
+            for one, _ in lines:
+                one.set_ylim(low - margin, high + margin)
         return self
 
 
-def _share_limits(axes):
-    """The same unit in all panels, so that what looks strong is."""
-    if axes:
-        low, high = zip(*(ax.get_ylim() for ax in axes), strict=True)
-        for ax in axes:
-            ax.set_ylim(min(low), max(high))
+@dataclass(frozen=True)
+class _Posterior:
+    """Of the coefficients of a ridge fit; columns of infinite strength have none."""
+
+    used: np.ndarray  # (n_columns,), of bool
+    factor: tuple  # Cholesky factor of the Gram matrix and the strengths, of used columns
+    variance: float  # of the noise, divided by the number of rows
+    influence: np.ndarray  # (n_columns,), the diagonal of the matrix from responses to fit
+
+    @classmethod
+    def of(cls, estimator, X, y, weight):
+        columns = np.asarray(estimator.terms_.transform(X), dtype=np.float64)
+        alpha = np.asarray(estimator.alpha_, dtype=np.float64)
+        used, n_rows = np.isfinite(alpha), weight.sum()
+        centred = columns[:, used] - weight @ columns[:, used] / n_rows
+        gram = (centred * weight[:, None]).T @ centred / n_rows
+        penalized = gram + np.diag(alpha[used])
+        penalized[np.diag_indices_from(penalized)] += LEAST_VARIANCE * np.diag(penalized).max()
+        factor = cho_factor(penalized)
+        influence = np.zeros(len(alpha))
+        influence[used] = np.einsum("ij,ji->i", cho_solve(factor, np.eye(len(gram))), gram)
+        error = weight @ np.square(y - estimator.predict(X)) / n_rows
+        left = max(n_rows - 1 - influence.sum(), 1.0)
+        return cls(used, factor, float(error / left), influence)
+
+    def deviation(self, columns, members):
+        """Posterior standard deviation of a sum over the columns `members`."""
+        full = np.zeros((len(columns), len(self.used)))
+        full[:, members] = columns
+        full = full[:, self.used]
+        squares = np.einsum("ij,ji->i", full, cho_solve(self.factor, full.T))
+        return np.sqrt(np.maximum(self.variance * squares, 0.0))
 
 
-def _draw_curve(ax, curve):
-    ax.axhline(0.0, color=GRAY, linewidth=0.8)
-    low, high = curve.values - 2 * curve.deviation, curve.values + 2 * curve.deviation
-    ax.fill_between(curve.points, low, high, color=BLUE, alpha=0.2, linewidth=0)
-    ax.plot(curve.points, curve.values, color=BLUE)
-    ax.plot(
-        curve.rug, np.zeros(len(curve.rug)), "|", color=GRAY, transform=ax.get_xaxis_transform()
-    )
+def _importance(added, weight):
+    """Standard deviation of each term, and its share of the variance of their sum."""
+    weight = weight / weight.sum()
+    centred = added - weight @ added
+    total = centred.sum(axis=1)
+    variance = weight @ np.square(total)
+    share = (weight * total) @ centred / variance if variance > 0 else np.zeros(added.shape[1])
+    return np.sqrt(weight @ np.square(centred)), share
 
 
-def _draw_levels(ax, curve):
-    order = np.argsort(curve.values)
-    if len(order) > 12:  # both ends
-        order = np.concatenate([order[:6], order[-6:]])
-    rows = np.arange(len(order))
-    ax.axhline(0.0, color=GRAY, linewidth=0.8)
-    ax.errorbar(
-        rows, curve.values[order], yerr=2 * curve.deviation[order], fmt="o", color=BLUE, capsize=2
-    )
-    names = [shortened(curve.points[k], 12) for k in order]
-    ax.set_xticks(rows, names, rotation=45, ha="right", fontsize="small")
-
-
-def _draw_map(ax, curve):
-    limit = max(np.abs(curve.values).max(), np.finfo(float).tiny)
-    (first, second), is_text = curve.points, [part.dtype.kind in "OU" for part in curve.points]
-    places = [
-        np.arange(len(part)) if text else part
-        for part, text in zip((first, second), is_text, strict=True)
-    ]
-    image = ax.pcolormesh(
-        *places, curve.values.T, cmap="RdBu_r", vmin=-limit, vmax=limit, shading="nearest"
-    )
-    for axis, part, text in zip((ax.xaxis, ax.yaxis), (first, second), is_text, strict=True):
-        if text:
-            axis.set_ticks(np.arange(len(part)), [shortened(name, 8) for name in part])
-            axis.set_tick_params(labelsize="small")
-    ax.figure.colorbar(image, ax=ax)
+def _position(name, known):
+    if name not in known:
+        raise ValueError(f"There is no term {name!r}: terms are {', '.join(map(str, known))}.")
+    return known.index(name)
