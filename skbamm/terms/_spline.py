@@ -49,6 +49,10 @@ class CubicSplines:
         inside = np.clip(position, 0.0, 1.0)
         return BSpline.design_matrix(inside, self.knots, DEGREE)
 
+    def evaluate(self, position, coefficients):
+        """Their sums, which are splines: quicker than all of them times coefficients."""
+        return BSpline(self.knots, coefficients, DEGREE)(np.clip(position, 0.0, 1.0))
+
     def roughness(self):
         derivative = BSpline(self.knots, np.eye(self.n_columns), DEGREE).derivative(self.order)
         width = np.diff(self.edges)
@@ -77,6 +81,9 @@ class Waves:
         angle = 2 * np.pi * np.outer(position, np.arange(1, self.n_waves + 1))
         return np.hstack([np.ones((len(angle), 1)), np.cos(angle), np.sin(angle)])
 
+    def evaluate(self, position, coefficients):
+        return self(position) @ coefficients
+
     def roughness(self):
         order = np.arange(1, self.n_waves + 1)
         return np.diag(np.concatenate([[0.0], order, order]) ** (2 * self.order))
@@ -98,7 +105,7 @@ class SmoothFunctions:
         return len(self.variance)
 
     def __call__(self, position):
-        return self.basis(position) @ self.coefficients
+        return self.basis.evaluate(position, self.coefficients)
 
     def first(self, n_columns):
         """The smoothest ones; their variances add up to 1 again."""

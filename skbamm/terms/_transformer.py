@@ -29,6 +29,9 @@ from ._table import column_names, read_columns
 # each has the smoothest ones, but at least so many.
 MOST_SMOOTH, LEAST_SMOOTH = 600, 3
 
+# Rows whose columns are made at a time: they stay in the cache.
+BLOCK_ROWS = 4096
+
 
 class SmoothTerms(TransformerMixin, BaseEstimator):
     r"""Smooth functions of the columns of a mixed table, as columns for a linear model.
@@ -335,21 +338,25 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         return some.strongest(targets, asked, self.cv, int(seed))
 
     def _transform(self, values):
+        dtype = np.dtype(self.dtype)
+        if self.sparse_output:
+            parts = [sparse.csr_matrix(part, dtype=dtype) for part in self._parts(values)]
+            return sparse.hstack(parts, format="csr")
+        output = np.empty((len(values[0]), len(self.block_names_)), dtype=dtype)
+        for start in range(0, len(output), BLOCK_ROWS):
+            rows, end = slice(start, start + BLOCK_ROWS), 0
+            for part in self._parts([some[rows] for some in values]):
+                begin, end = end, end + part.shape[1]
+                output[rows, begin:end] = dense(part)
+        return output
+
+    def _parts(self, values):
+        """The columns of each term."""
         parts = [c.transform(v) for c, v in zip(self.columns_, values, strict=True)]
-        parts += [
+        return parts + [
             part.transform([values[j] for j in part.pair], [dense(parts[j]) for j in part.pair])
             for part in self.pairs_
         ]
-        dtype = np.dtype(self.dtype)
-        if self.sparse_output:
-            parts = [sparse.csr_matrix(part, dtype=dtype) for part in parts]
-            return sparse.hstack(parts, format="csr")
-        output = np.empty((len(values[0]), len(self.block_names_)), dtype=dtype)
-        end = 0
-        for part in parts:
-            begin, end = end, end + part.shape[1]
-            output[:, begin:end] = dense(part)
-        return output
 
     def _named(self, names):
         """Name, block and term of each column of the output, given names of X's."""
