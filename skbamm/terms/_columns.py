@@ -111,8 +111,10 @@ class NumericColumn:
         """Columns of smooth functions, 0 where values are missing."""
         if smooth is None:
             return np.empty((len(values), 0))
-        known = ~np.isnan(values)
-        return smooth(self._position(np.where(known, values, self.mean))) * known[:, None]
+        missing = np.isnan(values)
+        if not missing.any():
+            return smooth(self._position(values))
+        return smooth(self._position(np.where(missing, self.mean, values))) * ~missing[:, None]
 
     @property
     def varies(self):
