@@ -12,7 +12,7 @@ from .._base import BilevelEstimator, fit_atomically
 from .._metadata import link_template
 from ..data._folds import make_folds
 from ..data._tables import dataframe_kind
-from ..data._validation import Interval, _fit_context, check_is_fitted, validate_weight
+from ..data._validation import Interval, StrOptions, _fit_context, check_is_fitted, validate_weight
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import Fold, FoldFits
 from ._members import Member, kind_of, mean_weights
@@ -21,10 +21,12 @@ from ._transformer import SmoothTerms
 
 # Parameters that are those of the transformer, and of the regressor.
 OF_TERMS = ("categorical_features", "interactions", "n_knots", "order", "cyclic")
+# On few rows what is learned depends on which of them are held out together (measured).
+FEW_ROWS, FEW_ROWS_REPEATS = 400, 3
 # With more blocks these share a strength by their kind: a table of so many columns says little of
 # each, and learned numbers would be too many.
 MOST_BLOCKS = 300
-OF_PENALTY = ("n_repeats", "solver", "max_iter", "tol", "device", "verbose")
+OF_PENALTY = ("solver", "max_iter", "tol", "device", "verbose")
 
 
 class AdditiveRegressor(RegressorMixin, BaseEstimator):
@@ -70,8 +72,9 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
     cv : int, splitter or list of splits, default=5
         Folds whose held-out error is minimised, and on which interactions are decided.
 
-    n_repeats : int, default=1
-        Where `cv` is an int, learn on so many assignments of rows to folds.
+    n_repeats : "auto" or int, default="auto"
+        Where `cv` is an int, learn on so many assignments of rows to folds. "auto" is 3 with up to
+        400 rows, else 1.
 
     solver : str or Solver, default="sl-bamm"
         As in `BilevelRegularizedRegressor`.
@@ -169,9 +172,9 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         **{name: SmoothTerms._parameter_constraints[name] for name in OF_TERMS},
         **{
             name: BilevelEstimator._parameter_constraints[name]
-            for name in ("cv", "random_state", *OF_PENALTY[1:])
+            for name in ("cv", "random_state", *OF_PENALTY)
         },
-        "n_repeats": [Interval(Integral, 1, None, closed="left")],
+        "n_repeats": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "shrinkage": [Interval(Real, 0, np.inf, closed="both")],
         "standard_errors": [Interval(Real, 0, None, closed="left")],
     }
@@ -187,7 +190,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         shrinkage=0.01,
         standard_errors=1,
         cv=5,
-        n_repeats=1,
+        n_repeats="auto",
         solver="sl-bamm",
         max_iter=200,
         tol=1e-2,
@@ -313,24 +316,9 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         groups = blocks
         if len(set(blocks)) > MOST_BLOCKS:
             groups = np.array([kind_of(name) for name in blocks], dtype=object)
-        linear = np.array([kind_of(name) != "smooth" for name in blocks], dtype=bool)
-        shrinkages = {"linear": np.inf, "smooth": self.shrinkage}
-        asked = {"linear": linear, "smooth": np.ones_like(linear)}
-        if self.n_features_in_ >= np.count_nonzero(weight) and linear.any():
-            del asked["smooth"]  # so few rows tell no functions of so many columns (measured)
-        elif linear.all() or not linear.any():
-            del asked["linear"]
         members = {}
-        for name, kept in asked.items():
-            model = BilevelRegularizedRegressor(
-                "adaptive" if name == "smooth" else "l2",
-                groups=list(groups[kept]),
-                standardize=False,
-                shrinkage=shrinkages[name],
-                cv=self.cv,
-                random_state=seed,
-                **{option: getattr(self, option) for option in OF_PENALTY},
-            )
+        for name, kept in self._columns_of_members(blocks, np.count_nonzero(weight)).items():
+            model = self._regressor(name, list(groups[kept]), len(y), seed)
             members[name] = Member(kept, model.fit(design[:, kept], y, weight))
         shares = np.ones(1)
         if len(members) > 1:
@@ -338,16 +326,46 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
             fits = FoldFits.of(design, standardized_targets(y, weight), weight, folds)
             errors = np.array([one.errors(fits) for one in members.values()])
             shares = mean_weights(errors, self.standard_errors)
+        self._store_mean(members, shares)
+
+    def _columns_of_members(self, blocks, n_rows):
+        """Which columns are those of the linear fit, and of the one on all terms."""
+        linear = np.array([kind_of(name) != "smooth" for name in blocks], dtype=bool)
+        every = np.ones_like(linear)
+        if linear.all() or not linear.any():
+            return {"smooth": every}
+        # So few rows tell no functions of so many columns: ridge was better (measured).
+        few = {} if self.n_features_in_ >= n_rows else {"smooth": every}
+        return {"linear": linear, **few}
+
+    def _regressor(self, name, groups, n_samples, seed):
+        n_repeats = self.n_repeats
+        if n_repeats == "auto":
+            n_repeats = FEW_ROWS_REPEATS if n_samples <= FEW_ROWS else 1
+        return BilevelRegularizedRegressor(
+            "adaptive" if name == "smooth" else "l2",
+            groups=groups,
+            standardize=False,
+            shrinkage=self.shrinkage if name == "smooth" else np.inf,
+            cv=self.cv,
+            n_repeats=n_repeats,
+            random_state=seed,
+            **{option: getattr(self, option) for option in OF_PENALTY},
+        )
+
+    def _store_mean(self, members, shares):
+        """Attributes, given the members and the weights of these."""
         self.average_weights_ = dict(zip(members, shares.tolist(), strict=True))
-        pairs = list(zip(shares, members.values(), strict=True))
-        self.coef_ = sum(share * one.coefficients() for share, one in pairs)
-        self.intercept_ = float(sum(share * one.model.intercept_ for share, one in pairs))
-        kept, self.regressor_ = members[name].kept, members[name].model
-        self.alpha_ = np.full(len(blocks), np.inf)
-        self.alpha_[kept] = self.regressor_.alpha_
+        parts = list(zip(shares, members.values(), strict=True))
+        self.coef_ = sum(share * one.coefficients() for share, one in parts)
+        self.intercept_ = float(sum(share * one.model.intercept_ for share, one in parts))
+        last = list(members.values())[-1]
+        self.regressor_ = last.model
+        self.alpha_ = np.full(len(last.kept), np.inf)
+        self.alpha_[last.kept] = self.regressor_.alpha_
         self.block_alpha_ = self.regressor_.group_alpha_
-        for attribute in ("criterion_", "status_", "history_", "n_iter_"):
-            setattr(self, attribute, getattr(self.regressor_, attribute))
+        for name in ("criterion_", "status_", "history_", "n_iter_"):
+            setattr(self, name, getattr(self.regressor_, name))
 
     def _store_means(self, design, weight):
         self.column_means_ = weight @ design / weight.sum()
