@@ -9,6 +9,10 @@ import numpy as np
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import FoldFits
 
+# Standard errors by which the simplest fit may be worse than another and still count as much. Costs
+# nothing on the average of 33 tables, and spares tables of few rows half of what they lost.
+ADVANTAGE = 1.0
+
 
 def kind_of(block):
     """What a block holds, by its name: "linear", "smooth", "missing" or "levels"."""
@@ -44,16 +48,22 @@ def mean_weights(errors, standard_errors):
     """Weights of some fits, given their errors by fold, shape (n_fits, n_folds).
 
     In proportion to ``exp(-z^2 / (2 c^2))``, z an error less the best one's in standard errors over
-    the folds, as in the regressor's mean; the best one alone where c is 0 or folds are too few.
+    the folds, as in the regressor's mean; the best one alone where c is 0 or folds are too few. The
+    first fit is the simplest, from which others must differ by `ADVANTAGE`.
     """
-    best = errors.mean(axis=1).argmin()
     n_folds = errors.shape[1]
     if not standard_errors or n_folds < 3:
-        return np.eye(len(errors))[best]
-    more = errors - errors[best]
-    deviation = more.std(axis=1, ddof=1) / np.sqrt(n_folds)
+        return np.eye(len(errors))[errors.mean(axis=1).argmin()]
     # Differences that are rounding are none.
-    floor = max(1e-9 * errors[best].mean(), np.finfo(np.float64).tiny)
-    z = more.mean(axis=1) / np.maximum(deviation, floor)
+    floor = max(1e-9 * errors.mean(), np.finfo(np.float64).tiny)
+
+    def deviations(base):
+        more = (errors - base).std(axis=1, ddof=1) / np.sqrt(n_folds)
+        return np.maximum(more, floor)
+
+    means = errors.mean(axis=1)
+    means[1:] += ADVANTAGE * deviations(errors[0])[1:]
+    best = means.argmin()
+    z = (means - means[best]) / deviations(errors[best])
     weights = np.exp(-((z / standard_errors) ** 2) / 2)
     return weights / weights.sum()
