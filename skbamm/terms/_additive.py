@@ -325,7 +325,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
             # Of variance 1, as the regressor has its criterion.
             fits = FoldFits.of(design, standardized_targets(y, weight), weight, folds)
             errors = np.array([one.errors(fits) for one in members.values()])
-            shares = mean_weights(errors, self.standard_errors)
+            shares = mean_weights(errors, self.standard_errors, np.count_nonzero(weight))
         self._store_mean(members, shares)
 
     def _columns_of_members(self, blocks, n_rows):

@@ -9,9 +9,10 @@ import numpy as np
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import FoldFits
 
-# Standard errors by which the simplest fit may be worse than another and still count as much. Costs
-# nothing on the average of 33 tables, and spares tables of few rows half of what they lost.
-ADVANTAGE = 1.0
+# Up to so many rows the simplest fit may be a standard error worse than another and count as much,
+# with more rows less, in proportion: strengths that few rows have chosen look better than they are.
+# Costs nothing on the average of 33 tables, and spares those of few rows half of what they lost.
+ADVANTAGE_ROWS = 400
 
 
 def kind_of(block):
@@ -44,12 +45,12 @@ class Member:
         return coef
 
 
-def mean_weights(errors, standard_errors):
+def mean_weights(errors, standard_errors, n_samples=0):
     """Weights of some fits, given their errors by fold, shape (n_fits, n_folds).
 
     In proportion to ``exp(-z^2 / (2 c^2))``, z an error less the best one's in standard errors over
     the folds, as in the regressor's mean; the best one alone where c is 0 or folds are too few. The
-    first fit is the simplest, from which others must differ by `ADVANTAGE`.
+    first fit is the simplest, and has an advantage of up to one of these (`ADVANTAGE_ROWS`).
     """
     n_folds = errors.shape[1]
     if not standard_errors or n_folds < 3:
@@ -62,7 +63,7 @@ def mean_weights(errors, standard_errors):
         return np.maximum(more, floor)
 
     means = errors.mean(axis=1)
-    means[1:] += ADVANTAGE * deviations(errors[0])[1:]
+    means[1:] += min(ADVANTAGE_ROWS / max(n_samples, 1), 1.0) * deviations(errors[0])[1:]
     best = means.argmin()
     z = (means - means[best]) / deviations(errors[best])
     weights = np.exp(-((z / standard_errors) ** 2) / 2)
