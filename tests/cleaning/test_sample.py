@@ -105,7 +105,7 @@ def test_a_fit_from_a_sample_is_near_the_one_from_all_rows(monkeypatch, data, wi
 def test_verified_rows_keep_their_weight_in_and_out_of_the_sample(monkeypatch, data):
     X, given, is_clean, _ = data
     allow(monkeypatch, 100)
-    model = HyperCleaningClassifier().fit(X, given, is_clean=is_clean)
+    model = HyperCleaningClassifier(final_estimator="linear").fit(X, given, is_clean=is_clean)
     assert (model.sample_weight_[is_clean] == 1).all()
     assert (model.sample_weight_[~is_clean] < 1).all()
 
@@ -113,7 +113,7 @@ def test_verified_rows_keep_their_weight_in_and_out_of_the_sample(monkeypatch, d
 def test_rows_out_of_the_sample_are_weighed_as_others_are(monkeypatch, data):
     X, given, is_clean, _ = data
     allow(monkeypatch, 200)
-    model = HyperCleaningClassifier().fit(X, given, is_clean=is_clean)
+    model = HyperCleaningClassifier(final_estimator="linear").fit(X, given, is_clean=is_clean)
     rows = rows_of(np.searchsorted(model.classes_, given), is_clean, n_features=X.shape[1])
     left = np.setdiff1d(np.arange(len(X)), search_sample(rows, 0).positions)
     left = left[~is_clean[left]]
@@ -153,7 +153,7 @@ def test_groups_of_rows_stay_together_in_a_sampled_fit(monkeypatch, data):
 def test_weigh_tells_wrong_labels_of_new_rows(data, with_verified):
     X, given, is_clean, is_wrong = data
     options = {"is_clean": is_clean[:N]} if with_verified else {}
-    model = HyperCleaningClassifier().fit(X[:N], given[:N], **options)
+    model = HyperCleaningClassifier(final_estimator="linear").fit(X[:N], given[:N], **options)
     weight = model.weigh(X[N:], given[N:])
     assert ((weight >= 0) & (weight <= 1)).all()
     assert weight[is_wrong[N:]].mean() + 0.3 < weight[~is_wrong[N:]].mean()
@@ -161,7 +161,9 @@ def test_weigh_tells_wrong_labels_of_new_rows(data, with_verified):
 
 def test_weigh_does_not_depend_on_the_block(monkeypatch, data):
     X, given, is_clean, _ = data
-    model = HyperCleaningClassifier().fit(X[:N], given[:N], is_clean=is_clean[:N])
+    model = HyperCleaningClassifier(final_estimator="linear").fit(
+        X[:N], given[:N], is_clean=is_clean[:N]
+    )
     whole = model.weigh(X[N:], given[N:])
     parts = [model.weigh(X[i : i + 100], given[i : i + 100]) for i in range(N, 2 * N, 100)]
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-10)
@@ -172,15 +174,21 @@ def test_weigh_does_not_depend_on_the_block(monkeypatch, data):
 def test_weigh_takes_sparse_columns_and_string_labels(data):
     X, given, is_clean, _ = data
     names = np.array(["ant", "bee", "cow"])[given]
-    plain = HyperCleaningClassifier(max_iter=0).fit(X[:N], given[:N], is_clean=is_clean[:N])
-    named = HyperCleaningClassifier(max_iter=0).fit(X[:N], names[:N], is_clean=is_clean[:N])
+    plain = HyperCleaningClassifier(max_iter=0, final_estimator="linear").fit(
+        X[:N], given[:N], is_clean=is_clean[:N]
+    )
+    named = HyperCleaningClassifier(max_iter=0, final_estimator="linear").fit(
+        X[:N], names[:N], is_clean=is_clean[:N]
+    )
     found = named.weigh(sparse.csr_matrix(X[N:]), names[N:])
     np.testing.assert_allclose(found, plain.weigh(X[N:], given[N:]), rtol=1e-7, atol=1e-9)
 
 
 def test_unknown_labels_are_named(data):
     X, given, is_clean, _ = data
-    model = HyperCleaningClassifier(max_iter=0).fit(X[:N], given[:N], is_clean=is_clean[:N])
+    model = HyperCleaningClassifier(max_iter=0, final_estimator="linear").fit(
+        X[:N], given[:N], is_clean=is_clean[:N]
+    )
     with pytest.raises(ValueError, match=r"labels that were not in fit: got \[7\]"):
         model.weigh(X[:3], [0, 7, 1])
 
