@@ -11,6 +11,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from ..data._columns import split_columns
 from ..data._validation import validate_weight
+from ..terms._pairs import dense
 from ._display import Display, shortened
 from ._fitted import dataframe_of, unwrapped
 from ._term_curves import Curve, curve_of
@@ -191,7 +192,7 @@ class _Posterior:
 
     @classmethod
     def of(cls, estimator, X, y, weight):
-        columns = np.asarray(estimator.terms_.transform(X), dtype=np.float64)
+        columns = dense(estimator.terms_.transform(X)).astype(np.float64, copy=False)
         alpha = np.asarray(estimator.alpha_, dtype=np.float64)
         used, n_rows = np.isfinite(alpha), weight.sum()
         centred = columns[:, used] - weight @ columns[:, used] / n_rows

@@ -13,10 +13,11 @@ from .._metadata import link_template
 from ..data._folds import make_folds
 from ..data._tables import dataframe_kind
 from ..data._validation import Interval, StrOptions, _fit_context, check_is_fitted, validate_weight
+from ..linalg._cross_products import SPARSE
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import Fold, FoldFits
 from ._members import Member, kind_of, mean_weights
-from ._pairs import standardized_targets
+from ._pairs import dense, standardized_targets
 from ._transformer import SmoothTerms
 
 # Parameters that are those of the transformer, and of the regressor.
@@ -247,7 +248,10 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         options = {name: getattr(self, name) for name in OF_TERMS}
         self.terms_ = SmoothTerms(**options, cv=self.cv, random_state=int(seed))
         y, weight = self._targets(X, y, sample_weight)
-        design = self.terms_.fit_transform(X, y, weight)
+        self.terms_.fit(X, y, weight)
+        # Levels of categories by the thousand: few entries of a row are stored.
+        self.terms_.set_params(sparse_output=self.terms_._stored_share() < SPARSE)
+        design = self.terms_.transform(X)
         self._describe_input()
         self.dataframe_ = dataframe_kind(X)
         if np.count_nonzero(weight) < 2:
@@ -289,8 +293,8 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
             In the order of `term_names_`. A row's sum and `mean_prediction_` are its prediction.
         """
         check_is_fitted(self)
-        columns = self.terms_.transform(X) - self.column_means_
-        return (columns * self.coef_) @ self._membership()
+        effects = self.coef_[:, None] * self._membership()
+        return self.terms_.transform(X) @ effects - self.column_means_ @ effects
 
     def _targets(self, X, y, sample_weight):
         """Targets and weights as float64."""
@@ -323,7 +327,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         shares = np.ones(1)
         if len(members) > 1:
             # Of variance 1, as the regressor has its criterion.
-            fits = FoldFits.of(design, standardized_targets(y, weight), weight, folds)
+            fits = FoldFits.of(dense(design), standardized_targets(y, weight), weight, folds)
             errors = np.array([one.errors(fits) for one in members.values()])
             shares = mean_weights(errors, self.standard_errors, np.count_nonzero(weight))
         self._store_mean(members, shares)

@@ -272,6 +272,12 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         names = _check_feature_names_in(self, input_features)
         return self._named(names)[0]
 
+    def _stored_share(self):
+        """Share of the entries of the output that are not zero, about."""
+        stored = [1 if hasattr(c, "levels") else len(c.names("")[0]) for c in self.columns_]
+        stored += [part.n_columns for part in self.pairs_]
+        return sum(stored) / max(len(self.block_names_), 1)
+
     def _fit(self, X, y, sample_weight):
         """The values of the columns of X; sets all attributes."""
         if np.dtype(self.dtype) not in (np.float64, np.float32):

@@ -5,10 +5,11 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
-from skbamm import AdditiveRegressor, SmoothTerms
+from skbamm import AdditiveRegressor, BilevelRegularizedRegressor, SmoothTerms
 
 
 def table(n_samples=300, seed=0):
@@ -146,3 +147,26 @@ def test_the_pair_that_interacts_is_found_among_many_columns():
     y = many[:, 7] + many[:, 90] + 5 * (many[:, 7] - 0.5) * (many[:, 90] - 0.5)
     terms = SmoothTerms(interactions=1).fit(many, y)
     assert terms.interactions_ == [("x7", "x90")]
+
+
+def test_many_levels_are_fitted_as_sparse_columns():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {name: [f"l{j}" for j in random.integers(n, size=700)] for name, n in (("a", 60), ("b", 9))}
+    )
+    effects = {level: random.normal() for level in table["a"].unique()}
+    y = table["a"].map(effects).to_numpy(float) + random.normal(size=700)
+    found = AdditiveRegressor(interactions=None, max_iter=5, tol=1.0).fit(table, y)
+    assert found.terms_.sparse_output
+    dense = BilevelRegularizedRegressor(
+        groups=list(found.terms_.block_names_),
+        standardize=False,
+        shrinkage=0.01,
+        max_iter=5,
+        tol=1.0,
+        n_repeats=1,
+    ).fit(found.terms_.transform(table).toarray(), y)
+    assert_allclose(found.coef_, dense.coef_, rtol=1e-6)
+    added = found.predict_terms(table)
+    assert_allclose(added.sum(axis=1) + found.mean_prediction_, found.predict(table))
+    assert_allclose(added.mean(axis=0), 0, atol=1e-9)
