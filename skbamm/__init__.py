@@ -6,11 +6,12 @@ Importing the package does not import torch; the first `fit` does.
 from ._metadata import __version__
 from .cleaning import HyperCleaningClassifier
 from .cleaning.label_quality._given_probabilities import LabelScores, label_quality
-from .regularization import BilevelRegularizedRegressor
+from .regularization import BilevelRegularizedClassifier, BilevelRegularizedRegressor
 from .terms import AdditiveRegressor, SmoothTerms
 
 __all__ = [
     "AdditiveRegressor",
+    "BilevelRegularizedClassifier",
     "BilevelRegularizedRegressor",
     "HyperCleaningClassifier",
     "LabelScores",

@@ -8,11 +8,17 @@ from numpydoc.docscrape import NumpyDocString
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier, _metadata
+from skbamm import (
+    BilevelRegularizedClassifier,
+    BilevelRegularizedRegressor,
+    HyperCleaningClassifier,
+    _metadata,
+)
 from tests.cleaning.label_data import make_labels
 
 LABELS = make_labels(60, n_classes=2)
-ESTIMATORS = pytest.mark.parametrize("kind", [BilevelRegularizedRegressor, HyperCleaningClassifier])
+KINDS = [BilevelRegularizedClassifier, BilevelRegularizedRegressor, HyperCleaningClassifier]
+ESTIMATORS = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture

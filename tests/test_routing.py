@@ -9,8 +9,13 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_valid
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
+from skbamm import (
+    BilevelRegularizedClassifier,
+    BilevelRegularizedRegressor,
+    HyperCleaningClassifier,
+)
 from tests.cleaning.label_data import make_labels
+from tests.regularization.class_data import make_classes
 from tests.regularization.regression_data import make_regression
 
 pytestmark = pytest.mark.filterwarnings(
@@ -54,7 +59,24 @@ class Cleaning:
         return model.predict_proba(X)
 
 
-@pytest.fixture(params=[Regression, Cleaning])
+class Classes:
+    """The same of the penalized classifier."""
+
+    data = make_classes(2, 60)
+    validation = make_classes(2, 45, seed=1)
+    as_many = make_classes(2, 60, seed=2)
+    scoring = "neg_log_loss"
+
+    @staticmethod
+    def model(**options):
+        return BilevelRegularizedClassifier("l2", groups="feature", max_iter=2, **options)
+
+    @staticmethod
+    def predicted(model, X):
+        return model.predict_proba(X)
+
+
+@pytest.fixture(params=[Regression, Cleaning, Classes])
 def case(request):
     return request.param
 

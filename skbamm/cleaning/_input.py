@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     FLOAT_DTYPES,
     check_array,
@@ -15,6 +13,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from ..data._labels import class_factors, require_two_classes, validated_labels
 from ..data._tables import columns_by_name
 from ..data._validation import (
     has_validation_rows,
@@ -28,8 +27,6 @@ from ._rows import LabelRows
 from ._unlabelled import fill_gaps
 from ._votes import validated_votes
 
-# Squares of weights must be numbers.
-MOST_WEIGHT = 1e150
 # How far the probabilities of a row may add up to something else than 1.
 SUM_TOL = 1e-2
 
@@ -88,7 +85,7 @@ def label_rows(
         if sparse.issparse(X) != sparse.issparse(X_val):
             X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()
         X = stack([X, X_val])
-        y = np.concatenate([y, _checked_against(y, _validated_labels(y_val, "y_val"))])
+        y = np.concatenate([y, _checked_against(y, validated_labels(y_val))])
         weight = np.concatenate([weight, weight_val])
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
     classes, labels = np.unique(y, return_inverse=True)
@@ -114,7 +111,7 @@ def label_rows(
 
 def label_columns(X, y, sample_weight, is_clean, *, all_zero=False):
     """Validated labels, weights and mask of rows with verified labels of some rows."""
-    y = _validated_labels(y, "y")
+    y = validated_labels(y)
     weight = validate_weight(sample_weight, X, "sample_weight", all_zero=all_zero)
     if np.asarray(sample_weight).dtype == bool:
         raise ValueError(
@@ -174,52 +171,12 @@ def check_learnable(mass, n_verified):
             "A single row with a verified label cannot be split into folds: mark two or more, or "
             "none."
         )
-    if np.count_nonzero(mass) < 2:
-        raise ValueError(
-            "The number of classes has to be greater than one; all rows with positive weight "
-            "are of one class."
-        )
-
-
-def class_factors(class_weight, classes, mass):
-    """Factors of the sample weights by class, as scikit-learn has them; `mass` are their sums.
-
-    "balanced" leaves a class without weight as it is.
-    """
-    if class_weight == "balanced":
-        with_weight = np.where(mass > 0, mass, np.inf)
-        return mass.sum() / (len(mass) * with_weight)
-    factors = np.ones(len(classes))
-    if not class_weight:
-        return factors
-    for name, factor in class_weight.items():
-        if not (isinstance(factor, Real) and 0 <= float(factor) < np.inf):
-            raise ValueError(
-                f"class_weight must have finite numbers from 0 on: got {factor!r} for {name!r}."
-            )
-    names = classes.tolist()
-    given = [name in class_weight for name in names]
-    # Of classes that are not there, as in a fold without a rare one, where all others are named.
-    if sum(given) < min(len(class_weight), len(classes)):
-        raise ValueError(
-            f"class_weight names {list(class_weight)}, and the classes in y are "
-            f"{names}: each name must be a class, or each class have a name."
-        )
-    for position in np.flatnonzero(given):
-        factors[position] = class_weight[names[position]]
-    with np.errstate(over="ignore"):
-        weights = factors * mass
-    if np.count_nonzero(weights) < 2 or not 1 / MOST_WEIGHT < weights.sum() < MOST_WEIGHT:
-        raise ValueError(
-            "class_weight must leave two classes with a weight, and a sum of weights below "
-            f"{MOST_WEIGHT} and above its inverse: got {class_weight}."
-        )
-    return factors
+    require_two_classes(mass)
 
 
 def label_positions(y, X, classes):
     """Positions among the classes of the labels of other rows."""
-    y = _validated_labels(y, "y")
+    y = validated_labels(y)
     check_consistent_length(X, y)
     known = np.isin(y, classes)
     if not known.all():
@@ -228,12 +185,6 @@ def label_positions(y, X, classes):
             f"classes_ is {classes.tolist()}."
         )
     return np.searchsorted(classes, y)
-
-
-def _validated_labels(y, name):
-    y = column_or_1d(y, warn=True)
-    check_classification_targets(y)
-    return np.asarray(y)
 
 
 def label_kind(y):

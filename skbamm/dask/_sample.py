@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cleaning._input import check_learnable, class_factors, label_kind
+from ..cleaning._input import check_learnable, label_kind
 from ..cleaning._rows import LabelFolds, LabelRows, sample_sizes, taken
 from ..data._folds import position_folds
+from ..data._labels import class_factors
 from ._client import on_each, results, shared
 from ._label_rows import label_counts, sampled_rows
 

@@ -93,7 +93,7 @@ class StrengthDisplay(Display):
             If no strength was learned, as all were given; if the rows have other columns or
             targets than those of the fit; if a multiple is not above 0.
         """
-        from ..regularization._strength_path import strength_path  # needs torch
+        from ._strength_path import strength_path  # needs torch
 
         estimator, before = unwrapped(estimator, "exponents_", "hyper_names_")
         if not any("alpha" in name for name in estimator.hyper_names_):

@@ -99,6 +99,11 @@ class LabelledRows:
         log_normalizer = (largest + total.log())[..., 0, :]
         return log_normalizer - (scores * targets).sum(-2), probabilities / total
 
+    @memo_last()
+    def evaluated(self, params):
+        """Losses of rows, and probabilities of the scored classes, kept like the scores."""
+        return self.cross_entropy(self.design.matmul(params))
+
     def losses(self, params, factor=1.0):
         """Scores times a factor, their cross-entropy, and probabilities."""
         scores = factor * self.scores(params)
@@ -130,7 +135,7 @@ class CrossEntropy:
 
     rows: LabelledRows
     weights: torch.Tensor  # (n_folds, n_rows)
-    ridge: torch.Tensor  # ()
+    ridge: torch.Tensor  # (), or one for each column, (n_folds, 1, n_columns)
     targets: torch.Tensor | None = None  # (n_scores, n_rows); None: those of the rows
 
     def __post_init__(self):

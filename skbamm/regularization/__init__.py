@@ -1,5 +1,6 @@
-"""Learned penalties: linear regression that learns how strongly each feature is penalized."""
+"""Learned penalties: linear models that learn how strongly each feature is penalized."""
 
 from ._regressor import BilevelRegularizedRegressor
+from .classification._classifier import BilevelRegularizedClassifier
 
-__all__ = ["BilevelRegularizedRegressor"]
+__all__ = ["BilevelRegularizedClassifier", "BilevelRegularizedRegressor"]

@@ -113,6 +113,40 @@ EFFICIENT = 1.345
 # Standard deviation of a normal error relative to the median of its size.
 DEVIATION = 1.4826
 
+# --- Log loss ----------------------------------------------------------------------------------
+# Steps of the log strength between the knots of a ridge path, the strongest knot (in these steps
+# above the unit of strengths), and how many knots without gain end the path. The best strength is
+# one of so many between two knots, which rounding does not move.
+KNOT_STEP, STRONGEST, MAX_PATIENCE = float(np.log(10)) / 2, 0, 2
+N_BETWEEN = 16
+# The same of a lasso path: a strength relative to the one before, and how many at most.
+LASSO_STEP, MAX_LASSO_STEPS = 10**-0.2, 60
+# The distance at which its fits count as solved: so near that rounding does not move the best one.
+LASSO_NEAR = 1e-6
+# Iterations on several strengths of a lasso.
+LASSO_MAX_ITER = 20
+# Distance to the minimiser, in units in which the Hessian is about the identity (half of its square
+# is the loss above the least one), at which fits count as solved: relative to the root of the loss,
+# and in a run so much smaller.
+LOG_LOSS_NEAR, LOG_LOSS_CLOSER = 1e-3, 0.1
+# What is left of the equation of a multiplier, relative to its right-hand side.
+LOG_LOSS_LINEAR = 1e-3
+# Conjugate gradient steps of a solve, and of a last fit.
+LOG_LOSS_STEPS, LOG_LOSS_FINAL_STEPS = 100, 2000
+# Numbers of scores up to which candidates are solved at once: more leave the cache (measured).
+LOG_LOSS_AT_ONCE = 1e5
+# Weight in a mean, relative to the largest, below which a fit is left out of it.
+LEAST_SHARE = 1e-2
+# How many solutions of the lower level are kept to begin others at.
+LOG_LOSS_REMEMBERED = 30
+# Ridge of unpenalized columns and of intercepts: keeps them finite where classes are separable, or
+# one is missing.
+FREE_RIDGE, INTERCEPT_RIDGE = 1e-7, 1e-9
+# Log loss below which there is nothing to learn, and below which less is no reason for other
+# bounds:
+# where classes are separable it falls for ever.
+NO_LOSS, LITTLE_LOSS = 1e-4, 0.02
+
 # === Guards against rounding ===================================================================
 # A later candidate must beat an earlier, simpler one by this fraction.
 PREFERENCE = 1e-6

@@ -212,26 +212,12 @@ class RowDesign:
     n_at_once = 1
 
     def __init__(self, folded, *, device, **options):
-        rows, folds, validation = folded.rows, folded.folds, folded.validation
-        shift = column_shift(rows.X, rows.y, options["fit_intercept"])
-        if validation is not None and sparse.issparse(rows.X):
-            shift[: rows.X.shape[1]] *= full_columns(validation.X)
-        mean, square = _means_and_squares(rows, shift)
+        rows, shift = folded.rows, row_shift(folded, options["fit_intercept"])
+        mean, square = means_and_squares(rows, shift)
         self.units = Units.of(mean, square, shift, **options)
         self.device = device
-        weight = rows.weights()
-        train, test = np.zeros((2, len(folds), len(rows)))
-        for k, (train_rows, test_rows) in enumerate(folds.splits):
-            np.add.at(train[k], train_rows, weight[train_rows])
-            if validation is None:
-                np.add.at(test[k], test_rows, weight[test_rows])
-        if validation is not None:
-            train = np.hstack([train, np.zeros((len(folds), len(validation)))])
-            test = np.hstack([test, validation.weights()[None]])
-            rows = rows.below(validation)
-        keep = (train.sum(axis=1) > 0) & (test.sum(axis=1) > 0)
-        require_folds(keep.any())
-        train, test = train[keep], test[keep]
+        rows, train, test = fold_weights(folded)
+        weight = folded.rows.weights()
         self._all = np.pad(weight / weight.sum(), (0, train.shape[1] - len(weight)))[None]
         self._design, self._targets, self._covariates = self._scaled_arrays(rows)
         of_folds = self._rows(train / train.sum(axis=1, keepdims=True))
@@ -274,6 +260,37 @@ class RowDesign:
         return RowLoss(rows, rows.train_weight), raw
 
 
+def row_shift(folded, fit_intercept):
+    """See `column_shift`; sparse validation rows stay sparse, too."""
+    rows, validation = folded.rows, folded.validation
+    shift = column_shift(rows.X, rows.y, fit_intercept)
+    if validation is not None and sparse.issparse(rows.X):
+        shift[: rows.X.shape[1]] *= full_columns(validation.X)
+    return shift
+
+
+def fold_weights(folded):
+    """Rows with validation rows below them, and their weights in each fold.
+
+    Those in training and those held out, each of shape (n_folds, n_rows), without folds where
+    either are all zero.
+    """
+    rows, folds, validation = folded.rows, folded.folds, folded.validation
+    weight = rows.weights()
+    train, test = np.zeros((2, len(folds), len(rows)))
+    for k, (train_rows, test_rows) in enumerate(folds.splits):
+        np.add.at(train[k], train_rows, weight[train_rows])
+        if validation is None:
+            np.add.at(test[k], test_rows, weight[test_rows])
+    if validation is not None:
+        train = np.hstack([train, np.zeros((len(folds), len(validation)))])
+        test = np.hstack([test, validation.weights()[None]])
+        rows = rows.below(validation)
+    keep = (train.sum(axis=1) > 0) & (test.sum(axis=1) > 0)
+    require_folds(keep.any())
+    return rows, train[keep], test[keep]
+
+
 def _varies(mean, square, shift):
     """Columns that are not constant but for rounding, from their shifted means and mean squares."""
     noise = (10 * np.finfo(np.float64).eps * np.abs(mean + shift)) ** 2 + CONSTANT_VARIANCE * square
@@ -286,7 +303,7 @@ def _means_of(products):
     return total[-1, :-1] / total[-1, -1], np.diag(total)[:-1] / total[-1, -1]
 
 
-def _means_and_squares(rows, shift):
+def means_and_squares(rows, shift):
     """Weighted means and mean squares of the shifted columns and targets."""
     mean, square = np.zeros((2, len(shift)))
     for some in row_blocks(len(rows), len(shift)):

@@ -61,14 +61,15 @@ def explained(learned, standard_errors):
     return f" ({', '.join(reasons)})" if reasons else ""
 
 
-def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
+def learn_penalty(repeats, options, run, make_search, *, known, progress, attributes=None):
     """Learn on the folds and fit all rows with what was learned: a `LearnedPenalty`.
 
     `repeats` holds the rows in several assignments to folds, as `FoldedRows` or `FoldStatistics`;
     what is learned is averaged over them. `known` are numbers learned before, or None.
     ``attributes(learned)``, if given, returns an estimator's attributes, for callbacks.
+    ``make_search(folded, options, shrinkage)`` makes the searches.
     """
-    search, outcome = _first_search(repeats[0], options, run, progress)
+    search, outcome = _first_search(repeats[0], options, run, progress, make_search)
     if progress.stopped and run.max_iter and search.spec.n_hyper:
         progress.leave_out("a run of iterations")
         run = replace(run, max_iter=0)
@@ -99,38 +100,50 @@ def learn_penalty(repeats, options, run, *, known, progress, attributes=None):
     return replace(learned, at_bounds=at_bounds(outcome.search, found[0], options))
 
 
-def make_search(folded, options, shrinkage):
+def regression_search(folded, options, shrinkage):
     """A `PenaltySearch` on these rows and folds; infinite shrinkage leaves no deviations."""
-    group = options.groups.index
-    # The lasso's penalty grows like a column's scale, the others' like its square.
-    stretch = options.factors if options.kind == "l1" else np.sqrt(options.factors)
-    of_design = {"penalized": options.strength != 0, "stretch": stretch, **options.design}
+    of_design = design_options(options)
     design = make_design(folded, **of_design)
-    units = design.units
-    factor = (units.stretch * units.unit) ** (1 if options.kind == "l1" else 2)
-    descriptions = options.descriptions[:, units.penalized]
-    if len(descriptions) and not (units.penalized | units.unpenalized).all():
-        # Constant columns have no say in their mean and deviation.
-        learned = np.isnan(options.strength[units.penalized])
-        descriptions = resolve_descriptions(descriptions.T, learned)
-    doubled = 0.0 if folded.exponents is None else folded.exponents[len(group) :].mean()
-    features = PenalizedFeatures(
-        group=group[units.penalized],
-        grouped=options.groups.given,
-        strength=options.strength[units.penalized] / factor,
-        factor=factor,
-        descriptions=descriptions,
-        log_bounds=tuple(np.log(np.asarray(options.alpha_bounds) * units.strength)),
-        log_target_scale=float(np.log(units.target_scale).mean() + np.log(2) * doubled),
-        positive=options.positive,
-        log_unit=float(np.log(units.strength)),
-    )
+    doubled = 0.0
+    if folded.exponents is not None:
+        doubled = folded.exponents[len(options.strength) :].mean()
+    scale = float(np.log(design.units.target_scale).mean() + np.log(2) * doubled)
+    features = penalized_features(options, design.units, log_target_scale=scale)
     spec = make_spec(options.kind, features, shrinkage, asked=options.shrinkage)
     if options.loss == "squared_error":
         return PenaltySearch(design, spec, HeldOutError(design.test))
     # A squared error needs sums only, this one the rows themselves.
     of_rows = design if isinstance(design, RowDesign) else RowDesign(folded, **of_design)
     return PenaltySearch(design, spec, ROW_ERRORS[options.loss].of(of_rows.test, design.test))
+
+
+def design_options(options):
+    """What a design of `PenaltyOptions` is made with."""
+    # The lasso's penalty grows like a column's scale, the others' like its square.
+    stretch = options.factors if options.kind == "l1" else np.sqrt(options.factors)
+    return {"penalized": options.strength != 0, "stretch": stretch, **options.design}
+
+
+def penalized_features(options, units, *, log_target_scale=0.0):
+    """What is known of the penalized features, in the units of a design."""
+    group = options.groups.index
+    factor = (units.stretch * units.unit) ** (1 if options.kind == "l1" else 2)
+    descriptions = options.descriptions[:, units.penalized]
+    if len(descriptions) and not (units.penalized | units.unpenalized).all():
+        # Constant columns have no say in their mean and deviation.
+        learned = np.isnan(options.strength[units.penalized])
+        descriptions = resolve_descriptions(descriptions.T, learned)
+    return PenalizedFeatures(
+        group=group[units.penalized],
+        grouped=options.groups.given,
+        strength=options.strength[units.penalized] / factor,
+        factor=factor,
+        descriptions=descriptions,
+        log_bounds=tuple(np.log(np.asarray(options.alpha_bounds) * units.strength)),
+        log_target_scale=log_target_scale,
+        positive=options.positive,
+        log_unit=float(np.log(units.strength)),
+    )
 
 
 @dataclass(frozen=True)
@@ -248,7 +261,7 @@ def _mean_criterion(averages, is_averaged):
     return float(np.mean([one.best.mean_criterion(hyper) for one in averages]))
 
 
-def _first_search(folded, options, run, progress):
+def _first_search(folded, options, run, progress, make_search):
     """The search on the first folds and its `_Outcome`, shrinkage chosen where that is open."""
     shrinkage = 0.0 if options.shrinkage == "auto" else options.shrinkage
     search = make_search(folded, options, shrinkage)
@@ -259,14 +272,14 @@ def _first_search(folded, options, run, progress):
         if progress.stopped:
             progress.leave_out("the choice of a shrinkage")
         else:
-            shrinkage = _chosen_shrinkage(spec, folded, options, run, progress)
+            shrinkage = _chosen_shrinkage(search, folded, options, run, progress, make_search)
         if np.isinf(shrinkage):
             embedding = spec.from_common()
             search = make_search(folded, options, shrinkage)
     return search, _Outcome(search, shrinkage, names, embedding, options, folded.exponents)
 
 
-def _chosen_shrinkage(spec, folded, options, run, progress):
+def _chosen_shrinkage(search, folded, options, run, progress, make_search):
     """The shrinkage that nested cross-validation chooses."""
     pairs, max_iter = folded.nested(), run.max_iter
     with progress.stage("choose shrinkage", len(pairs)) as stage:
@@ -274,7 +287,7 @@ def _chosen_shrinkage(spec, folded, options, run, progress):
             stage.each(pairs, what="fold"),
             lambda some, candidate: make_search(some, options, candidate),
             run.solver,
-            max_iter=max_iter if spec.is_square else min(max_iter, NESTED_MAX_ITER),
+            max_iter=max_iter if search.spec.is_square else min(max_iter, NESTED_MAX_ITER),
             tol=run.tol,
             standard_errors=NESTED_STANDARD_ERRORS,
         )

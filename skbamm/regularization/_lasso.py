@@ -160,7 +160,7 @@ def sparse_coefficients(average, loss, weights, *, stretch, positive, device):
     errors = to_numpy(upper.by_fold(fits)) * train.n_folds
     level = float(upper.value(average.best.hyper, fits).min())
     margin = PREFERENCE * max(level, RESOLUTION)
-    strength = _half_standard_error_rule(strengths, errors, margin)
+    strength = half_standard_error_rule(strengths, errors, margin)
     grid = np.append(strengths[strengths > strength], strength)
     return weighted_lasso(loss, 0, weights, grid, positive=positive, **LASSO_FINAL)[-1]
 
@@ -189,7 +189,7 @@ def sparsest_exact(loss, weights, floor, *, positive):
     return None
 
 
-def _half_standard_error_rule(strengths, errors, margin):
+def half_standard_error_rule(strengths, errors, margin):
     """The first of descending strengths that the folds cannot tell from the best one.
 
     Mean errors that differ by less than `margin` are the same.

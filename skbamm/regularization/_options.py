@@ -69,7 +69,7 @@ class PenaltyOptions:
 
 
 def penalty_options(estimator, n_features):
-    """The options of a `BilevelRegularizedRegressor`, its feature names being known."""
+    """The options of a `PenaltyEstimator`, its feature names being known."""
     names = getattr(estimator, "feature_names_in_", None)
     labels = in_feature_order(estimator.groups, names, "groups")
     groups = resolve_groups(labels, n_features, names)
@@ -87,8 +87,8 @@ def penalty_options(estimator, n_features):
         descriptions=resolve_descriptions(descriptions, np.isnan(strength)),
         shrinkage=resolve_shrinkage(estimator.shrinkage),
         alpha_bounds=estimator.alpha_bounds,
-        positive=estimator.positive,
-        loss=estimator.loss,
+        positive=getattr(estimator, "positive", False),
+        loss=getattr(estimator, "loss", "log_loss"),
         design={
             "fit_intercept": estimator.fit_intercept,
             "standardize": estimator.standardize,

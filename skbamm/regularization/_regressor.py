@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from numbers import Integral, Real
-from operator import attrgetter
-
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.extmath import safe_sparse_dot
 
-from .._base import BilevelEstimator, fit_atomically
+from .._base import fit_atomically
 from .._progress import Progress, attributes_after
 from ..data._columns import looked_up, split_columns
 from ..data._tables import dataframe_kind, is_row_source
 from ..data._validation import (
-    Interval,
     StrOptions,
     _fit_context,
     check_is_fitted,
     validate_data,
 )
 from ..linalg._session import PANEL_COLUMNS, threads_for, torch_session
+from ._estimator import PenaltyEstimator
 from ._input import regression_data, split_named
 from ._partial_fit import PartialFitMixin
 
 
 class BilevelRegularizedRegressor(
-    MultiOutputMixin, RegressorMixin, PartialFitMixin, BilevelEstimator
+    MultiOutputMixin, RegressorMixin, PartialFitMixin, PenaltyEstimator
 ):
     r"""Linear regression that learns how strongly each feature is penalized.
 
@@ -291,20 +287,9 @@ class BilevelRegularizedRegressor(
     """
 
     _parameter_constraints: dict = {
-        **BilevelEstimator._parameter_constraints,
-        "penalty": [StrOptions({"adaptive", "l2", "l1"})],
-        "groups": ["array-like", dict, Mapping, callable, str, None],
-        "alpha": [Real, Mapping, dict, StrOptions({"learn"})],
-        "alpha_bounds": [tuple, list],
-        "standard_errors": [Interval(Real, 0, None, closed="left")],
-        "fit_intercept": ["boolean"],
+        **PenaltyEstimator._parameter_constraints,
         "positive": ["boolean"],
-        "exact_zeros": ["boolean"],
-        "alpha_features": ["array-like", None],
-        "penalty_factors": ["array-like", dict, Mapping, None],
-        "shrinkage": [Real, str],
         "loss": [StrOptions({"squared_error", "huber", "absolute_error"})],
-        "n_repeats": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "alpha_per_target": ["boolean"],
     }
 
@@ -425,10 +410,17 @@ class BilevelRegularizedRegressor(
         given = (X, y, sample_weight)
         held_out = (X_val, y_val, sample_weight_val)
         held_out = split_columns(*held_out, several=True, name="X_val")[1:]
-        repeats = regression_data(self, *given, held_out, self._split_params(params))
+        repeats, _ = self._folded(*given, held_out, self._split_params(params))
         self.dataframe_ = dataframe_kind(X)
         self._fit(repeats, given)
         return self
+
+    def _folded(self, X, y, sample_weight, held_out, split_params):
+        """What each repeat learns from, and what makes a search of it."""
+        from ._fit import regression_search
+
+        repeats = regression_data(self, X, y, sample_weight, held_out, split_params)
+        return repeats, regression_search
 
     def predict(self, X):
         """Predict targets.
@@ -505,7 +497,7 @@ class BilevelRegularizedRegressor(
 
     def _fit(self, repeats, given):
         """Learn on folded rows, or on their statistics; callbacks see what the user has `given`."""
-        from ._fit import explained, learn_penalty
+        from ._fit import explained, learn_penalty, regression_search
         from ._options import RunOptions, penalty_options
         from ._report import warn_of_bounds
 
@@ -540,6 +532,7 @@ class BilevelRegularizedRegressor(
                     [folded.target(t) for folded in repeats],
                     options,
                     run,
+                    regression_search,
                     known=self._previous_hyper(number),
                     progress=progress,
                     # There is no model before every target has its penalty.
@@ -551,46 +544,15 @@ class BilevelRegularizedRegressor(
             warn_of_bounds(learned)
             progress.explained = explained(learned, self.standard_errors)
 
-    def _previous_hyper(self, number):
-        if not (self.warm_start and hasattr(self, "hyper_")):
-            return None
-        known = np.atleast_2d(self.hyper_)
-        return known[min(number, len(known) - 1)]
-
     def _store(self, learned, groups, progress, *, single_target):
-        from ._report import without_gain
-
-        def stacked(name):
-            values = [attrgetter(name)(one) for one in learned]
-            return np.stack(values) if self.alpha_per_target and not single_target else values[0]
-
         coef = np.concatenate([one.coef for one in learned])
         intercept = np.concatenate([one.intercept for one in learned])
         self.coef_ = coef[0] if single_target else coef
         self.intercept_ = float(intercept[0]) if single_target else intercept
         self.support_ = (coef != 0).any(axis=0)
-        self.alpha_ = stacked("alpha")
-        self.exponents_ = stacked("exponents")
-        self.group_share_ = stacked("group_share")
-        self.hyper_ = stacked("hyper")
-        self.hyper_names_ = learned[0].hyper_names
-        self.groups_ = groups.columns()
-        self.shrinkage_ = stacked("shrinkage")
-        self.criterion_ = stacked("criterion")
-        self.initial_criterion_ = stacked("initial_criterion")
-        self.hypergradient_norm_ = stacked("first.hypergradient_norm")
-        self.residual_ = stacked("first.residual")
-        by_group = [groups.geometric_means(one.alpha) for one in learned]
-        histories = [one.history for one in learned]
-        several = self.alpha_per_target and not single_target
-        self.group_alpha_ = by_group if several else by_group[0]
-        averages = [one.average for one in learned]
-        self.average_weights_ = averages if several else averages[0]
-        self.history_ = histories if several else histories[0]
         self.n_iter_ = max(one.first.solution.n_iter for one in learned) + 1
-        worst = max((one.first for one in learned), key=lambda first: first.residual)
-        sentence = self._describe(worst.solution, worst.residual) + without_gain(learned)
-        self.status_ = progress.describe(sentence)
+        several = self.alpha_per_target and not single_target
+        self._store_penalty(learned, groups, progress, several=several)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

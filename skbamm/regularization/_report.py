@@ -19,11 +19,11 @@ def at_bounds(search, result, options):
     held-out error falls beyond them.
     """
     point, spec = result.learned.best, search.spec
-    exact = float(search._exact_below(point.params)[0])
+    enough = float(search._enough(point.params)[0])
     low, high = spec.bounds()[spec.strengths].T
     log_strengths = to_numpy(point.hyper)[0, spec.strengths]
     sides = (log_strengths >= high).astype(int) - (log_strengths <= low)
-    if not sides.any() or point.criterion <= exact:
+    if not sides.any() or point.criterion <= enough:
         return ""
     beyond = point.hyper.repeat(len(STEPS_BEYOND), 1)
     steps = STRENGTH_STEP * np.outer(STEPS_BEYOND, sides)

@@ -184,6 +184,10 @@ class PenaltySearch:
     def _exact_below(self, params):
         return self.upper.exact(exact_below(params, self._variance))
 
+    def _enough(self, params):
+        """Criterion below which less would be no gain worth a word."""
+        return self._exact_below(params)
+
     @cached_property
     def _variance(self):
         return self.tensor(self.design.units.variance)

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import compute_class_weight
 
 from skbamm import HyperCleaningClassifier
-from skbamm.cleaning._input import class_factors
+from skbamm.data._labels import class_factors
 from tests.cleaning.label_data import make_labels
 
 CLASSES, MASS = np.arange(3), np.array([2.0, 3.0, 5.0])

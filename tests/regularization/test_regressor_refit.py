@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from skbamm import BilevelRegularizedRegressor
-from skbamm.regularization._lasso import _half_standard_error_rule, strength_grid, weighted_lasso
+from skbamm.regularization._lasso import half_standard_error_rule, strength_grid, weighted_lasso
 from tests.reference import adaptive_ridge as reference
 from tests.reference.regression import losses, make_data
 from tests.regularization.regression_data import make_regression
@@ -159,18 +159,18 @@ def test_a_strength_within_half_a_standard_error_of_the_best_is_preferred(increa
     # The mean of these is 0, and its standard error 1.
     noise = np.array([-1, 0, 1]) * 3**0.5
     errors = 10 + np.array([[9, 9, 9], increase + noise, [0, 0, 0]])
-    assert _half_standard_error_rule(np.array([3.0, 2.0, 1.0]), errors, 0.0) == expected
+    assert half_standard_error_rule(np.array([3.0, 2.0, 1.0]), errors, 0.0) == expected
 
 
 @pytest.mark.parametrize(("margin", "expected"), [(1e-9, 2.0), (0.0, 1.0)])
 def test_rounding_does_not_make_a_strength_the_best(margin, expected):
     errors = 10 + np.array([[9, 9, 9], [1e-10, 1e-10, 1e-10], [0, 0, 0]])
-    assert _half_standard_error_rule(np.array([3.0, 2.0, 1.0]), errors, margin) == expected
+    assert half_standard_error_rule(np.array([3.0, 2.0, 1.0]), errors, margin) == expected
 
 
 def test_two_folds_have_no_standard_error():
     errors = np.array([[10.0, 30.0], [10.0, 20.0], [20.0, 10.1]])
-    assert _half_standard_error_rule(np.array([3.0, 2.0, 1.0]), errors, 0.0) == 2.0
+    assert half_standard_error_rule(np.array([3.0, 2.0, 1.0]), errors, 0.0) == 2.0
 
 
 @pytest.mark.parametrize("kind", ["gram", "rows", "sparse"])

@@ -307,7 +307,7 @@ class PenaltyProblem:
     `upper` has the quadratic `loss` that it is or that bounds its curvature from above.
     """
 
-    lower: PenalizedError
+    lower: Any  # a PenalizedError, or another penalized loss
     upper: Any
 
     def with_prior(self, form, strength):

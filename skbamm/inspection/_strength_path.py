@@ -8,9 +8,7 @@ import numpy as np
 
 from ..linalg._session import PANEL_COLUMNS, threads_for, torch_session
 from ..linalg._tensors import to_numpy
-from ._fit import make_search
-from ._input import regression_data
-from ._options import penalty_options
+from ..regularization._options import penalty_options
 
 
 def strength_path(estimator, X, y, sample_weight, held_out, params, *, target, multiples):
@@ -18,12 +16,13 @@ def strength_path(estimator, X, y, sample_weight, held_out, params, *, target, m
 
     On the folds of a fitted estimator, mean over its repeats: the errors, and the standard errors,
     over the folds, of how much each is above the lowest one. Each multiple is a solve for every
-    fold and repeat; nothing is learned. `held_out` and `params` are as in `regression_data`.
+    fold and repeat; nothing is learned. `held_out` and `params` are as in `_folded`.
     """
     fitted = copy.copy(estimator)  # validation writes attributes
-    repeats = regression_data(fitted, X, y, sample_weight, held_out, params)
+    repeats, make_search = fitted._folded(X, y, sample_weight, held_out, params)
     n_features, n_targets = repeats[0].shape[1], repeats[0].n_targets
-    known = estimator.n_features_in_, estimator.coef_.size // estimator.n_features_in_
+    n_known = 1 if hasattr(estimator, "classes_") else np.atleast_2d(estimator.coef_).shape[0]
+    known = estimator.n_features_in_, n_known
     if (n_features, n_targets) != known:
         raise ValueError(
             f"X and y must be those of fit, with {known[0]} columns and {known[1]} targets: got "
@@ -32,7 +31,7 @@ def strength_path(estimator, X, y, sample_weight, held_out, params, *, target, m
     options = penalty_options(fitted, n_features)
     shrinkage = float(np.ravel(estimator.shrinkage_)[target])
     hyper = np.atleast_2d(estimator.hyper_)[target]
-    of_one = target if estimator.alpha_per_target else slice(None)
+    of_one = target if getattr(estimator, "alpha_per_target", False) else slice(None)
     with torch_session(), threads_for(PANEL_COLUMNS * np.prod(repeats[0].shape)):
         found = [
             _by_fold(make_search(folded.target(of_one), options, shrinkage), hyper, multiples)

@@ -1,0 +1,1 @@
+"""Classes: logistic and multinomial regression with learned penalties."""
