@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 
@@ -15,7 +15,9 @@ def unwrapped(estimator, *attributes):
     before = None
     while not (attributes and all(hasattr(estimator, name) for name in attributes)):
         if isinstance(estimator, Pipeline):
-            before, estimator = estimator[:-1], estimator.steps[-1][1]
+            steps = estimator[:-1]
+            before = steps if before is None else make_pipeline(before, steps)
+            estimator = estimator.steps[-1][1]
         elif hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
         elif hasattr(estimator, "regressor_"):

@@ -126,7 +126,7 @@ class Margin:
         n_points = N_POINTS if n_columns == 1 else N_CELLS
         grid = np.linspace(column.low, column.high, n_points)
         ticks = np.nanquantile(values, np.linspace(0, 1, N_TICKS))
-        place = (values - column.low) / (column.high - column.low) * (n_points - 1)
+        place = (values - column.low) / ((column.high - column.low) or 1.0) * (n_points - 1)
         cells = np.where(np.isnan(values), -1, np.nan_to_num(place).round()).astype(int)
         return cls(column, grid, None, ticks, np.minimum(cells, n_points - 1))
 

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import norm
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from ..data._columns import split_columns
@@ -111,6 +112,11 @@ class TermDisplay(Display):
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1: got {level!r}.")
+        if isinstance(estimator, TransformedTargetRegressor):
+            raise TypeError(
+                "Terms in a TransformedTargetRegressor add up to transformed targets: pass its "
+                "regressor_, and the targets as that saw them."
+            )
         estimator, before = unwrapped(estimator, "predict_terms", "terms_")
         _, X, y, sample_weight = split_columns(X, y, sample_weight)
         X = before.transform(X) if before is not None and len(before) else X

@@ -193,7 +193,7 @@ class FoldSums:
             rows = np.flatnonzero(fold == k)
             part = X[rows].astype(np.float64).multiply(roots[rows, None]).tocsr()
             edge = targets[rows] * roots[rows, None]
-            gram = sparse.triu(part.T @ part, format="coo")
+            gram = sparse.triu(part.T @ part).tocoo()
             packed[gram.row, gram.col] += gram.data
             self.edges[k, :, :n_features] += (part.T @ edge).T
             self.edges[k, :, n_features:] += edge.T @ edge

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 
@@ -16,17 +17,14 @@ from ..data._validation import Interval, StrOptions, _fit_context, check_is_fitt
 from ..linalg._cross_products import SPARSE
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import Fold, FoldFits
-from ._members import Member, kind_of, mean_weights
-from ._pairs import dense, standardized_targets
+from ._members import Member, mean_weights
+from ._pairs import standardized_targets
 from ._transformer import SmoothTerms
 
 # Parameters that are those of the transformer, and of the regressor.
 OF_TERMS = ("categorical_features", "interactions", "n_knots", "order", "cyclic")
 # On few rows what is learned depends on which of them are held out together (measured).
 FEW_ROWS, FEW_ROWS_REPEATS = 400, 3
-# With more blocks these share a strength by their kind: a table of so many columns says little of
-# each, and learned numbers would be too many.
-MOST_BLOCKS = 300
 OF_PENALTY = ("solver", "max_iter", "tol", "device", "verbose")
 
 
@@ -246,7 +244,8 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
         if not isinstance(seed, (int, np.integer)):
             seed = check_random_state(seed).randint(2**31 - 1)
         options = {name: getattr(self, name) for name in OF_TERMS}
-        self.terms_ = SmoothTerms(**options, cv=self.cv, random_state=int(seed))
+        terms = SmoothTerms(**options, cv=self.cv, random_state=int(seed))
+        self.terms_ = terms.set_output(transform="default")
         y, weight = self._targets(X, y, sample_weight)
         self.terms_.fit(X, y, weight)
         # Levels of categories by the thousand: few entries of a row are stored.
@@ -317,26 +316,24 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
     def _learn(self, design, y, weight, folds, seed):
         """Fit the columns of all terms, and the linear ones; `coef_` is their mean."""
         blocks = self.terms_.block_names_
-        groups = blocks
-        if len(set(blocks)) > MOST_BLOCKS:
-            groups = np.array([kind_of(name) for name in blocks], dtype=object)
         members = {}
-        for name, kept in self._columns_of_members(blocks, np.count_nonzero(weight)).items():
-            model = self._regressor(name, list(groups[kept]), len(y), seed)
+        for name, kept in self._columns_of_members(design, np.count_nonzero(weight)).items():
+            model = self._regressor(name, list(blocks[kept]), len(y), seed)
             members[name] = Member(kept, model.fit(design[:, kept], y, weight))
         shares = np.ones(1)
         if len(members) > 1:
             # Of variance 1, as the regressor has its criterion.
-            fits = FoldFits.of(dense(design), standardized_targets(y, weight), weight, folds)
+            fits = FoldFits.of(design, standardized_targets(y, weight), weight, folds)
             errors = np.array([one.errors(fits) for one in members.values()])
             shares = mean_weights(errors, self.standard_errors, np.count_nonzero(weight))
         self._store_mean(members, shares)
 
-    def _columns_of_members(self, blocks, n_rows):
+    def _columns_of_members(self, design, n_rows):
         """Which columns are those of the linear fit, and of the one on all terms."""
-        linear = np.array([kind_of(name) != "smooth" for name in blocks], dtype=bool)
+        linear = self.terms_._kinds() != "smooth"
         every = np.ones_like(linear)
-        if linear.all() or not linear.any():
+        # Where most columns are levels there is little between the two.
+        if linear.all() or not linear.any() or sparse.issparse(design):
             return {"smooth": every}
         # So few rows tell no functions of so many columns: ridge was better (measured).
         few = {} if self.n_features_in_ >= n_rows else {"smooth": every}

@@ -15,12 +15,6 @@ from ._fold_fits import FoldFits
 ADVANTAGE_ROWS = 400
 
 
-def kind_of(block):
-    """What a block holds, by its name: "linear", "smooth", "missing" or "levels"."""
-    kind = block.rpartition("__")[2]
-    return kind if kind in ("linear", "smooth", "missing") else "levels"
-
-
 @dataclass(frozen=True)
 class Member:
     """A fit on some of the columns."""

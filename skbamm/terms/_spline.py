@@ -24,6 +24,9 @@ NEGLIGIBLE = {1: 4e-3, 2: 3e-5}
 # Scale in which a derivative is taken: 0 is that of the values, which makes skewed columns stiff
 # where most rows are, 1 that of their ranks, in which knots have equal distances.
 CROWDED = 0.42
+# Knots are at least this far from each other, in ranges of the column: roughness between nearer
+# ones, as of values over ten decades, is beyond all digits.
+LEAST_DISTANCE = 1e-5
 # Squares below this are 0.
 TINY = 1e-20
 # Gauss-Legendre points between two knots: exact for squares of quadratic functions.
@@ -145,9 +148,18 @@ def spread_knots(position, weight, n_knots):
     """
     values, index = np.unique(position, return_inverse=True)
     if len(values) <= n_knots:
-        return values
+        return _apart(values)
     share = np.sqrt(np.bincount(index, weight))
     rank = np.cumsum(share) - share / 2
     rank = (rank - rank[0]) / (rank[-1] - rank[0])
     inner = np.interp(np.linspace(0, 1, n_knots)[1:-1], rank, values)
-    return np.unique(np.concatenate([[0.0], inner, [1.0]]))
+    return _apart(np.unique(np.concatenate([[0.0], inner, [1.0]])))
+
+
+def _apart(edges):
+    """Without those that are too near to the one before, or to the end."""
+    kept = [edges[0]]
+    for edge in edges[1:-1]:
+        if edge - kept[-1] >= LEAST_DISTANCE and edges[-1] - edge >= LEAST_DISTANCE:
+            kept.append(edge)
+    return np.array([*kept, edges[-1]])

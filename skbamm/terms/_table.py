@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
+
 import narwhals as nw
 import numpy as np
 from sklearn.utils import check_array
@@ -117,7 +120,9 @@ def _categories(column):
     if isinstance(column, nw.Series):
         native = column.to_native()
         if column.dtype.is_numeric() or column.dtype == nw.Boolean:
-            column = column.cast(nw.Float64).to_numpy()
+            # Long identifiers are no floats.
+            is_whole = column.dtype.is_integer() and not column.is_null().any()
+            column = (column if is_whole else column.cast(nw.Float64)).to_numpy()
         elif hasattr(native, "cat") and hasattr(native.cat, "codes"):
             # Of pandas, which writes whole numbers as 1.0 where one of them is missing.
             names = np.array([*map(_text, native.cat.categories), ""], dtype=object)
@@ -126,7 +131,8 @@ def _categories(column):
         else:
             column = np.array(column.to_list(), dtype=object)
     if column.dtype.kind in "fiub":
-        distinct, index = np.unique(column.astype(np.float64), return_inverse=True)
+        column = column if column.dtype.kind in "iu" else column.astype(np.float64)
+        distinct, index = np.unique(column, return_inverse=True)
         names = np.array(list(map(_text, distinct)), dtype=str)
         return np.ma.array(names[index], mask=np.isnan(distinct)[index])
     column = column.astype(object)
@@ -157,3 +163,11 @@ def _refuse_distinct(values, column, name):
             f"Column {name!r} holds texts, {n_levels} different ones in {len(known)} rows, which "
             "are no levels of a category. Leave it out, or name it in categorical_features."
         )
+
+
+def refuse_same(what, names):
+    """Raise where one name is in several of the lists, or in one of them twice."""
+    found = Counter(chain(*names))
+    same = [name for name, count in found.items() if count > 1]
+    if same:
+        raise ValueError(f"Two {what} would be named {same[0]!r}: rename a column or a level of X.")

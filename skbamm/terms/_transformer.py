@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
+from .._base import fit_atomically
 from .._metadata import link_template
 from ..data._validation import (
     Interval,
@@ -23,11 +24,11 @@ from ..data._validation import (
 )
 from ._columns import CategoricalColumn, NumericColumn
 from ._pairs import PairSearch, dense, named_pairs, position_of, standardized_targets
-from ._table import column_names, read_columns
+from ._table import column_names, read_columns, refuse_same
 
 # Columns of all smooth functions together, so that their Gram matrix stays cheap; of many columns
 # each has the smoothest ones, but at least so many.
-MOST_SMOOTH, LEAST_SMOOTH = 600, 3
+MOST_SMOOTH, LEAST_SMOOTH = 900, 5
 
 # Rows whose columns are made at a time: they stay in the cache.
 BLOCK_ROWS = 4096
@@ -112,7 +113,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
     Notes
     -----
     Rows that are unlike those of `fit`: beyond the range of a numeric column only its linear part
-    goes on, up to a tenth of the range, and an interaction never leaves the values that it had. A
+    goes on, up to half of the range, and an interaction never leaves the values that it had. A
     missing number is 0 in all columns of its term, which is its mean, and has an indicator (of
     variance 1 once it is centred) where `fit` saw missing ones. A level that `fit` did not see, and
     a missing one where it saw none, is 0 everywhere.
@@ -189,6 +190,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         self.dtype = dtype
         self.random_state = random_state
 
+    @fit_atomically
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Learn ranges, knots and levels of the columns, and which of them interact.
@@ -217,6 +219,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         self._fit(X, y, sample_weight)
         return self
 
+    @fit_atomically
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y=None, sample_weight=None):
         """Fit, then give the columns of all terms.
@@ -274,9 +277,9 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
 
     def _stored_share(self):
         """Share of the entries of the output that are not zero, about."""
-        stored = [1 if hasattr(c, "levels") else len(c.names("")[0]) for c in self.columns_]
-        stored += [part.n_columns for part in self.pairs_]
-        return sum(stored) / max(len(self.block_names_), 1)
+        kinds = self._kinds()
+        stored = np.count_nonzero(kinds != "levels") + sum(self.is_categorical_)
+        return stored / max(len(kinds), 1)
 
     def _fit(self, X, y, sample_weight):
         """The values of the columns of X; sets all attributes."""
@@ -373,8 +376,16 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
             found.append(part.names(*pair))
             terms.append(":".join(pair))
         labels = [[term] * len(both[0]) for term, both in zip(terms, found, strict=True)]
-        columns = [*zip(*found, strict=True), labels]
-        return [np.array(list(chain(*some)), dtype=object) for some in columns]
+        columns, blocks = zip(*found, strict=True)
+        refuse_same("terms", map(set, labels))
+        refuse_same("blocks", map(set, blocks))
+        refuse_same("columns", columns)
+        return [np.array(list(chain(*some)), dtype=object) for some in (columns, blocks, labels)]
+
+    def _kinds(self):
+        """What each column of the output is of: "linear", "smooth", "missing" or "levels"."""
+        found = [c.kinds for c in self.columns_]
+        return np.array(list(chain(*found, *(["smooth"] * p.n_columns for p in self.pairs_))))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -152,7 +153,11 @@ def test_missing_levels_have_a_dot():
 def test_in_a_pipeline_and_on_given_axes(model):
     import matplotlib.pyplot as plt
 
-    pipeline = make_pipeline(FunctionTransformer(), AdditiveRegressor(max_iter=0)).fit(X, Y)
+    double = FunctionTransformer(lambda X: X.assign(size=2 * X["size"]))
+    pipeline = make_pipeline(FunctionTransformer(), AdditiveRegressor(max_iter=0))
+    pipeline = make_pipeline(double, pipeline).fit(X, Y)
+    [curve] = DRAW(pipeline, X, Y, terms=["size"]).curves
+    assert_allclose(curve.values[0].max(), 2 * X["size"].max())
     _, axes = plt.subplots(1, 2)
     display = DRAW(pipeline, X, Y, max_terms=2, ax=axes)
     assert display.axes_[1] is axes[1]
@@ -168,6 +173,11 @@ def test_errors_say_what_is_wrong(model):
         DRAW(model, X, Y, max_terms=0)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         DRAW(model, X, Y[:-1])
+    target = TransformedTargetRegressor(
+        AdditiveRegressor(max_iter=0), func=np.exp, inverse_func=np.log
+    )
+    with pytest.raises(TypeError, match="transformed targets: pass its regressor_"):
+        DRAW(target.fit(X, Y), X, Y)
     numbers = X[["time"]].to_numpy()
     with pytest.raises(TypeError, match="has no predict_terms"):
         DRAW(BilevelRegularizedRegressor(max_iter=0).fit(numbers, Y), numbers, Y)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from sklearn import config_context
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
@@ -128,10 +129,69 @@ def test_a_constant_target_is_predicted():
     np.testing.assert_allclose(model.predict(X), 5.0)
 
 
-def test_of_very_many_columns_blocks_share_a_strength_by_kind():
-    wide = np.random.default_rng(0).normal(size=(170, 160))
-    model = AdditiveRegressor().fit(wide, wide[:, 0])
-    assert set(model.block_alpha_) == {"linear", "smooth"}
+@pytest.mark.parametrize("n_columns", [150, 151])
+def test_of_very_many_columns_functions_are_found_too(n_columns):
+    random = np.random.default_rng(0)
+    wide = random.normal(size=(1000, n_columns))
+    truth = wide[:, 0] + np.sin(3 * wide[:, 1]) + wide[:, 2] ** 2
+    y = truth[:600] + 0.5 * random.normal(size=600)
+    model = AdditiveRegressor(interactions=None, max_iter=5, tol=1.0).fit(wide[:600], y)
+    assert r2_score(truth[600:], model.predict(wide[600:])) > 0.93
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_the_global_output_format_changes_nothing(fitted, output):
+    model, X, y = fitted
+    expected = model.predict_terms(X)
+    with config_context(transform_output=output):
+        other = AdditiveRegressor(interactions=None, max_iter=0).fit(X, y)
+        assert isinstance(other.predict(X), np.ndarray)
+        assert_allclose(model.predict_terms(X), expected)
+
+
+def test_a_category_may_be_called_smooth():
+    random = np.random.default_rng(0)
+    X = pd.DataFrame(random.normal(size=(40, 46))).add_prefix("x")
+    kind = random.choice(["u", "v"], size=40)
+    y = 3.0 * (kind == "u") + 0.1 * random.normal(size=40)
+    found = [
+        AdditiveRegressor(max_iter=0)
+        .fit(X.assign(**{name: kind}), y)
+        .predict_terms(X.assign(**{name: kind}))[:, -1]
+        for name in ("kind", "kind__smooth")
+    ]
+    assert_allclose(*found)
+    assert np.ptp(found[0]) > 0.1
+
+
+def test_two_terms_of_one_name_are_refused():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=["a", "b", "a:b"])
+    with pytest.raises(ValueError, match="Two terms would be named 'a:b'"):
+        AdditiveRegressor(interactions=[("a", "b")]).fit(X, X["a"])
+    kinds = np.where(np.arange(50) % 2, "u", "v")
+    with pytest.raises(ValueError, match="Two blocks would be named 'a__smooth'"):
+        AdditiveRegressor().fit(X[["a"]].assign(a__smooth=kinds), X["a"])
+
+
+def test_long_identifiers_are_levels_of_their_own():
+    random = np.random.default_rng(0)
+    code = random.integers(3, size=300)
+    table = pd.DataFrame({"id": 10**17 + code, "number": random.normal(size=300)})
+    model = AdditiveRegressor(categorical_features=["id"], interactions=None, max_iter=0)
+    assert model.fit(table, 1.0 * code).score(table, 1.0 * code) > 0.99
+
+
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(400, 20), (60, 5)])
+def test_lines_with_little_noise_are_lines_beyond_the_data_too(n_rows, n_columns):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(n_rows + 1000, n_columns))
+    truth = X @ random.normal(size=n_columns)
+    y = truth[:n_rows] + 0.01 * random.normal(size=n_rows)
+    found = [
+        np.mean((model.fit(X[:n_rows], y).predict(X[n_rows:]) - truth[n_rows:]) ** 2)
+        for model in (AdditiveRegressor(interactions=None), RidgeCV(np.logspace(-6, 3, 20)))
+    ]
+    assert found[0] < 1.5 * found[1]
 
 
 def test_no_more_rows_than_columns_tell_no_functions():

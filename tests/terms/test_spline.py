@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
+from skbamm import SmoothTerms
 from skbamm.terms._spline import CROWDED, DEGREE, CubicSplines, SmoothFunctions, Waves, spread_knots
 
 
@@ -96,3 +97,23 @@ def test_waves_meet_at_their_ends():
     np.testing.assert_allclose(functions(np.array([0.0])), functions(np.array([1.0])), atol=1e-12)
     near = functions(np.array([1e-6])) - functions(np.array([1 - 1e-6]))
     np.testing.assert_allclose(near, 0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        10.0 ** -np.random.default_rng(0).uniform(0, 10, 1000),
+        10.0 ** -np.random.default_rng(0).uniform(0, 300, 1000),
+        np.random.default_rng(0).lognormal(sigma=6, size=500),
+        np.random.default_rng(0).gamma(0.05, size=500),
+        np.random.default_rng(0).standard_cauchy(500) ** 3,
+        np.repeat([0.0, 1e-160, 1.0], 20),
+        np.append(np.random.default_rng(0).normal(size=99), 1e300),
+    ],
+    ids=["ten decades", "all decades", "lognormal", "gamma", "cauchy", "tiny", "sentinel"],
+)
+@pytest.mark.parametrize("order", [1, 2])
+def test_columns_of_any_skewness_have_functions(values, order):
+    found = SmoothTerms(order=order).fit_transform(values[:, None])
+    assert np.isfinite(found).all()
+    assert found[:, 1:].var(axis=0).sum() == pytest.approx(1.0, rel=1e-6) or found.shape[1] == 1
