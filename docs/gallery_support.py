@@ -14,6 +14,7 @@ ORDER = [
     "learning_path",
     # functions of raw columns
     "smooth_terms",
+    "classes",
     # which labels are right
     "human_labels",
     "gradient_boosting",

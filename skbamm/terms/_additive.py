@@ -147,7 +147,7 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
     n_features_in_ : int
         Number of columns of X in `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if all of them are strings.
 
     Examples

@@ -9,8 +9,8 @@ from scipy import sparse
 
 from ._spline import CubicSplines, SmoothFunctions, Waves, spread_knots
 
-# How far beyond the data the linear part goes on, in lengths of their range. At a tenth of it, lines
-# with little noise had up to a thousand times the error of ridge (a few of 400 rows are clipped).
+# How far beyond the data the linear part goes on, in lengths of their range. With a tenth of it,
+# lines with little noise had up to a thousand times the error of ridge: of a few clipped rows.
 EXTRAPOLATED = 0.5
 # Fewer distinct values have no curvature.
 LEAST_VALUES = 3

@@ -107,7 +107,7 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
     n_features_in_ : int
         Number of columns of X in `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if all of them are strings.
 
     Notes

@@ -166,18 +166,18 @@ class TestLargeFit:
 # Levels of categories
 
 
-def crossed(n_rows=900, n_levels=320, seed=0):
+def crossed(n_rows=300, n_levels=70, seed=0):
     """Sparse indicators of two categories and a number, and targets of random effects."""
     random = np.random.default_rng(seed)
-    codes = [random.integers(n, size=n_rows) for n in (n_levels, 40)]
+    codes = [random.integers(n, size=n_rows) for n in (n_levels, 9)]
     blocks = [
         sparse.csr_array((np.ones(n_rows), (np.arange(n_rows), code)), shape=(n_rows, n))
-        for code, n in zip(codes, (n_levels, 40), strict=True)
+        for code, n in zip(codes, (n_levels, 9), strict=True)
     ]
     number = random.normal(size=(n_rows, 1)) * (random.random((n_rows, 1)) < 0.3)
     X = sparse.hstack([*blocks, number], format="csr")
-    effects = np.concatenate([random.normal(size=n_levels), 0.5 * random.normal(size=40), [1.0]])
-    groups = ["first"] * n_levels + ["second"] * 40 + ["number"]
+    effects = np.concatenate([random.normal(size=n_levels), 0.5 * random.normal(size=9), [1.0]])
+    groups = ["first"] * n_levels + ["second"] * 9 + ["number"]
     return X, X @ effects + random.normal(size=n_rows), groups, random.integers(3, size=n_rows)
 
 
@@ -187,12 +187,13 @@ def crossed(n_rows=900, n_levels=320, seed=0):
         {"penalty": "l2", "shrinkage": 0.01, "standardize": False},
         {"penalty": "adaptive"},
         {"penalty": "l2", "fit_intercept": False, "is_weighted": True},
-        {"penalty": "l2", "penalty_factors": [1.0] * 360 + [0.0]},
-        {"penalty": "l2", "penalty_factors": [0.0] * 2 + [1.0] * 359},
+        {"penalty": "l2", "penalty_factors": [1.0] * 79 + [0.0]},
+        {"penalty": "l2", "penalty_factors": [0.0] * 2 + [1.0] * 78},
     ],
     ids=lambda options: options["penalty"] + str(len(options)),
 )
 def test_levels_of_categories_are_eliminated_first(options, monkeypatch):
+    monkeypatch.setattr(_design, "LARGE", 30)
     X, y, groups, weight = crossed()
     options = {"groups": groups} | options
     weight = weight.astype(float) if options.pop("is_weighted", False) else None
