@@ -70,20 +70,22 @@ class Average:
     best: Point
 
     @classmethod
-    def of(cls, points, standard_errors=0.0, floor=0.0):
+    def of(cls, points, standard_errors=0.0, floor=0.0, advantage=0.0):
         """Weights by the folds; differences of held-out errors below the `floor` are none.
 
-        The first point is the simplest fit, and has half of the weight before the folds are asked.
-        Without `standard_errors` the best one alone.
+        The first point is the simplest fit, and has half of the weight before the folds are asked;
+        the others have to be better by an `advantage` in standard errors. Without
+        `standard_errors` the best one alone.
         """
         best = first_best([point.criterion for point in points])
         weights = np.eye(len(points))[best]
         errors = np.array([point.by_fold() for point in points])
-        n_folds = errors.shape[1]
         if standard_errors:
-            more = errors - errors[best]
-            deviation = more.std(axis=1, ddof=1) / np.sqrt(n_folds)
-            z = more.mean(axis=1) / np.hypot(deviation, max(floor, np.finfo(float).tiny))
+            more = advantage * _deviation(errors - errors[0])  # 0 for the first one
+            base = int((errors.mean(axis=1) + more).argmin()) if advantage else best
+            more += (errors - errors[base]).mean(axis=1) - more[base]
+            deviation = _deviation(errors - errors[base])
+            z = more / np.hypot(deviation, max(floor, np.finfo(float).tiny))
             with np.errstate(over="ignore"):
                 weights = np.exp(-((z / standard_errors) ** 2) / 2)
             weights[weights < NEGLIGIBLE] = 0.0
@@ -148,3 +150,8 @@ def first_best(values, floor=RESOLUTION):
         if not np.isfinite(values[best]) or value < values[best] * (1 - PREFERENCE):
             best = index
     return best
+
+
+def _deviation(errors):
+    """Standard error of the mean over the folds, (n_points,)."""
+    return errors.std(axis=1, ddof=1) / np.sqrt(errors.shape[1])

@@ -141,6 +141,7 @@ class GramDesign:
 
     #: How many initial points are candidates, and in how many steps each looks for its strength.
     n_initial, n_strength_steps = 6, MAX_STRENGTH_STEPS
+    advantage = 0.0  # of the simplest fit in a mean, in standard errors
 
     def __init__(self, products, *, device, **options):
         total = products.total
@@ -209,6 +210,7 @@ class RowDesign:
     """From the rows and products with them: for more features than rows."""
 
     n_initial, n_strength_steps = GramDesign.n_initial, GramDesign.n_strength_steps
+    advantage = GramDesign.advantage
     n_at_once = 1
 
     def __init__(self, folded, *, device, **options):

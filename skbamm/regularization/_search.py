@@ -179,7 +179,7 @@ class PenaltySearch:
 
     def _average(self, points, base, standard_errors):
         floor = max(float(self._exact_below(base.params)[0]), PREFERENCE * base.criterion)
-        return Average.of(points, standard_errors, floor)
+        return Average.of(points, standard_errors, floor, self.design.advantage)
 
     def _exact_below(self, params):
         return self.upper.exact(exact_below(params, self._variance))

@@ -101,7 +101,7 @@ def _numbers(column, name):
             column = (
                 column.cast(nw.Float64).to_numpy()
                 if number
-                else np.array([np.nan if value is None else value for value in column.to_list()])
+                else np.array([np.nan if _is_missing(one) else one for one in column.to_list()])
             )
         values = np.asarray(column).astype(np.float64)
     except (TypeError, ValueError) as error:

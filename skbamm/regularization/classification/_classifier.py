@@ -112,7 +112,8 @@ class BilevelRegularizedClassifier(ClassifierMixin, PenaltyEstimator):
         and exponents. The weight of each is :math:`\pi \exp(-z^2 / (2 c^2))`, where z is its
         held-out loss less the best one's in standard errors over the folds, c this number, and
         :math:`\pi` a half for ridge and the same for all others: what a few folds cannot tell
-        apart is averaged, not chosen. 0 takes the best one alone.
+        apart is averaged, not chosen. Up to 400 rows the others have to be better than ridge by
+        one standard error, with more rows by less. 0 takes the best one alone.
 
     standardize : bool, default=True
         Whether the penalty acts on coefficients times the standard deviation

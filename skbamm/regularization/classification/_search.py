@@ -83,11 +83,13 @@ class ClassSearch(PenaltySearch):
             path, fits = None, LassoFits.of(train, weights, self.upper)
             strength = float(np.log(fits.strengths[fits.best]).clip(*spec.features.log_bounds))
             curvature, tol, params = fits.curvature, fits.tol, fits.params[fits.best]
-        common, initial = to_tensors(device, *spec.initial(strength, self.design.n_initial))
+        points = to_tensors(device, *spec.initial(strength, self.design.n_initial))
+        # A knot of the path at a bound may be beyond it, by rounding.
+        common, initial = (each.clamp(*self._bounds()) for each in points)
         penalty = spec.penalty(path, train.n_folds, device)
         problem = self._levels(penalty, curvature, tol)
         problem.known[b""] = common[0], params
-        return problem, common, initial.clamp(*self._bounds())
+        return problem, common, initial
 
     def _levels(self, penalty, curvature, tol):
         train = self.design.train

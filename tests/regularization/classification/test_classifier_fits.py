@@ -1,12 +1,15 @@
 """What fits of BilevelRegularizedClassifier report, refuse and leave behind."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from skbamm import BilevelRegularizedClassifier
 from skbamm.inspection import StrengthDisplay
 from skbamm.linalg._softmax import LabelledRows
 from tests.regularization.class_data import classifier, make_classes
@@ -157,3 +160,13 @@ def test_the_loss_along_the_strength_is_lowest_at_what_was_learned():
     multiples, losses = display.multiple, display.error
     assert losses.min() == pytest.approx(model.criterion_, rel=1e-3)
     assert abs(np.log(multiples[losses.argmin()])) < 1
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1", "adaptive"])
+def test_separable_classes_end_at_the_weakest_strength(penalty):
+    X, y = make_blobs(60, 4, centers=2, random_state=9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where strengths end at a bound
+        model = BilevelRegularizedClassifier(penalty).fit(X, y)
+    assert model.score(X, y) == 1.0
+    assert np.isfinite(model.coef_).all()
