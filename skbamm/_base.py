@@ -12,10 +12,10 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from ._metadata import __version__, link_template
+from .data._folds import seed_of
 from .data._validation import Interval, StrOptions, check_is_fitted, level_of_caller
 from .solvers import SOLVERS, Solver, Status
 
@@ -75,14 +75,18 @@ def fit_atomically(fit):
     return wrapper
 
 
-class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
-    """Options and endings that the estimators have in common."""
+class Documented:
+    """An estimator that HTML links to its page."""
 
     _doc_link_module = "skbamm"
 
     @property
     def _doc_link_template(self):
         return link_template()
+
+
+class BilevelEstimator(Documented, CallbackSupportMixin, BaseEstimator):
+    """Options and endings that the estimators have in common."""
 
     _parameter_constraints: dict = {
         "cv": ["cv_object"],
@@ -189,9 +193,7 @@ class BilevelEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _seed(self):
         """Seed of the folds; drawn where `random_state` is not an int."""
-        if isinstance(self.random_state, (int, np.integer)):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        return seed_of(self.random_state)
 
     def _describe(self, solution, residual):
         """`status_` in a sentence; warns where the run did not get there."""

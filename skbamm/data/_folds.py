@@ -9,6 +9,7 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import check_cv
+from sklearn.utils import check_random_state
 
 from ._validation import level_of_caller
 
@@ -78,6 +79,13 @@ class _LabelledSplits(Sequence):
     def __getitem__(self, index):
         fold = range(self._n_folds)[index]
         return np.flatnonzero(self._label != fold), np.flatnonzero(self._label == fold)
+
+
+def seed_of(random_state):
+    """An int; drawn where the parameter is none."""
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def position_folds(n_samples: int, n_folds: int, seed: int, start: int = 0) -> np.ndarray:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..data._fold_weights import nearness
 from ..linalg._tensors import to_numpy
 from ._constants import NEGLIGIBLE, PREFERENCE, RESOLUTION, STRENGTH_GAIN, STRENGTH_STEP
 from .losses._quadratic import PenaltyProblem
@@ -81,13 +82,8 @@ class Average:
         weights = np.eye(len(points))[best]
         errors = np.array([point.by_fold() for point in points])
         if standard_errors:
-            more = advantage * _deviation(errors - errors[0])  # 0 for the first one
-            base = int((errors.mean(axis=1) + more).argmin()) if advantage else best
-            more += (errors - errors[base]).mean(axis=1) - more[base]
-            deviation = _deviation(errors - errors[base])
-            z = more / np.hypot(deviation, max(floor, np.finfo(float).tiny))
-            with np.errstate(over="ignore"):
-                weights = np.exp(-((z / standard_errors) ** 2) / 2)
+            options = {"floor": floor, "advantage": advantage}
+            weights = nearness(errors, standard_errors, best, **options)
             weights[weights < NEGLIGIBLE] = 0.0
             weights[0] *= max(len(points) - 1, 1)
         return cls(points, weights / weights.sum(), points[best])
@@ -150,8 +146,3 @@ def first_best(values, floor=RESOLUTION):
         if not np.isfinite(values[best]) or value < values[best] * (1 - PREFERENCE):
             best = index
     return best
-
-
-def _deviation(errors):
-    """Standard error of the mean over the folds, (n_points,)."""
-    return errors.std(axis=1, ddof=1) / np.sqrt(errors.shape[1])

@@ -7,11 +7,10 @@ from numbers import Integral, Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from .._base import BilevelEstimator, fit_atomically
-from .._metadata import link_template
-from ..data._folds import make_folds
+from .._base import BilevelEstimator, Documented, fit_atomically
+from ..data._folds import make_folds, seed_of
 from ..data._tables import dataframe_kind
 from ..data._validation import Interval, StrOptions, _fit_context, check_is_fitted, validate_weight
 from ..linalg._cross_products import SPARSE
@@ -28,7 +27,7 @@ FEW_ROWS, FEW_ROWS_REPEATS = 400, 3
 OF_PENALTY = ("solver", "max_iter", "tol", "device", "verbose")
 
 
-class AdditiveRegressor(RegressorMixin, BaseEstimator):
+class AdditiveRegressor(Documented, RegressorMixin, BaseEstimator):
     r"""Sum of smooth functions of the columns of a raw table, and of some of their pairs.
 
     `SmoothTerms` makes the columns, `BilevelRegularizedRegressor` learns a strength for every
@@ -161,12 +160,6 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
     True
     """
 
-    _doc_link_module = "skbamm"
-
-    @property
-    def _doc_link_template(self):
-        return link_template()
-
     _parameter_constraints: dict = {
         **{name: SmoothTerms._parameter_constraints[name] for name in OF_TERMS},
         **{
@@ -240,11 +233,9 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
             For texts that are no categories, infinite values, NaN in y, names of no column, and
             weights that are all zero.
         """
-        seed = self.random_state
-        if not isinstance(seed, (int, np.integer)):
-            seed = check_random_state(seed).randint(2**31 - 1)
+        seed = seed_of(self.random_state)
         options = {name: getattr(self, name) for name in OF_TERMS}
-        terms = SmoothTerms(**options, cv=self.cv, random_state=int(seed))
+        terms = SmoothTerms(**options, cv=self.cv, random_state=seed)
         self.terms_ = terms.set_output(transform="default")
         y, weight = self._targets(X, y, sample_weight)
         self.terms_.fit(X, y, weight)
@@ -257,8 +248,8 @@ class AdditiveRegressor(RegressorMixin, BaseEstimator):
             raise ValueError("There is 1 sample with weight, while a minimum of 2 is required.")
         if not design.shape[1]:
             raise ValueError("X has no column that varies: there is nothing to fit.")
-        folds = Fold.of(make_folds(self.cv, design, y, seed=int(seed)), weight)
-        self._learn(design, y, weight, folds, int(seed))
+        folds = Fold.of(make_folds(self.cv, design, y, seed=seed), weight)
+        self._learn(design, y, weight, folds, seed)
         self._store_means(design, weight)
         return self
 

@@ -6,13 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data._fold_weights import advantage_on, nearness
 from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import FoldFits
-
-# Up to so many rows the simplest fit may be a standard error worse than another and count as much,
-# with more rows less, in proportion: strengths that few rows have chosen look better than they are.
-# Costs nothing on the average of 33 tables, and spares those of few rows half of what they lost.
-ADVANTAGE_ROWS = 400
 
 
 @dataclass(frozen=True)
@@ -42,23 +38,13 @@ class Member:
 def mean_weights(errors, standard_errors, n_samples=0):
     """Weights of some fits, given their errors by fold, shape (n_fits, n_folds).
 
-    In proportion to ``exp(-z^2 / (2 c^2))``, z an error less the best one's in standard errors over
-    the folds, as in the regressor's mean; the best one alone where c is 0 or folds are too few. The
-    first fit is the simplest, and has an advantage of up to one of these (`ADVANTAGE_ROWS`).
+    In proportion to their `nearness` to the best one, the first being the simplest; the best one
+    alone without `standard_errors`, or where folds are too few.
     """
-    n_folds = errors.shape[1]
-    if not standard_errors or n_folds < 3:
-        return np.eye(len(errors))[errors.mean(axis=1).argmin()]
+    best = int(errors.mean(axis=1).argmin())
+    if not standard_errors or errors.shape[1] < 3:
+        return np.eye(len(errors))[best]
     # Differences that are rounding are none.
-    floor = max(1e-9 * errors.mean(), np.finfo(np.float64).tiny)
-
-    def deviations(base):
-        more = (errors - base).std(axis=1, ddof=1) / np.sqrt(n_folds)
-        return np.maximum(more, floor)
-
-    means = errors.mean(axis=1)
-    means[1:] += min(ADVANTAGE_ROWS / max(n_samples, 1), 1.0) * deviations(errors[0])[1:]
-    best = means.argmin()
-    z = (means - means[best]) / deviations(errors[best])
-    weights = np.exp(-((z / standard_errors) ** 2) / 2)
+    options = {"floor": 1e-9 * errors.mean(), "advantage": advantage_on(n_samples)}
+    weights = nearness(errors, standard_errors, best, **options)
     return weights / weights.sum()

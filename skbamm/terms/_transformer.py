@@ -9,10 +9,10 @@ from numbers import Integral, Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_consistent_length
 
-from .._base import fit_atomically
-from .._metadata import link_template
+from .._base import Documented, fit_atomically
+from ..data._folds import seed_of
 from ..data._validation import (
     Interval,
     Options,
@@ -34,7 +34,7 @@ MOST_SMOOTH, LEAST_SMOOTH = 900, 5
 BLOCK_ROWS = 4096
 
 
-class SmoothTerms(TransformerMixin, BaseEstimator):
+class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
     r"""Smooth functions of the columns of a mixed table, as columns for a linear model.
 
     A numeric column becomes a linear column of variance 1 and a block of penalized splines in
@@ -143,12 +143,6 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
     array(['age__linear', 'age__smooth_1', 'age__smooth_2', 'age__smooth_3', 'city__a', 'city__b'],
           dtype=object)
     """
-
-    _doc_link_module = "skbamm"
-
-    @property
-    def _doc_link_template(self):
-        return link_template()
 
     _parameter_constraints: dict = {
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
@@ -339,12 +333,10 @@ class SmoothTerms(TransformerMixin, BaseEstimator):
         check_consistent_length(search.weight, y)
         if y.dtype.kind not in "fiub":
             y = (y.reshape(len(y), -1) == np.unique(y)).astype(np.float64)  # of classes
-        seed = self.random_state
-        if not isinstance(seed, (int, np.integer)):
-            seed = check_random_state(seed).randint(2**31 - 1)
+        seed = seed_of(self.random_state)
         targets = standardized_targets(y, search.weight)
         some, targets = search.some_rows(targets, self.cv)
-        return some.strongest(targets, asked, self.cv, int(seed))
+        return some.strongest(targets, asked, self.cv, seed)
 
     def _transform(self, values):
         dtype = np.dtype(self.dtype)

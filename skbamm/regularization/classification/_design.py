@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from ...data._fold_weights import advantage_on
 from ...linalg._softmax import LabelledRows
 from ...linalg._tensors import to_numpy, to_tensors
-from .._constants import ADVANTAGE_ROWS, AT_ONCE, FREE_RIDGE, INTERCEPT_RIDGE, LOG_LOSS_AT_ONCE
+from .._constants import AT_ONCE, FREE_RIDGE, INTERCEPT_RIDGE, LOG_LOSS_AT_ONCE
 from .._design import Units, fold_weights, means_and_squares, row_shift
 from ..losses._log_loss import LogLoss
 from ._path import RidgePath
@@ -45,7 +46,7 @@ class ClassDesign:
         weight = np.zeros((1, len(rows)))
         weight[0, : len(folded.rows)] = folded.rows.weights() / folded.rows.weights().sum()
         self._all = self._loss(weight)
-        self.advantage = min(ADVANTAGE_ROWS / np.count_nonzero(weight), 1.0)
+        self.advantage = advantage_on(np.count_nonzero(weight))
         n_numbers = self.train.weight.numel() * self._rows.n_scores
         self.n_at_once = AT_ONCE if AT_ONCE * n_numbers <= LOG_LOSS_AT_ONCE else 1
 
