@@ -19,9 +19,9 @@ from sklearn.tree import DecisionTreeClassifier
 import skbamm
 from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 
-#: The same examples in every run; a minute on a laptop for all.
+#: The same examples in every run; half a minute on a laptop for all.
 FUZZ = settings(
-    max_examples=250,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     database=None,

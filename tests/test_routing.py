@@ -69,7 +69,8 @@ class Classes:
 
     @staticmethod
     def model(**options):
-        return BilevelRegularizedClassifier("l2", groups="feature", max_iter=2, **options)
+        few = {"groups": "feature", "n_repeats": 1, "max_iter": 2}
+        return BilevelRegularizedClassifier("l2", **few, **options)
 
     @staticmethod
     def predicted(model, X):
