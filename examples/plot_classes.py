@@ -3,9 +3,9 @@ Classes from a raw table
 ========================
 
 Is a house in Ames cheap, in the middle, or dear? Ten raw columns: six numbers that matter, others
-that may, and two categories of many levels. :class:`~skbamm.SmoothTerms` makes smooth functions of
-numbers and effects of levels, :class:`~skbamm.BilevelRegularizedClassifier` learns how strongly
-each block is penalized, by the log loss of held-out rows.
+that may, and two categories of many levels. :class:`~skbamm.AdditiveClassifier` gives each class a
+smooth function of every number and an effect of every level, and learns how strongly each block of
+them is penalized, by the log loss of held-out rows.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skbamm import BilevelRegularizedClassifier, SmoothTerms
+from skbamm import AdditiveClassifier
 from skbamm.datasets import load_ames_housing
-from skbamm.inspection import PenaltyDisplay
+from skbamm.inspection import TermDisplay
 
 X, log_price = load_ames_housing(return_X_y=True)
 names = ["Gr_Liv_Area", "Total_Bsmt_SF", "Lot_Area", "Year_Built", "Year_Remod_Add", "Garage_Cars"]
@@ -30,10 +30,8 @@ price = 10**log_price
 y = np.select([price < 130_000, price < 200_000], ["cheap", "middle"], "dear")
 
 # %%
-# Blocks are told by the part of a column's name before "__": ``groups="prefix"`` means that.
-# Beside it, logistic regression on indicators with a cross-validated strength, and boosted trees.
-terms = SmoothTerms(interactions=None).set_output(transform="pandas")
-smooth = BilevelRegularizedClassifier(groups="prefix", standardize=False)
+# No pairs of columns, to see single functions. Beside it, logistic regression on indicators with a
+# cross-validated strength, and boosted trees.
 columns = make_column_transformer(
     (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_include="category")),
     remainder=StandardScaler(),
@@ -42,7 +40,7 @@ logistic = LogisticRegressionCV(
     cv=5, scoring="neg_log_loss", max_iter=500, l1_ratios=(0,), use_legacy_attributes=False
 )
 models = {
-    "smooth terms": make_pipeline(terms, smooth),
+    "additive": AdditiveClassifier(interactions=None),
     "logistic regression": make_pipeline(columns, logistic),
     "boosted trees": HistGradientBoostingClassifier(
         learning_rate=0.05, max_iter=60, random_state=0
@@ -61,6 +59,5 @@ for name, values in losses.items():
     print(f"{name:20} {np.mean(values):.3f}")
 
 # %%
-# What was learned: the weaker the penalty, the more the fit expects of a block.
-display = PenaltyDisplay.from_estimator(models["smooth terms"], by="group")
-display.ax_.set_title("Learned strength of each block")
+# What was learned: functions of each class, on its logit, relative to their mean over the houses.
+display = TermDisplay.from_estimator(models["additive"], train, given, max_terms=6)

@@ -7,9 +7,10 @@ from ._metadata import __version__
 from .cleaning import HyperCleaningClassifier
 from .cleaning.label_quality._given_probabilities import LabelScores, label_quality
 from .regularization import BilevelRegularizedClassifier, BilevelRegularizedRegressor
-from .terms import AdditiveRegressor, SmoothTerms
+from .terms import AdditiveClassifier, AdditiveRegressor, SmoothTerms
 
 __all__ = [
+    "AdditiveClassifier",
     "AdditiveRegressor",
     "BilevelRegularizedClassifier",
     "BilevelRegularizedRegressor",

@@ -11,6 +11,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from skbamm import (
+    AdditiveClassifier,
     AdditiveRegressor,
     BilevelRegularizedClassifier,
     BilevelRegularizedRegressor,
@@ -209,6 +210,8 @@ def test_scikit_learn_accepts_every_option_of_the_regressor(estimator, check):
         SmoothTerms(order=1),
         AdditiveRegressor(),
         AdditiveRegressor(interactions=None, n_knots=6),
+        AdditiveClassifier(),
+        AdditiveClassifier(interactions=1, class_weight="balanced", max_iter=0, n_repeats=1),
     ]
 )
 def test_scikit_learn_accepts_smooth_terms(estimator, check):

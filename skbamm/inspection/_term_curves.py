@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation
 from ..terms._columns import CategoricalColumn
 from ..terms._pairs import dense
 from ..terms._table import column_names, read_columns
-from ._display import BLUE, GRAY, shortened
+from ._display import BLUE, COLORS, GRAY, shortened
 
 # Points of a line, and of each side of a map; ticks at the foot of a line; named levels.
 N_POINTS, N_CELLS, N_TICKS, N_LEVELS = 200, 40, 21, 16
@@ -34,10 +34,19 @@ class Curve:
     def draw(self, ax):
         {"number": self._line, "category": self._dots, "interaction": self._map}[self.kind](ax)
 
+    @property
+    def spread(self):
+        """Largest difference between two effects."""
+        return float(np.nanmax(self.effect) - np.nanmin(self.effect))
+
     def _line(self, ax):
         [values] = self.values
         ax.fill_between(values, self.lower, self.upper, color=BLUE, alpha=0.2, linewidth=0)
         ax.plot(values, self.effect, color=BLUE)
+        self.mark(ax)
+
+    def mark(self, ax):
+        """The zero line, and where rows are."""
         ax.axhline(0.0, color=GRAY, linewidth=0.8, alpha=0.6)
         ax.plot(
             self.ticks,
@@ -81,9 +90,63 @@ class Curve:
         ax.set(xlabel=shortened(self.labels[0]), ylabel=shortened(self.labels[1], 20))
 
 
-def curve_of(estimator, term, X, posterior, margin):
-    """A `Curve` of a fitted additive model, given the rows of its fit."""
-    terms = estimator.terms_
+@dataclass(frozen=True)
+class ClassCurves:
+    """A term of several classes: a `Curve` for each."""
+
+    classes: tuple[str, ...]
+    by_class: list[Curve]
+
+    @property
+    def kind(self):
+        return self.by_class[0].kind
+
+    @property
+    def effect(self):
+        """Of each class, (n_classes, ...)."""
+        return np.stack([one.effect for one in self.by_class])
+
+    def draw(self, ax):
+        {"number": self._lines, "category": self._dots, "interaction": self._map}[self.kind](ax)
+
+    def _lines(self, ax):
+        first = self.by_class[0]
+        for one, name, (color, style) in zip(self.by_class, self.classes, _styles(), strict=False):
+            ax.fill_between(*one.values, one.lower, one.upper, color=color, alpha=0.12, linewidth=0)
+            ax.plot(*one.values, one.effect, style, color=color, label=name)
+        first.mark(ax)
+
+    def _dots(self, ax):
+        [levels] = self.by_class[0].values
+        order = np.argsort(np.ptp(self.effect, axis=0))[-N_LEVELS:]
+        if len(order) < len(levels):
+            ax.set_xlabel(f"{N_LEVELS} of {len(levels)} levels, where classes differ most")
+        rows, n_classes = np.arange(len(order)), len(self.classes)
+        for k, (one, name, (color, _)) in enumerate(
+            zip(self.by_class, self.classes, _styles(), strict=False)
+        ):
+            places = rows + 0.6 * ((k + 0.5) / n_classes - 0.5)
+            ends = one.lower[order], one.upper[order]
+            ax.hlines(places, *ends, color=color, alpha=0.4, linewidth=2)
+            ax.plot(one.effect[order], places, "o", color=color, markersize=3, label=name)
+        ax.axvline(0.0, color=GRAY, linewidth=0.8, alpha=0.6)
+        ax.set_yticks(rows, [shortened(levels[j], 14) for j in order], fontsize=7)
+
+    def _map(self, ax):
+        """Of the class for which it matters most."""
+        most = int(np.argmax([one.spread for one in self.by_class]))
+        self.by_class[most].draw(ax)
+        ax.text(0.02, 0.98, self.classes[most], va="top", fontsize=8, transform=ax.transAxes)
+
+
+def _styles():
+    """Colours of lines, and how they are drawn where classes are more than these."""
+    return [(color, style) for style in ("-", "--", ":", "-.") for color in COLORS]
+
+
+def curves_of(model, term, X, posteriors, margin):
+    """A `Curve` for each score of an `AdditiveModel`, given the rows of its fit."""
+    terms = model.terms
     names, values = column_names(terms), read_columns(terms, X, reset=False)
     pairs = {":".join(names[j] for j in one.pair): one for one in terms.pairs_}
     positions = pairs[term].pair if term in pairs else (names.index(term),)
@@ -94,15 +157,19 @@ def curve_of(estimator, term, X, posterior, margin):
     columns = [dense(one.column.transform(each)) for one, each in zip(margins, spread, strict=True)]
     columns = pairs[term].transform(spread, columns) if term in pairs else columns[0]
     members = terms.term_names_ == term
-    columns = columns - estimator.column_means_[members]
-    effect = (columns @ estimator.coef_[members]).reshape(shape)
-    band = margin * posterior.deviation(columns, members).reshape(shape)
+    columns = columns - model.column_means[members]
     kind = "category" if margins[0].levels is not None else "number"
-    if term in pairs:
-        kind, effect = "interaction", np.where(_near_rows(margins, shape), effect, np.nan)
     shown = tuple(one.values if one.levels is None else one.levels for one in margins)
     labels = tuple(names[j] for j in positions)
-    return Curve(kind, labels, shown, effect, effect - band, effect + band, margins[0].ticks)
+    found = []
+    for coef, posterior in zip(model.coef, posteriors, strict=True):
+        effect = (columns @ coef[members]).reshape(shape)
+        band = margin * posterior.deviation(columns, members).reshape(shape)
+        if term in pairs:
+            kind, effect = "interaction", np.where(_near_rows(margins, shape), effect, np.nan)
+        ends = effect - band, effect + band
+        found.append(Curve(kind, labels, shown, effect, *ends, margins[0].ticks))
+    return found
 
 
 @dataclass(frozen=True)

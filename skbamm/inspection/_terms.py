@@ -5,20 +5,15 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import norm
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from ..data._columns import split_columns
 from ..data._validation import validate_weight
-from ..terms._pairs import dense
+from ._additive_model import AdditiveModel
 from ._display import Display, shortened
-from ._fitted import dataframe_of, unwrapped
-from ._term_curves import Curve, curve_of
-
-# A column that nothing penalizes, nor any row tells from others, has this relative to the largest.
-LEAST_VARIANCE = 1e-10
+from ._term_curves import ClassCurves, Curve, curves_of
 
 
 @dataclass(eq=False, repr=False)
@@ -37,28 +32,41 @@ class TermDisplay(Display):
     its diagonal entries of :math:`(G + \operatorname{diag} \alpha)^{-1} G`, and :math:`\sigma^2` is
     the mean squared error, corrected for their total.
 
-    `from_estimator` takes a fitted `estimator`, an `AdditiveRegressor` or a Pipeline or a search
-    that ends in one, and the rows of `fit`: `X`, `y` and their `sample_weight`. `level` is the
-    coverage of the bands; `terms`, a list of names, are those that are drawn in that order instead
-    of the strongest; `max_terms` is that of the class, `ax` that of `plot`. It costs a
-    Cholesky decomposition of the Gram matrix.
+    Of a classifier terms are parts of logits: of the second of two classes; of more classes each
+    has a line or a dot, and a map is that of the class for which it matters most, unless `class_`
+    names one. There :math:`G` weighs rows by p (1 - p), p being the probability of the class,
+    columns are centred with these weights, and :math:`\sigma^2` is 1 (Laplace). Of K
+    classes weights are times K / (K - 1), the covariance divided by that: as if the others were
+    equally probable.
+
+    `from_estimator` takes a fitted `estimator`, an `AdditiveRegressor` or `AdditiveClassifier`, a
+    Pipeline of `SmoothTerms` and a penalized estimator, or a Pipeline or a search that ends in one,
+    and the rows of `fit`: `X`, `y` and their `sample_weight`. `level` is the coverage of the
+    bands; `terms`, a list of names, are those that are drawn in that order instead of the
+    strongest; `max_terms` is that of the class, `ax` that of `plot`. It costs a Cholesky
+    decomposition of the Gram matrix, for each class.
 
     Parameters
     ----------
     names : ndarray of str of shape (n_terms,)
         The strongest first.
-    curves : list of Curve
+    curves : list of Curve or ClassCurves
         What is drawn of each: `kind` is "number", "category" or "interaction"; `values` are those
-        of its column or of both, `effect`, `lower` and `upper` what it adds there and its band.
+        of its column or of both, `effect`, `lower` and `upper` what it adds there and its band. Of
+        several classes, `by_class` has one for each.
     deviation : ndarray of shape (n_terms,)
-        Standard deviation over the rows of what the term adds, in units of y.
+        Standard deviation over the rows of what the term adds, in units of y or of logits; root
+        mean square over several classes.
     share : ndarray of shape (n_terms,)
-        Its covariance with the prediction, as a fraction of the prediction's variance. Sums
-        to 1 over all terms; negative where a term takes back what others add.
+        Its covariance with the prediction, as a fraction of the prediction's variance; of several
+        classes the sums of both. Sums to 1 over all terms; negative where a term takes back what
+        others add.
     degrees_of_freedom : ndarray of shape (n_terms,)
-        Effective ones, of the fit on all columns.
+        Effective ones, of the fit on all columns; their sum over several classes.
     max_terms : int, default=9
         So many are drawn.
+    scale : str, default=""
+        Of what terms are parts: "logit of yes", "logit", or "" for numbers.
 
     Attributes
     ----------
@@ -83,12 +91,13 @@ class TermDisplay(Display):
     """
 
     names: np.ndarray
-    curves: list[Curve]
+    curves: list[Curve | ClassCurves]
     _: KW_ONLY
     deviation: np.ndarray
     share: np.ndarray
     degrees_of_freedom: np.ndarray
     max_terms: int = 9
+    scale: str = ""
 
     @classmethod
     def from_estimator(
@@ -100,6 +109,7 @@ class TermDisplay(Display):
         sample_weight=None,
         level=0.95,
         terms=None,
+        class_=None,
         max_terms=9,
         ax=None,
     ):
@@ -117,24 +127,26 @@ class TermDisplay(Display):
                 "Terms in a TransformedTargetRegressor add up to transformed targets: pass its "
                 "regressor_, and the targets as that saw them."
             )
-        estimator, before = unwrapped(estimator, "predict_terms", "terms_")
         _, X, y, sample_weight = split_columns(X, y, sample_weight)
-        X = before.transform(X) if before is not None and len(before) else X
-        y = check_array(column_or_1d(y), ensure_2d=False, dtype=np.float64, input_name="y")
+        y = column_or_1d(y)
         check_consistent_length(X, y)
         weight = np.ones(len(y))
         if sample_weight is not None:
             weight = validate_weight(sample_weight, y[:, None], "sample_weight")
-        added, known = estimator.predict_terms(X), list(estimator.term_names_)
-        deviation, share = _importance(added, weight)
+        model, X = AdditiveModel.of(estimator, X, weight)
+        if model.classes is None:
+            y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        drawn, numbers = model.of_class(class_)
+        posteriors = [model.posterior(y, weight.sum(), number) for number in numbers]
+        known, members = model.term_names, model.terms.term_names_
+        deviation, share = _importance(drawn.added(), model.weight)
         order = np.argsort(-deviation, kind="stable")
         if terms is not None:
             order = np.array([_position(name, known) for name in terms], dtype=int)
-        posterior = _Posterior.of(estimator, X, y, weight)
-        members = estimator.terms_.term_names_
-        free = np.array([posterior.influence[members == name].sum() for name in known])
+        influence = sum(one.influence for one in posteriors)
+        free = np.array([influence[members == name].sum() for name in known])
         margin = norm.ppf((1 + level) / 2)
-        curves = [curve_of(estimator, known[j], X, posterior, margin) for j in order]
+        curves = [drawn.joined(curves_of(drawn, known[j], X, posteriors, margin)) for j in order]
         return cls(
             np.array(known, dtype=object)[order],
             curves,
@@ -142,7 +154,8 @@ class TermDisplay(Display):
             share=share[order],
             degrees_of_freedom=free[order],
             max_terms=max_terms,
-            dataframe=dataframe_of(estimator),
+            scale=drawn.scale,
+            dataframe=model.dataframe,
         ).plot(ax)
 
     def _columns(self):
@@ -173,6 +186,11 @@ class TermDisplay(Display):
         ):
             curve.draw(one)
             one.set_title(f"{shortened(name, 28)}  ({100 * share:.0f} %)", fontsize=10)
+        kinds = [curve.kind for curve in self.curves[:n_drawn]]
+        for first in range(0, n_drawn, n_cols):
+            if "number" in (row := kinds[first : first + n_cols]):
+                self.axes_[first + row.index("number")].set_ylabel(self.scale)
+        self._name_classes(n_cols)
         # In one unit, so that what looks strong is.
         lines = [
             (one, curve.effect)
@@ -186,49 +204,31 @@ class TermDisplay(Display):
                 one.set_ylim(low - margin, high + margin)
         return self
 
-
-@dataclass(frozen=True)
-class _Posterior:
-    """Of the coefficients of a ridge fit; columns of infinite strength have none."""
-
-    used: np.ndarray  # (n_columns,), of bool
-    factor: tuple  # Cholesky factor of the Gram matrix and the strengths, of used columns
-    variance: float  # of the noise, divided by the number of rows
-    influence: np.ndarray  # (n_columns,), the diagonal of the matrix from responses to fit
-
-    @classmethod
-    def of(cls, estimator, X, y, weight):
-        columns = dense(estimator.terms_.transform(X)).astype(np.float64, copy=False)
-        alpha = np.asarray(estimator.alpha_, dtype=np.float64)
-        used, n_rows = np.isfinite(alpha), weight.sum()
-        centred = columns[:, used] - weight @ columns[:, used] / n_rows
-        gram = (centred * weight[:, None]).T @ centred / n_rows
-        penalized = gram + np.diag(alpha[used])
-        penalized[np.diag_indices_from(penalized)] += LEAST_VARIANCE * np.diag(penalized).max()
-        factor = cho_factor(penalized)
-        influence = np.zeros(len(alpha))
-        influence[used] = np.einsum("ij,ji->i", cho_solve(factor, np.eye(len(gram))), gram)
-        error = weight @ np.square(y - estimator.predict(X)) / n_rows
-        left = max(n_rows - 1 - influence.sum(), 1.0)
-        return cls(used, factor, float(error / left), influence)
-
-    def deviation(self, columns, members):
-        """Posterior standard deviation of a sum over the columns `members`."""
-        full = np.zeros((len(columns), len(self.used)))
-        full[:, members] = columns
-        full = full[:, self.used]
-        squares = np.einsum("ij,ji->i", full, cho_solve(self.factor, full.T))
-        return np.sqrt(np.maximum(self.variance * squares, 0.0))
+    def _name_classes(self, n_cols):
+        """A legend beside the first row of panels, where there are several classes."""
+        with_names = [
+            one
+            for one, curve in zip(self.axes_, self.curves, strict=False)
+            if isinstance(curve, ClassCurves) and curve.kind != "interaction"
+        ]
+        if with_names:
+            last = self.axes_[min(n_cols, len(self.axes_)) - 1]
+            handles, labels = with_names[0].get_legend_handles_labels()
+            place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+            last.legend(handles, labels, frameon=False, fontsize=8, **place)
 
 
 def _importance(added, weight):
-    """Standard deviation of each term, and its share of the variance of their sum."""
-    weight = weight / weight.sum()
-    centred = added - weight @ added
-    total = centred.sum(axis=1)
-    variance = weight @ np.square(total)
-    share = (weight * total) @ centred / variance if variance > 0 else np.zeros(added.shape[1])
-    return np.sqrt(weight @ np.square(centred)), share
+    """Standard deviation of each term, and its share of the variance of their sum.
+
+    Of several scores the root mean square, and the share of the sum of variances.
+    """
+    centred = added - np.einsum("i,sij->sj", weight, added)[:, None]
+    total = centred.sum(axis=2)
+    variance = np.sum(np.square(total) @ weight)
+    deviation = np.sqrt(np.einsum("i,sij->sj", weight, np.square(centred)).mean(axis=0))
+    share = np.einsum("si,sij->j", weight * total, centred)
+    return deviation, share / variance if variance > 0 else np.zeros(added.shape[2])
 
 
 def _position(name, known):

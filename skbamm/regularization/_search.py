@@ -275,10 +275,14 @@ class PenaltySearch:
         best = first_best(to_numpy(upper.value(self.tensor(strengths)[:, None], params)))
         return upper, float(np.clip(np.log(strengths[best]), low, high)), smoothing
 
+    def _prior_unit(self, baseline):
+        """What a shrinkage of 1 is, given the criterion of the best global fit."""
+        return max(baseline, RESOLUTION)
+
     def _bilevel(self, problem, initial, shrinkage, baseline, params=None):
         """The problem from a point (and `params` solved there), with the prior of a shrinkage."""
         if self.spec.n_deviations and shrinkage:
-            strength = self.tensor(np.array([shrinkage * max(baseline, RESOLUTION)]))
+            strength = self.tensor(np.array([shrinkage * self._prior_unit(baseline)]))
             problem = problem.with_prior(self.tensor(self.spec.prior()), strength)
         return problem.problem(initial, *self._bounds(), params)
 

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-
 import numpy as np
-from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from .._base import BilevelEstimator, Documented, fit_atomically
-from ..data._folds import make_folds, seed_of
-from ..data._tables import dataframe_kind
-from ..data._validation import Interval, StrOptions, _fit_context, check_is_fitted, validate_weight
-from ..linalg._cross_products import SPARSE
+from .._base import fit_atomically
+from ..data._validation import _fit_context, check_is_fitted, validate_weight
 from ..regularization import BilevelRegularizedRegressor
-from ._fold_fits import Fold, FoldFits
+from ._estimator import AdditiveEstimator
+from ._fold_fits import FoldFits
 from ._members import Member, mean_weights
 from ._pairs import standardized_targets
-from ._transformer import SmoothTerms
-
-# Parameters that are those of the transformer, and of the regressor.
-OF_TERMS = ("categorical_features", "interactions", "n_knots", "order", "cyclic")
-# On few rows what is learned depends on which of them are held out together (measured).
-FEW_ROWS, FEW_ROWS_REPEATS = 400, 3
-OF_PENALTY = ("solver", "max_iter", "tol", "device", "verbose")
 
 
-class AdditiveRegressor(Documented, RegressorMixin, BaseEstimator):
+class AdditiveRegressor(RegressorMixin, AdditiveEstimator):
     r"""Sum of smooth functions of the columns of a raw table, and of some of their pairs.
 
     `SmoothTerms` makes the columns, `BilevelRegularizedRegressor` learns a strength for every
@@ -160,51 +148,9 @@ class AdditiveRegressor(Documented, RegressorMixin, BaseEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
-        **{name: SmoothTerms._parameter_constraints[name] for name in OF_TERMS},
-        **{
-            name: BilevelEstimator._parameter_constraints[name]
-            for name in ("cv", "random_state", *OF_PENALTY)
-        },
-        "n_repeats": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "shrinkage": [Interval(Real, 0, np.inf, closed="both")],
-        "standard_errors": [Interval(Real, 0, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        *,
-        categorical_features="from_dtype",
-        interactions="auto",
-        n_knots=20,
-        order=2,
-        cyclic=None,
-        shrinkage=0.01,
-        standard_errors=1,
-        cv=5,
-        n_repeats="auto",
-        solver="sl-bamm",
-        max_iter=200,
-        tol=1e-2,
-        random_state=0,
-        device=None,
-        verbose=0,
-    ):
-        self.categorical_features = categorical_features
-        self.interactions = interactions
-        self.n_knots = n_knots
-        self.order = order
-        self.cyclic = cyclic
-        self.shrinkage = shrinkage
-        self.standard_errors = standard_errors
-        self.cv = cv
-        self.n_repeats = n_repeats
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    _penalized = BilevelRegularizedRegressor
+    _few_rows = 400
+    _target_type = "continuous"
 
     @fit_atomically
     @_fit_context(prefer_skip_nested_validation=True)
@@ -233,25 +179,7 @@ class AdditiveRegressor(Documented, RegressorMixin, BaseEstimator):
             For texts that are no categories, infinite values, NaN in y, names of no column, and
             weights that are all zero.
         """
-        seed = seed_of(self.random_state)
-        options = {name: getattr(self, name) for name in OF_TERMS}
-        terms = SmoothTerms(**options, cv=self.cv, random_state=seed)
-        self.terms_ = terms.set_output(transform="default")
-        y, weight = self._targets(X, y, sample_weight)
-        self.terms_.fit(X, y, weight)
-        # Levels of categories by the thousand: few entries of a row are stored.
-        self.terms_.set_params(sparse_output=self.terms_._stored_share() < SPARSE)
-        design = self.terms_.transform(X)
-        self._describe_input()
-        self.dataframe_ = dataframe_kind(X)
-        if np.count_nonzero(weight) < 2:
-            raise ValueError("There is 1 sample with weight, while a minimum of 2 is required.")
-        if not design.shape[1]:
-            raise ValueError("X has no column that varies: there is nothing to fit.")
-        folds = Fold.of(make_folds(self.cv, design, y, seed=seed), weight)
-        self._learn(design, y, weight, folds, seed)
-        self._store_means(design, weight)
-        return self
+        return self._fit(X, y, sample_weight)
 
     def predict(self, X):
         """Predict targets.
@@ -297,19 +225,12 @@ class AdditiveRegressor(Documented, RegressorMixin, BaseEstimator):
             return y, np.ones(len(y))
         return y, validate_weight(sample_weight, y[:, None], "sample_weight")
 
-    def _describe_input(self):
-        self.n_features_in_ = self.terms_.n_features_in_
-        self.__dict__.pop("feature_names_in_", None)  # of a fit before
-        if hasattr(self.terms_, "feature_names_in_"):
-            self.feature_names_in_ = self.terms_.feature_names_in_
-        self.term_names_ = list(dict.fromkeys(self.terms_.term_names_))
-
     def _learn(self, design, y, weight, folds, seed):
         """Fit the columns of all terms, and the linear ones; `coef_` is their mean."""
         blocks = self.terms_.block_names_
         members = {}
         for name, kept in self._columns_of_members(design, np.count_nonzero(weight)).items():
-            model = self._regressor(name, list(blocks[kept]), len(y), seed)
+            model = self._model(name, list(blocks[kept]), len(y), seed)
             members[name] = Member(kept, model.fit(design[:, kept], y, weight))
         shares = np.ones(1)
         if len(members) > 1:
@@ -317,58 +238,9 @@ class AdditiveRegressor(Documented, RegressorMixin, BaseEstimator):
             fits = FoldFits.of(design, standardized_targets(y, weight), weight, folds)
             errors = np.array([one.errors(fits) for one in members.values()])
             shares = mean_weights(errors, self.standard_errors, np.count_nonzero(weight))
-        self._store_mean(members, shares)
-
-    def _columns_of_members(self, design, n_rows):
-        """Which columns are those of the linear fit, and of the one on all terms."""
-        linear = self.terms_._kinds() != "smooth"
-        every = np.ones_like(linear)
-        # Where most columns are levels there is little between the two.
-        if linear.all() or not linear.any() or sparse.issparse(design):
-            return {"smooth": every}
-        # So few rows tell no functions of so many columns: ridge was better (measured).
-        few = {} if self.n_features_in_ >= n_rows else {"smooth": every}
-        return {"linear": linear, **few}
-
-    def _regressor(self, name, groups, n_samples, seed):
-        n_repeats = self.n_repeats
-        if n_repeats == "auto":
-            n_repeats = FEW_ROWS_REPEATS if n_samples <= FEW_ROWS else 1
-        return BilevelRegularizedRegressor(
-            "adaptive" if name == "smooth" else "l2",
-            groups=groups,
-            standardize=False,
-            shrinkage=self.shrinkage if name == "smooth" else np.inf,
-            cv=self.cv,
-            n_repeats=n_repeats,
-            random_state=seed,
-            **{option: getattr(self, option) for option in OF_PENALTY},
-        )
-
-    def _store_mean(self, members, shares):
-        """Attributes, given the members and the weights of these."""
-        self.average_weights_ = dict(zip(members, shares.tolist(), strict=True))
-        parts = list(zip(shares, members.values(), strict=True))
-        self.coef_ = sum(share * one.coefficients() for share, one in parts)
-        self.intercept_ = float(sum(share * one.model.intercept_ for share, one in parts))
-        last = list(members.values())[-1]
-        self.regressor_ = last.model
-        self.alpha_ = np.full(len(last.kept), np.inf)
-        self.alpha_[last.kept] = self.regressor_.alpha_
-        self.block_alpha_ = self.regressor_.group_alpha_
-        for name in ("criterion_", "status_", "history_", "n_iter_"):
-            setattr(self, name, getattr(self.regressor_, name))
+        self.regressor_ = self._store_mean(members, shares)
+        self.intercept_ = float(self.intercept_)
 
     def _store_means(self, design, weight):
         self.column_means_ = weight @ design / weight.sum()
         self.mean_prediction_ = float(self.column_means_ @ self.coef_) + self.intercept_
-
-    def _membership(self):
-        """1 where a column belongs to a term, shape (n_columns, n_terms)."""
-        return (self.terms_.term_names_[:, None] == np.array(self.term_names_, object)) * 1.0
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        return tags

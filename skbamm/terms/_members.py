@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..data._fold_weights import advantage_on, nearness
-from ..regularization import BilevelRegularizedRegressor
 from ._fold_fits import FoldFits
 
 
@@ -16,7 +16,7 @@ class Member:
     """A fit on some of the columns."""
 
     kept: np.ndarray  # (n_columns,), of bool
-    model: BilevelRegularizedRegressor
+    model: Any  # a penalized estimator
 
     def errors(self, fits: FoldFits):
         """Mean squared error on the held-out rows of each fold, in units of the variance of y.
@@ -30,8 +30,8 @@ class Member:
 
     def coefficients(self):
         """Of all columns, 0 where they are not used."""
-        coef = np.zeros(len(self.kept))
-        coef[self.kept] = self.model.coef_
+        coef = np.zeros((*self.model.coef_.shape[:-1], len(self.kept)))
+        coef[..., self.kept] = self.model.coef_
         return coef
 
 

@@ -9,7 +9,6 @@ from numbers import Integral, Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_array, check_consistent_length
 
 from .._base import Documented, fit_atomically
 from ..data._folds import seed_of
@@ -23,8 +22,9 @@ from ..data._validation import (
     validate_weight,
 )
 from ._columns import CategoricalColumn, NumericColumn
-from ._pairs import PairSearch, dense, named_pairs, position_of, standardized_targets
+from ._pairs import PairSearch, dense, named_pairs, position_of
 from ._table import column_names, read_columns, refuse_same
+from ._targets import pairs_for
 
 # Columns of all smooth functions together, so that their Gram matrix stays cheap; of many columns
 # each has the smoothest ones, but at least so many.
@@ -70,6 +70,10 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
     cyclic : mapping or None, default=None
         From columns to their periods, as ``{"hour": 24}``: functions whose ends meet, without a
         linear column.
+
+    target_type : {"auto", "continuous", "classes"}, default="auto"
+        What `y` is, where interactions are chosen by it: those of classes are on the scale of
+        logits. "auto" takes texts and whole numbers of up to 20 distinct values for classes.
 
     cv : int, splitter or list of splits, default=5
         Folds on which "auto" decides.
@@ -155,6 +159,7 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
         "n_knots": [Interval(Integral, 4, None, closed="left")],
         "order": [Options(Integral, {1, 2})],
         "cyclic": [dict, Mapping, None],
+        "target_type": [StrOptions({"auto", "continuous", "classes"})],
         "cv": ["cv_object"],
         "sparse_output": ["boolean"],
         "dtype": "no_validation",
@@ -169,6 +174,7 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
         n_knots=20,
         order=2,
         cyclic=None,
+        target_type="auto",
         cv=5,
         sparse_output=False,
         dtype=np.float64,
@@ -179,6 +185,7 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
         self.n_knots = n_knots
         self.order = order
         self.cyclic = cyclic
+        self.target_type = target_type
         self.cv = cv
         self.sparse_output = sparse_output
         self.dtype = dtype
@@ -329,14 +336,8 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
             if asked == "auto":
                 return []
             raise ValueError(f"interactions={asked} are chosen by y: pass y, or name the pairs.")
-        y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
-        check_consistent_length(search.weight, y)
-        if y.dtype.kind not in "fiub":
-            y = (y.reshape(len(y), -1) == np.unique(y)).astype(np.float64)  # of classes
         seed = seed_of(self.random_state)
-        targets = standardized_targets(y, search.weight)
-        some, targets = search.some_rows(targets, self.cv)
-        return some.strongest(targets, asked, self.cv, seed)
+        return pairs_for(search, y, self.target_type, asked, self.cv, seed)
 
     def _transform(self, values):
         dtype = np.dtype(self.dtype)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax
-from sklearn.base import ClassifierMixin
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import FLOAT_DTYPES
 
@@ -20,9 +18,10 @@ from ...data._validation import (
 )
 from ...linalg._session import threads_for, torch_session
 from .._estimator import PenaltyEstimator
+from ._logits import LogitClassifier
 
 
-class BilevelRegularizedClassifier(ClassifierMixin, PenaltyEstimator):
+class BilevelRegularizedClassifier(LogitClassifier, PenaltyEstimator):
     r"""Logistic or multinomial regression that learns how strongly each feature is penalized.
 
     The coefficients minimise, on the training rows of each fold,
@@ -78,7 +77,7 @@ class BilevelRegularizedClassifier(ClassifierMixin, PenaltyEstimator):
 
     shrinkage : "auto" or float, default="auto"
         How strongly what is learned of single groups and descriptions is shrunk to what is
-        common to all, in units of the best global fit's loss. "auto" chooses by nested
+        common to all, in units of half a nat of log loss for each row. "auto" chooses by nested
         cross-validation, and prefers no difference at all; 0 leaves them free (with
         ``groups="feature"``: the papers' free weights); `numpy.inf`, like any number from 100
         on, allows no difference. With "adaptive", a number also gives each group a strength of
@@ -439,52 +438,6 @@ class BilevelRegularizedClassifier(ClassifierMixin, PenaltyEstimator):
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
         scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def predict(self, X):
-        """Predict classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            Labels in `classes_`.
-        """
-        scores = self.decision_function(X)
-        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
-
-    def predict_log_proba(self, X):
-        """Predict logarithms of the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            scores = np.column_stack([np.zeros_like(scores), scores])
-        return log_softmax(scores, axis=1)
-
-    def predict_proba(self, X):
-        """Predict probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        return np.exp(self.predict_log_proba(X))
 
     def score(self, X, y, sample_weight=None):
         """Share of rows whose class is predicted.

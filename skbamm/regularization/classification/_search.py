@@ -64,6 +64,11 @@ class ClassSearch(PenaltySearch):
             result = replace(result, solution=replace(solution, status=Status.STALLED))
         return result
 
+    def _prior_unit(self, baseline):
+        # What a relative change of a squared error is of the log likelihood, for each row: half of
+        # it. A fraction of a log loss near 0 would be no prior at all.
+        return 0.5
+
     def _prepare(self):
         train, spec, device = self.design.train, self.spec, self.design.device
         if not spec.n_hyper:
