@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 
 from ._metadata import __version__, link_template
 from .data._folds import seed_of
-from .data._validation import Interval, StrOptions, check_is_fitted, level_of_caller
+from .data._validation import Interval, StrOptions, check_is_fitted, level_of_caller, name_of
 from .solvers import SOLVERS, Solver, Status
 
 _SENTENCES = {
@@ -210,7 +210,7 @@ class BilevelEstimator(Documented, CallbackSupportMixin, BaseEstimator):
         )
         if solution.status in _ADVICE:
             warnings.warn(
-                f"{type(self).__name__} {sentence}. {_ADVICE[solution.status]}",
+                f"{name_of(self)} {sentence}. {_ADVICE[solution.status]}",
                 ConvergenceWarning,
                 stacklevel=level_of_caller(),
             )

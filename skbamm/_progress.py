@@ -7,6 +7,7 @@ import copy
 
 import numpy as np
 
+from .data._validation import name_of
 from .solvers import Callback
 
 
@@ -25,7 +26,7 @@ class Progress:
         self.context = estimator._init_callback_context(max_subtasks=n_stages)
         self.has_callbacks = hasattr(estimator, "_skl_callbacks")
         self.verbose = int(estimator.verbose)
-        self.name = type(estimator).__name__
+        self.name = name_of(estimator)
         self.stopped = False  # whether no further stage shall learn
         self.left_out: list[str] = []  # what was not done on request
         self.explained = ""  # of the last line: why its criterion is not the best one of the run

@@ -155,7 +155,7 @@ def make_folds(cv, X, y, *, seed, stratify=False, split_params=None) -> Folds:
         return Folds.from_labels(label, np.count_nonzero(size))
     splits = [
         (_positions(train, n_samples), _positions(test, n_samples))
-        for train, test in _splits(cv, X, y, split_params or {})
+        for train, test in _splits(cv, X, y, split_params)
     ]
     if not splits:
         raise ValueError(
@@ -172,9 +172,12 @@ def make_folds(cv, X, y, *, seed, stratify=False, split_params=None) -> Folds:
 
 
 def _splits(cv, X, y, split_params):
-    """Pairs of training and test rows as the user's ``cv`` names them; errors name it."""
+    """Pairs of training and test rows as the user's ``cv`` names them; errors name it.
+
+    `split_params` is None where `fit` takes none.
+    """
     try:
-        return [(train, test) for train, test in check_cv(cv).split(X, y, **split_params)]
+        return [(train, test) for train, test in check_cv(cv).split(X, y, **(split_params or {}))]
     except (TypeError, ValueError) as error:
         if not hasattr(cv, "split"):
             raise ValueError(
@@ -183,7 +186,9 @@ def _splits(cv, X, y, split_params):
                 "sklearn.model_selection.PredefinedSplit(labels)."
             ) from None
         said = f"cv={cv!r} cannot split {len(y)} rows: {error}"
-        if "groups" in str(error) and split_params.get("groups") is None:
+        if "groups" in str(error) and split_params is None:
+            said += f" Pass its splits: cv=list({type(cv).__name__}().split(X, groups=groups))."
+        elif "groups" in str(error) and split_params.get("groups") is None:
             said += " Pass the group of each row to fit, as groups=."
         raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
 

@@ -79,6 +79,11 @@ def validate_data(estimator, X, *args, name="X", **kwargs):
         raise kind("\n".join(filter(None, [f"{first} {more}".strip(), rest]))) from None
 
 
+def name_of(estimator):
+    """Whom messages of a fit name: the estimator, or another that fits it for itself."""
+    return getattr(estimator, "_fitted_for", type(estimator).__name__)
+
+
 def validate_weight(weight, X, name, *, all_zero=False):
     """Weights as float64, ones for None; not negative, and not `all_zero` unless that is so."""
     weight = _check_sample_weight(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from ._cholesky import factorize, solve_factorized
-from ._design import add_row_gram, as_design
+from ._design import DenseDesign, add_row_gram, as_design
 from ._tensors import memo_last
 
 # Rounding guard: features whose kernels add less than this to the identity are left out.
 NEGLIGIBLE = 1e-15
+# Up to so many numbers the rows of all folds are kept, so that calls are as many as for one fold.
+KEPT_NUMBERS = 2**20
 
 
 class FoldRows:
@@ -76,6 +79,16 @@ class CountedRows:
         full = columns.new_zeros(*columns.shape[:3], self.rows.train_weight.shape[1])
         return full.scatter(3, index, self.root[:, None] * columns)
 
+    @cached_property
+    def halves(self):
+        """Weighted residuals of all columns, (n_folds, n_counted, n_features); None of many."""
+        n_features = self.rows.design.shape[1]
+        is_dense = isinstance(self.rows.design, DenseDesign)
+        if not is_dense or self.index.numel() * n_features > KEPT_NUMBERS:
+            return None
+        every = torch.arange(n_features, device="cpu")
+        return torch.stack([self.half(fold, every) for fold in range(len(self.index))])
+
     def kernel(self, fold, plain):
         """Weighted kernel of residuals from the plain one of a fold's rows, in its memory."""
         covariates, regression = self._partialled_out[fold], self._regression[fold]
@@ -90,6 +103,37 @@ class CountedRows:
         half = self.rows.design.block(self.index[fold], columns)
         half -= self._partialled_out[fold] @ (self._regression[fold] @ half)
         return half.mul_(self.root[fold][:, None])
+
+
+@dataclass(frozen=True)
+class StackedFactors:
+    """Inverses of ``I + B B'`` of all folds at once, for scales (n_candidates, n_folds, 1, n)."""
+
+    halves: torch.Tensor
+    factor: torch.Tensor  # (n_candidates, n_folds, n_counted, n_counted)
+
+    @classmethod
+    def build(cls, counted, scale):
+        """None where these do not suit: too many numbers, few noticeable scales, or rounding."""
+        halves = counted.halves
+        if halves is None or scale.shape[2] > 1:
+            return None
+        noticeable = (scale * scale.shape[-1] > NEGLIGIBLE).sum(-1)
+        if int(noticeable.min()) < halves.shape[1]:
+            return None
+        half = halves * scale.sqrt()
+        kernel = half @ half.mT
+        kernel.diagonal(dim1=-2, dim2=-1).add_(1)
+        factor, failed = torch.linalg.cholesky_ex(kernel)
+        return None if bool(failed.any()) else cls(halves, factor)
+
+    def fitted(self, params):
+        """Counted rows of what params fit, weighted."""
+        return params @ self.halves.mT
+
+    def back(self, columns):
+        """Inverses times counted rows, then the transpose of `fitted`."""
+        return torch.cholesky_solve(columns.mT, self.factor).mT @ self.halves
 
 
 @dataclass(frozen=True)

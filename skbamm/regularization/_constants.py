@@ -32,6 +32,15 @@ MAGNITUDE_FLOOR = 1e-3
 # Pilot strength relative to the best ridge's, and exponent: candidates for the mean, the most
 # useful first. A strong pilot sees columns one by one, a good one what each adds to the others.
 ADAPTIVE_INITIAL = ((1.0, 2.0), (30.0, 2.0), (1.0, 4.0), (30.0, 4.0), (1.0, 1.0), (30.0, 1.0))
+# The same where groups have a deviation each, then the groups' share in the magnitudes, and the
+# strength relative to the best ridge's. A weak pilot says little of single features, but much of
+# groups: a wiggly function needs a small strength, and shows with one alone.
+GROUPED_INITIAL = (
+    (1.0, 2.0, 0.3, 1.0),
+    (1e-3, 3.0, 0.7, 0.1),
+    (1e-3, 1.5, 0.7, 0.3),
+    (30.0, 4.0, 0.3, 1.0),
+)
 # A candidate's weight relative to the best one's, below which it is not fitted.
 NEGLIGIBLE = 1e-4
 # Steps of the log strength from the best ridge's, where the best one for an initial point is looked
@@ -118,6 +127,8 @@ DEVIATION = 1.4826
 # above the unit of strengths), and how many knots without gain end the path. The best strength is
 # one of so many between two knots, which rounding does not move.
 KNOT_STEP, STRONGEST, MAX_PATIENCE = float(np.log(10)) / 2, 0, 2
+# Up to so many rows the path begins at the strongest knot, with more so much below it.
+STRONG_ROWS = 1000
 N_BETWEEN = 16
 # The same of a lasso path: a strength relative to the one before, and how many at most.
 LASSO_STEP, MAX_LASSO_STEPS = 10**-0.2, 60

@@ -247,7 +247,9 @@ def _require_names(feature_names, spelling):
     if feature_names is None:
         raise ValueError(
             f"groups={spelling} needs feature names: fit on a DataFrame whose column names are "
-            "all strings, or pass an array of labels."
+            "all strings, or pass an array of labels. A sparse matrix has no names: for one of "
+            "SmoothTerms(sparse_output=True) pass its block_names_, or let it return a table "
+            "(sparse_output=False, set_output(transform='pandas'))."
         )
     return feature_names
 

@@ -495,6 +495,13 @@ class BilevelRegularizedRegressor(
     def _linear(self, X):
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
+    def _fit_statistics(self, repeats, given):
+        """`fit`, of arrays whose cross-products are known: `FoldStatistics` of each repeat."""
+        self.named_columns_, self.dataframe_ = [], ""
+        self.n_features_in_ = repeats[0].shape[1]
+        self._fit(repeats, given)
+        return self
+
     def _fit(self, repeats, given):
         """Learn on folded rows, or on their statistics; callbacks see what the user has `given`."""
         from ._fit import explained, learn_penalty, regression_search
@@ -541,7 +548,8 @@ class BilevelRegularizedRegressor(
                 for number, t in enumerate(targets)
             ]
             store(self, learned)
-            warn_of_bounds(learned)
+            if not hasattr(self, "_fitted_for"):  # which has no such bounds
+                warn_of_bounds(learned)
             progress.explained = explained(learned, self.standard_errors)
 
     def _store(self, learned, groups, progress, *, single_target):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
@@ -11,7 +13,7 @@ from ..data._validation import _fit_context, check_is_fitted, validate_weight
 from ..regularization import BilevelRegularizedRegressor
 from ._estimator import AdditiveEstimator
 from ._fold_fits import FoldFits
-from ._members import Member, mean_weights
+from ._members import LinearFit, Member, centre_and_scale, fitted, mean_weights
 from ._pairs import standardized_targets
 
 
@@ -60,7 +62,7 @@ class AdditiveRegressor(RegressorMixin, AdditiveEstimator):
 
     n_repeats : "auto" or int, default="auto"
         Where `cv` is an int, learn on so many assignments of rows to folds. "auto" is 3 with up to
-        400 rows, else 1.
+        200 rows, else 1.
 
     solver : str or Solver, default="sl-bamm"
         As in `BilevelRegularizedRegressor`.
@@ -68,7 +70,7 @@ class AdditiveRegressor(RegressorMixin, AdditiveEstimator):
     max_iter : int, default=200
         Largest number of sl-BAMM iterations. 0 evaluates the initial points only.
 
-    tol : float, default=1e-2
+    tol : float, default=2e-2
         As in `BilevelRegularizedRegressor`.
 
     random_state : int, RandomState instance or None, default=0
@@ -149,7 +151,7 @@ class AdditiveRegressor(RegressorMixin, AdditiveEstimator):
     """
 
     _penalized = BilevelRegularizedRegressor
-    _few_rows = 400
+    _few_rows = 200
     _target_type = "continuous"
 
     @fit_atomically
@@ -225,21 +227,34 @@ class AdditiveRegressor(RegressorMixin, AdditiveEstimator):
             return y, np.ones(len(y))
         return y, validate_weight(sample_weight, y[:, None], "sample_weight")
 
-    def _learn(self, design, y, weight, folds, seed):
+    def _learn(self, design, y, weight, folds, search):
         """Fit the columns of all terms, and the linear ones; `coef_` is their mean."""
-        blocks = self.terms_.block_names_
-        members = {}
-        for name, kept in self._columns_of_members(design, np.count_nonzero(weight)).items():
-            model = self._model(name, list(blocks[kept]), len(y), seed)
-            members[name] = Member(kept, model.fit(design[:, kept], y, weight))
+        members, parts = {}, self._columns_of_members(design, np.count_nonzero(weight))
+        fits = None
+        if len(parts) > 1:
+            fits = self._known_fits(search)
+            if fits is None:
+                # Of variance 1, as the regressor has its criterion.
+                fits = FoldFits.of(design, standardized_targets(y, weight), weight, folds)
+        for name, kept in parts.items():
+            if name == "linear" and fits is not None:
+                linear = LinearFit.of(fits.only(kept), *centre_and_scale(y, weight))
+                members[name] = Member(kept, linear)
+                continue
+            some = design if kept.all() else design[:, kept]
+            model = self._model(name, list(self.terms_.block_names_[kept]), len(y))
+            members[name] = Member(kept, fitted(model, fits, some, y, weight, folds))
         shares = np.ones(1)
-        if len(members) > 1:
-            # Of variance 1, as the regressor has its criterion.
-            fits = FoldFits.of(design, standardized_targets(y, weight), weight, folds)
+        if fits is not None:
             errors = np.array([one.errors(fits) for one in members.values()])
             shares = mean_weights(errors, self.standard_errors, np.count_nonzero(weight))
         self.regressor_ = self._store_mean(members, shares)
         self.intercept_ = float(self.intercept_)
+
+    def _known_fits(self, search):
+        """What the search of pairs has formed of the same columns, rows and folds, or None."""
+        is_same = search.main_fits and not self.terms_.pairs_ and isinstance(self.cv, Integral)
+        return search.main_fits[0] if is_same else None
 
     def _store_means(self, design, weight):
         self.column_means_ = weight @ design / weight.sum()

@@ -11,6 +11,7 @@ from ..data._validation import StrOptions, _fit_context, check_is_fitted, valida
 from ..regularization import BilevelRegularizedClassifier
 from ..regularization.classification._logits import LogitClassifier
 from ._estimator import AdditiveEstimator
+from ._fold_fits import Fold
 from ._members import Member, mean_weights
 
 
@@ -284,18 +285,18 @@ class AdditiveClassifier(LogitClassifier, AdditiveEstimator):
             weight = weight * class_factors(self.class_weight, self.classes_, mass)[labels]
         return labels, weight
 
-    def _learn(self, design, y, weight, folds, seed):
+    def _learn(self, design, y, weight, folds, search):
         """Fit the columns of all terms, and the linear ones; `coef_` is their mean."""
         from ._logit_fits import held_out_losses
 
         blocks = self.terms_.block_names_
         members = {}
         for name, kept in self._columns_of_members(design, np.count_nonzero(weight)).items():
-            model = self._model(name, list(blocks[kept]), len(y), seed)
+            model = self._model(name, list(blocks[kept]), len(y))
             members[name] = Member(kept, model.fit(design[:, kept], y, weight))
         shares = np.ones(1)
         if len(members) > 1:
-            given = y, len(self.classes_), weight, folds
+            given = y, len(self.classes_), weight, Fold.of(folds, weight)
             losses = [
                 held_out_losses(design[:, one.kept], *given, one.model.alpha_, one.model.criterion_)
                 for one in members.values()

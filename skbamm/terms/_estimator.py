@@ -14,7 +14,6 @@ from ..data._folds import make_folds, seed_of
 from ..data._tables import dataframe_kind
 from ..data._validation import Interval, StrOptions
 from ..linalg._cross_products import SPARSE
-from ._fold_fits import Fold
 from ._transformer import SmoothTerms
 
 # Parameters that are those of the transformer, and of the penalized fit.
@@ -56,7 +55,7 @@ class AdditiveEstimator(Documented, BaseEstimator):
         n_repeats="auto",
         solver="sl-bamm",
         max_iter=200,
-        tol=1e-2,
+        tol=2e-2,
         random_state=0,
         device=None,
         verbose=0,
@@ -84,10 +83,10 @@ class AdditiveEstimator(Documented, BaseEstimator):
         options |= {"cv": self.cv, "random_state": seed, "target_type": self._target_type}
         self.terms_ = SmoothTerms(**options).set_output(transform="default")
         y, weight = self._targets(X, y, sample_weight)
-        self.terms_.fit(X, y, weight)
+        search = self.terms_._fit(X, y, weight)
         # Levels of categories by the thousand: few entries of a row are stored.
         self.terms_.set_params(sparse_output=self.terms_._stored_share() < SPARSE)
-        design = self.terms_.transform(X)
+        design = self.terms_._columns_of(search)
         self._describe_input()
         self.dataframe_ = dataframe_kind(X)
         if np.count_nonzero(weight) < 2:
@@ -95,7 +94,7 @@ class AdditiveEstimator(Documented, BaseEstimator):
         if not design.shape[1]:
             raise ValueError("X has no column that varies: there is nothing to fit.")
         folds = make_folds(self.cv, design, y, seed=seed, stratify=is_classifier(self))
-        self._learn(design, y, weight, Fold.of(folds, weight), seed)
+        self._learn(design, y, weight, folds, search)
         self._store_means(design, weight)
         return self
 
@@ -117,21 +116,23 @@ class AdditiveEstimator(Documented, BaseEstimator):
         few = {} if self.n_features_in_ >= n_rows else {"smooth": every}
         return {"linear": linear, **few}
 
-    def _model(self, name, groups, n_samples, seed):
+    def _model(self, name, groups, n_samples):
         """The estimator of one member."""
         n_repeats = self.n_repeats
         if n_repeats == "auto":
             n_repeats = FEW_ROWS_REPEATS if n_samples <= self._few_rows else 1
-        return self._penalized(
+        model = self._penalized(
             "adaptive" if name == "smooth" else "l2",
             groups=groups,
             standardize=False,
             shrinkage=self.shrinkage if name == "smooth" else np.inf,
             cv=self.cv,
             n_repeats=n_repeats,
-            random_state=seed,
+            random_state=self.terms_.random_state,
             **{option: getattr(self, option) for option in OF_PENALTY},
         )
+        model._fitted_for = type(self).__name__
+        return model
 
     def _store_mean(self, members, shares):
         """Attributes, given the members and the weights of these; returns the last one's model."""

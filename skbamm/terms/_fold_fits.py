@@ -1,14 +1,40 @@
-"""Ridge fits on the training rows of each fold, from Gram matrices that are formed once."""
+"""Ridge fits on the training rows of each fold, from cross-products that are formed once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from ..data._folds import Folds
+from ..linalg._cross_products import (
+    CrossProducts,
+    column_shift,
+    fold_cross_products,
+    split_cross_products,
+)
+
 # Keeps singular Gram matrices positive definite.
 JITTER = 1e-10
+
+
+# Weight of all rows but one, relative to that one's, below which they count for nothing: sums
+# without it, as where it is held out, would have lost their digits.
+LEAST_WEIGHT = 1e-10
+
+
+def check_alike(weight):
+    """Raise where one row has all the weight, but for rounding."""
+    most = weight.max()
+    if (
+        np.delete(weight, weight.argmax()).sum() < LEAST_WEIGHT * most
+        and np.count_nonzero(weight) > 1
+    ):
+        raise ValueError(
+            f"sample_weight has an entry of {most:.3g}, beside which all others together count for "
+            f"nothing (less than {LEAST_WEIGHT:g} of it): give weights of like size."
+        )
 
 
 @dataclass(frozen=True)
@@ -17,87 +43,167 @@ class Fold:
 
     train: np.ndarray  # (n_samples,)
     test: np.ndarray  # (n_samples,)
+    number: int = -1  # among all splits
 
     @classmethod
     def of(cls, folds, weight):
         """Of all splits that have weight on both sides."""
         found = []
-        for sides in folds.splits:
-            counts = [np.bincount(rows, minlength=len(weight)) for rows in sides]
-            found.append(cls(*(weight * count for count in counts)))
+        for number, sides in enumerate(folds.splits):
+            train, test = (weight * np.bincount(rows, minlength=len(weight)) for rows in sides)
+            if 0 < train.sum() < LEAST_WEIGHT * weight.sum():
+                raise ValueError(
+                    "The training rows of a fold have next to no sample_weight: it is on rows that "
+                    f"are held out together, up to {weight.max():.3g} each. Give weights of like "
+                    "size."
+                )
+            found.append(cls(train, test, number))
         return [one for one in found if one.train.any() and one.test.any()]
 
 
 @dataclass(frozen=True)
 class FoldFits:
-    """The rows, centred, and Gram matrices of each fold's training and held-out rows."""
+    """The rows, and cross-products of each fold's training and held-out rows."""
 
     design: np.ndarray  # (n_samples, n_columns)
     targets: np.ndarray  # (n_samples, n_targets)
-    folds: list[Fold]  # and all rows, as the last one, of which none is held out
-    # A pair for each, of (n_columns + n_targets + 1, ...), the constant last; none with more
-    # columns than rows, where kernels of rows are formed instead.
-    grams: list[tuple[np.ndarray, np.ndarray]]
+    weight: np.ndarray
+    folds: list[Fold]
+    # None with more columns than rows, where kernels of rows are formed instead.
+    products: CrossProducts | None
 
     @classmethod
-    def of(cls, design, targets, weight, folds):
-        share = weight / weight.sum()
-        design, targets = design - share @ design, targets - share @ targets
-        everything = [*folds, Fold(weight, np.zeros_like(weight))]
-        if design.shape[1] >= np.count_nonzero(weight):
-            return cls(design, targets, everything, [])
-        rows = np.hstack([design, targets, np.ones((len(design), 1))])
-        total, grams = _gram(rows, weight), []
-        for fold in everything:
-            test = _gram(rows, fold.test)
-            is_rest = np.array_equal(fold.train + fold.test, weight)
-            grams.append((total - test if is_rest else _gram(rows, fold.train), test))
-        return cls(design, targets, everything, grams)
+    def of(cls, design, targets, weight, folds: Folds):
+        known, products = Fold.of(folds, weight), None
+        if design.shape[1] < np.count_nonzero(weight):
+            given = (design, targets, None if (weight == 1).all() else weight)
+            shift = column_shift(design, targets, True)
+            if folds.label is not None:
+                products = fold_cross_products(*given, folds.label, len(folds), shift)
+            else:
+                products = split_cross_products(*given, folds.splits, shift)
+        return cls(design, targets, weight, known, products)
 
-    def residuals(self, number, strength, kept=None):
-        """What a fit leaves of the targets, on all rows.
+    def only(self, kept):
+        """The same of some of the columns, a mask."""
+        design, products = self.design[:, kept], self.products
+        if products is not None:
+            columns = np.append(kept, np.ones(self.targets.shape[1] + 1, dtype=bool))
+            total, test = (
+                sums[..., columns, :][..., columns] for sums in (products.total, products.test)
+            )
+            formed = products.formed_train
+            formed = None if formed is None else formed[:, columns][..., columns]
+            products = CrossProducts(total, test, products.shift[columns[:-1]], formed)
+        return replace(self, design=design, products=products)
 
-        `number` is that of the fold, -1 for all rows; `strength`, on the regressor's scale, one for
-        all columns or one for each of those that are `kept`, a mask.
-        """
-        coef, intercept = self._fit(number, strength, kept)
+    def system(self, number):
+        """Fits on the training rows of a fold; with None on all rows, of which none is held out."""
+        if self.products is None:
+            every = Fold(self.weight, np.zeros_like(self.weight), -1)
+            fold = every if number is None else self.folds[number]
+            return RowSystem(self.design, self.targets, fold.train, fold.test)
+        products, n_columns = self.products, self.design.shape[1]
+        train = test = products.total
+        if number is not None:
+            k = self.folds[number].number
+            formed, test = products.formed_train, products.test[k]
+            train = train - test if formed is None else formed[k]
+        return GramSystem.of(train, test, products.shift, n_columns)
+
+    def residuals(self, number, strength):
+        """What a fit leaves of the targets, on all rows; see `system` and `System.fit`."""
+        coef, intercept = self.system(number).fit(strength)
         return self.targets - intercept - self.design @ coef
 
-    def held_out(self, number, strength, kept=None):
-        """Mean squared error on the fold's held-out rows, of all targets together."""
-        coef, intercept = self._fit(number, strength, kept)
-        test = self.folds[number].test
-        if not self.grams:
-            return squares(self.targets - intercept - self.design @ coef, test)
-        combined = np.vstack([-coef, np.eye(len(intercept)), -intercept[None]])
-        found = np.einsum("ij,ij->", combined, self.grams[number][1] @ combined)
-        return max(float(found), 0.0) / test.sum()
 
-    def _fit(self, number, strength, kept):
-        """Coefficients of all columns, 0 for those that are not kept, and intercepts."""
-        kept = np.ones(self.design.shape[1], bool) if kept is None else kept
-        strength = np.broadcast_to(strength, kept.sum())
-        if self.grams:
-            some, centre, level = self._of_columns(self.grams[number][0], strength, kept)
-        else:
-            some, centre, level = self._of_rows(self.folds[number].train, strength, kept)
+class System:
+    """Ridge fits on the training rows of one fold."""
+
+    @property
+    def n_columns(self) -> int:
+        raise NotImplementedError
+
+    def fit(self, strength, kept=None):
+        """Coefficients of all columns, 0 for those that are not kept, and intercepts.
+
+        `strength`, on the regressor's scale, is one for all columns or one for each of those that
+        are `kept`, a mask.
+        """
+        kept = np.ones(self.n_columns, bool) if kept is None else kept
+        some, centre, level = self._fit(np.broadcast_to(strength, kept.sum()), kept)
         coef = np.zeros((len(kept), len(level)))
         coef[kept] = some
         return coef, level - centre @ some
 
-    def _of_columns(self, gram, strength, kept):
-        n_columns = len(kept)
-        mean = gram[-1, :-1] / gram[-1, -1]
-        covariance = gram[:-1, :-1] / gram[-1, -1] - np.outer(mean, mean)
-        penalized = covariance[:n_columns, :n_columns][np.ix_(kept, kept)]
-        penalized[np.diag_indices_from(penalized)] += strength + JITTER
-        right = covariance[:n_columns, n_columns:][kept]
-        coef = cho_solve(cho_factor(penalized, check_finite=False, overwrite_a=True), right)
-        return coef, mean[:n_columns][kept], mean[n_columns:]
+    def held_out(self, strength, kept=None):
+        """Mean squared error on the fold's held-out rows, of all targets together."""
+        return self._error(*self.fit(strength, kept))
 
-    def _of_rows(self, weight, strength, kept):
-        used = weight > 0
-        share = weight[used] / weight.sum()
+    def _fit(self, strength, kept):
+        raise NotImplementedError
+
+    def _error(self, coef, intercept):
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class GramSystem(System):
+    """From cross-products: no cost in the number of rows."""
+
+    covariance: np.ndarray  # (n_columns, n_columns), of the training rows
+    right: np.ndarray  # (n_columns, n_targets)
+    centre: np.ndarray  # (n_columns,), means
+    level: np.ndarray  # (n_targets,), means
+    test: np.ndarray  # cross-products of the held-out rows; of all rows where there are none
+    shift: tuple[np.ndarray, np.ndarray]  # what these are without, of columns and targets
+
+    @classmethod
+    def of(cls, train, test, shift, n_columns):
+        mean = train[-1, :-1] / train[-1, -1]
+        centre = mean[:n_columns]
+        covariance = train[:n_columns, :n_columns] / train[-1, -1]
+        covariance -= np.outer(centre, centre)
+        right = train[:n_columns, n_columns:-1] / train[-1, -1] - np.outer(centre, mean[n_columns:])
+        apart = shift[:n_columns], shift[n_columns:]
+        return cls(covariance, right, centre + apart[0], mean[n_columns:] + apart[1], test, apart)
+
+    @property
+    def n_columns(self):
+        return len(self.centre)
+
+    def _fit(self, strength, kept):
+        every = kept.all()
+        penalized = self.covariance.copy() if every else self.covariance[np.ix_(kept, kept)]
+        penalized[np.diag_indices_from(penalized)] += strength + JITTER
+        # Symmetric: its transpose is what LAPACK takes without a copy.
+        factor = cho_factor(penalized.T, lower=True, check_finite=False, overwrite_a=True)
+        coef = cho_solve(factor, self.right[kept], check_finite=False)
+        return coef, self.centre[kept], self.level
+
+    def _error(self, coef, intercept):
+        intercept = intercept - self.shift[1] + self.shift[0] @ coef
+        combined = np.vstack([-coef, np.eye(len(intercept)), -intercept[None]])
+        found = np.einsum("ij,ij->", combined, self.test @ combined)
+        return max(float(found), 0.0) / self.test[-1, -1]
+
+
+@dataclass(frozen=True)
+class RowSystem(System):
+    """From rows, where columns are as many or more."""
+
+    design: np.ndarray
+    targets: np.ndarray
+    train: np.ndarray  # weights
+    test: np.ndarray
+
+    @property
+    def n_columns(self):
+        return self.design.shape[1]
+
+    def _fit(self, strength, kept):
+        used = self.train > 0
+        share = self.train[used] / self.train.sum()
         rows, right = self.design[np.ix_(used, kept)], self.targets[used]
         centre, level = share @ rows, share @ right
         root = np.sqrt(share)[:, None]
@@ -107,11 +213,8 @@ class FoldFits:
         kernel[np.diag_indices_from(kernel)] += 1.0
         return scaled.T @ cho_solve(cho_factor(kernel), right), centre, level
 
-
-def _gram(rows, weight):
-    used = weight > 0
-    some = rows[used]
-    return (some * weight[used, None]).T @ some
+    def _error(self, coef, intercept):
+        return squares(self.targets - intercept - self.design @ coef, self.test)
 
 
 def squares(residuals, weight):

@@ -14,6 +14,8 @@ from ._spline import TINY
 # So many functions of each column enter the products, the smoothest ones; so many columns are kept,
 # and none whose variance is a smaller fraction of the first one's.
 N_MARGINS, N_KEPT, NEGLIGIBLE = 7, 24, 1e-3
+# What main effects leave of products, relative to these, that is rounding.
+ROUNDING = 1e-12
 # Order of the derivative that makes their roughness, whatever that of main effects: what two
 # columns do together is often a threshold, and second derivatives missed it (measured).
 ORDER = 1
@@ -64,21 +66,31 @@ class PairColumns:
     ends: np.ndarray  # (2, n_columns): least and largest entries on the rows of `fit`
 
     @classmethod
-    def of(cls, pair, margins, values, mains, weight):
-        """Given values and main effects of both columns, on rows with weights that sum to 1."""
-        products = _products(margins, values)
+    def fit(cls, pair, margins, functions, mains, weight):
+        """Also the columns themselves, on rows with weights that sum to 1.
+
+        Given the functions of both margins on these rows, and the main effects of both columns.
+        """
+        products = _products(*functions)
         covariates = _with_constant(mains)
-        weighted = covariates * weight[:, None]
-        main = pinvh(weighted.T @ covariates) @ (weighted.T @ products)
+        root = np.sqrt(weight)[:, None]
+        weighted = np.hstack([covariates, products]) * root
+        gram, n_mains = weighted.T @ weighted, covariates.shape[1]
+        cross = gram[:n_mains, n_mains:]
+        main = pinvh(gram[:n_mains, :n_mains]) @ cross
         rough = np.sqrt(np.add.outer(*(margin.roughness for margin in margins)).ravel() + BILINEAR)
-        left = (products - covariates @ main) / rough
-        variance, vectors = eigh(left.T @ (left * weight[:, None]))
+        whole = gram[n_mains:, n_mains:] / np.outer(rough, rough)
+        left = whole - cross.T @ main / np.outer(rough, rough)
+        variance, vectors = eigh(left)
         variance, vectors = variance[::-1][:N_KEPT], vectors[:, ::-1][:, :N_KEPT]
-        kept = variance > max(NEGLIGIBLE * variance[:1].max(initial=0.0), TINY)
+        least = max(NEGLIGIBLE * variance[:1].max(initial=0.0), ROUNDING * np.trace(whole), TINY)
+        kept = variance > least
         vectors = vectors[:, kept] / np.sqrt(max(variance[kept].sum(), TINY))
-        seen = (left @ vectors)[weight > 0]
         rotation = vectors / rough[:, None]
-        return cls(pair, margins, main @ rotation, rotation, np.stack([seen.min(0), seen.max(0)]))
+        block = products @ rotation - covariates @ (main @ rotation)
+        seen = block[weight > 0]
+        ends = np.stack([seen.min(0), seen.max(0)])
+        return cls(pair, margins, main @ rotation, rotation, ends), np.clip(block, *ends, out=block)
 
     @property
     def n_columns(self):
@@ -89,7 +101,8 @@ class PairColumns:
 
         Not beyond what `fit` has seen of each: products are large where there are no rows.
         """
-        found = _products(self.margins, values) @ self.rotation
+        functions = [margin(some) for margin, some in zip(self.margins, values, strict=True)]
+        found = _products(*functions) @ self.rotation
         found -= _with_constant(mains) @ self.main
         return np.clip(found, *self.ends, out=found)
 
@@ -99,8 +112,7 @@ class PairColumns:
         return found, [f"{term}__smooth"] * self.n_columns
 
 
-def _products(margins, values):
-    first, second = (margin(some) for margin, some in zip(margins, values, strict=True))
+def _products(first, second):
     return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from ..data._folds import make_folds, position_keys
-from ._fold_fits import Fold
+from ._fold_fits import FoldFits
 from ._interaction import Margin, PairColumns
 from ._screening import LEAST_ROWS, Residuals, Screening, binned, chosen_pairs
 
@@ -26,10 +26,10 @@ class PairSearch:
     values: list[np.ndarray]
     weight: np.ndarray
     n_knots: int
-    margins: dict[int, Margin] = field(default_factory=dict)
+    margins: dict[int, tuple[Margin, np.ndarray]] = field(default_factory=dict)
     mains: dict[int, np.ndarray] = field(default_factory=dict)
-    fitted: dict[tuple[int, int], PairColumns] = field(default_factory=dict)
-    blocks: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    fitted: dict[tuple[int, int], tuple[PairColumns, np.ndarray]] = field(default_factory=dict)
+    main_fits: list[FoldFits] = field(default_factory=list)  # one, once pairs were looked for
 
     def some_rows(self, targets, cv):
         """The same on a sample of the rows, and their targets, where these are many."""
@@ -46,26 +46,26 @@ class PairSearch:
         return self.mains[j]
 
     def of(self, pair) -> PairColumns:
-        if pair not in self.fitted:
-            first, second = pair
-            margins = (self.margin(first), self.margin(second))
-            values, mains = self._of_both(pair)
-            share = self.weight / self.weight.sum()
-            self.fitted[pair] = PairColumns.of(pair, margins, values, mains, share)
-        return self.fitted[pair]
-
-    def margin(self, j):
-        if j not in self.margins:
-            self.margins[j] = Margin.of(self.columns[j], self.values[j], self.weight, self.n_knots)
-        return self.margins[j]
+        return self._fitted(pair)[0]
 
     def block(self, pair):
-        if pair not in self.blocks:
-            self.blocks[pair] = self.of(pair).transform(*self._of_both(pair))
-        return self.blocks[pair]
+        """Its columns on these rows."""
+        return self._fitted(pair)[1]
 
-    def _of_both(self, pair):
-        return [self.values[j] for j in pair], [self.main(j) for j in pair]
+    def _fitted(self, pair):
+        if pair not in self.fitted:
+            margins, functions = zip(*map(self._margin, pair), strict=True)
+            share = self.weight / self.weight.sum()
+            mains = [self.main(j) for j in pair]
+            self.fitted[pair] = PairColumns.fit(pair, margins, functions, mains, share)
+        return self.fitted[pair]
+
+    def _margin(self, j):
+        """A margin, and its functions on these rows."""
+        if j not in self.margins:
+            margin = Margin.of(self.columns[j], self.values[j], self.weight, self.n_knots)
+            self.margins[j] = margin, margin(self.values[j])
+        return self.margins[j]
 
     def strongest(self, targets, asked, cv, seed):
         """The strongest pairs: a number of them, or with "auto" as many as pay."""
@@ -73,15 +73,20 @@ class PairSearch:
         is_auto = isinstance(asked, str)
         if may_interact.sum() < 2 or (is_auto and np.count_nonzero(self.weight) < LEAST_ROWS):
             return []
-        design = np.hstack([self.main(j) for j in range(len(self.columns))])
-        folds = Fold.of(make_folds(cv, design, targets, seed=seed), self.weight)
-        residuals = Residuals.of(design, targets, self.weight, folds)
+        folds = make_folds(cv, self.weight[:, None], targets, seed=seed)
+        fits = FoldFits.of(self.all_mains(), targets, self.weight, folds)
+        self.main_fits.append(fits)
+        residuals = Residuals.of(fits)
         pairs = zip(self.columns, self.values, strict=True)
         bins = [binned(column, values, self.weight) for column, values in pairs]
         screening = Screening(np.stack(bins, axis=1), targets, np.flatnonzero(may_interact))
         if is_auto:
-            return chosen_pairs(screening, residuals, self.weight, folds, self.block)
+            return chosen_pairs(screening, residuals, fits, self.block)
         return screening.strongest(residuals.of_all, self.weight, asked)
+
+    def all_mains(self):
+        """Columns of all main effects."""
+        return np.hstack([self.main(j) for j in range(len(self.columns))])
 
 
 def named_pairs(given, names):
@@ -106,7 +111,10 @@ def position_of(column, names, parameter):
     if is_number and 0 <= column < len(names):
         return int(column)
     more = " and so on" if len(names) > 10 else ""
-    raise ValueError(f"{parameter} names no column by {column!r}: columns are {names[:10]}{more}.")
+    why = ". Numbers are positions, also where the names of columns are numbers" * is_number
+    raise ValueError(
+        f"{parameter} names no column by {column!r}: columns are {names[:10]}{more}{why}."
+    )
 
 
 def standardized_targets(y, weight):

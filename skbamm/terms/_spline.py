@@ -27,6 +27,8 @@ CROWDED = 0.42
 # Knots are at least this far from each other, in ranges of the column: roughness between nearer
 # ones, as of values over ten decades, is beyond all digits.
 LEAST_DISTANCE = 1e-5
+# Up to so many, products of dense rows are quicker.
+FEW_ROWS = 20_000
 # Squares below this are 0.
 TINY = 1e-20
 # Gauss-Legendre points between two knots: exact for squares of quadratic functions.
@@ -69,7 +71,7 @@ class CubicSplines:
 
     def null_space(self):
         """Coefficients of a constant and of a line (Greville's abscissae)."""
-        line = [self.knots[j + 1 : j + DEGREE + 1].mean() for j in range(self.n_columns)]
+        line = sum(self.knots[j + 1 : j + 1 + self.n_columns] for j in range(DEGREE)) / DEGREE
         return np.column_stack([np.ones(self.n_columns), line])
 
 
@@ -124,8 +126,13 @@ class SmoothFunctions:
     @classmethod
     def of(cls, basis, position, weight):
         """On rows with weights that sum to 1; no columns where the null space is all there is."""
-        columns = sparse.csr_matrix(basis(position))
-        gram = (columns.T @ columns.multiply(weight[:, None])).toarray()
+        columns = basis(position)
+        if sparse.issparse(columns) and len(weight) <= FEW_ROWS:
+            columns = columns.toarray()
+        if sparse.issparse(columns):
+            gram = (columns.T @ columns.multiply(weight[:, None])).toarray()
+        else:
+            gram = columns.T @ (columns * weight[:, None])
         null = gram @ basis.null_space()
         # Functions that do not correlate with the null space, on these rows.
         free = np.linalg.qr(null, mode="complete")[0][:, null.shape[1] :]

@@ -14,8 +14,9 @@ from ..data._validation import validate_data
 from ._pairs import position_of
 
 # Texts that were not declared categories, of which more than this share is distinct where there are
-# at least so many rows, are no levels.
-DISTINCT, ENOUGH_ROWS = 0.5, 20
+# at least so many rows, are no levels. Nearly all: of some of the rows, as in cross-validation, a
+# larger share is distinct, and what passes on all rows must pass there.
+DISTINCT, ENOUGH_ROWS = 0.9, 20
 # Whole numbers from here on are not told apart as floats.
 LARGEST_WHOLE = 2.0**53
 
@@ -148,9 +149,15 @@ def _is_missing(value):
 
 
 def _text(value):
-    """How a level is called."""
-    is_whole = isinstance(value, (bool, np.bool_, float, np.floating)) and value == value // 1
-    return str(int(value)) if is_whole and abs(value) < LARGEST_WHOLE else str(value)
+    """How a level is called; a number in single precision as in double precision."""
+    if not isinstance(value, (bool, np.bool_, float, np.floating)):
+        return str(value)
+    number = float(value)
+    if number == number // 1 and abs(number) < LARGEST_WHOLE:
+        return str(int(number))
+    with np.errstate(over="ignore"):
+        single = np.float32(number)
+    return str(single) if np.isfinite(single) and float(single) == number else str(number)
 
 
 def _refuse_distinct(values, column, name):

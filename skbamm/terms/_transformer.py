@@ -22,13 +22,14 @@ from ..data._validation import (
     validate_weight,
 )
 from ._columns import CategoricalColumn, NumericColumn
+from ._fold_fits import check_alike
 from ._pairs import PairSearch, dense, named_pairs, position_of
 from ._table import column_names, read_columns, refuse_same
 from ._targets import pairs_for
 
 # Columns of all smooth functions together, so that their Gram matrix stays cheap; of many columns
 # each has the smoothest ones, but at least so many.
-MOST_SMOOTH, LEAST_SMOOTH = 900, 5
+MOST_SMOOTH, LEAST_SMOOTH = 240, 5
 
 # Rows whose columns are made at a time: they stay in the cache.
 BLOCK_ROWS = 4096
@@ -51,8 +52,8 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
     ----------
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Columns that hold categories: positions, names, or a mask. "from_dtype": in a dataframe
-        those of categories or texts, in an array none, as None. Texts of which more than half
-        are distinct are refused unless they are named here.
+        those of categories or texts, in an array none, as None. Texts of which more than nine
+        tenths are distinct are refused unless they are named here.
 
     interactions : "auto", int, list of pairs or None, default="auto"
         Pairs of columns, by name or position; or so many of the strongest, found by a fast
@@ -120,7 +121,8 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
     goes on, up to half of the range, and an interaction never leaves the values that it had. A
     missing number is 0 in all columns of its term, which is its mean, and has an indicator (of
     variance 1 once it is centred) where `fit` saw missing ones. A level that `fit` did not see, and
-    a missing one where it saw none, is 0 everywhere.
+    a missing one where it saw none, is 0 everywhere. Interactions are of the seven most frequent
+    levels of a category (of equally frequent ones the first by name), other levels have none.
 
     Columns that are constant in `fit`, have one level, or are all missing become nothing. With two
     distinct values a column is linear. Infinite values are refused.
@@ -241,7 +243,7 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
         columns : {ndarray, sparse matrix, dataframe} of shape (n_samples, n_columns)
             What `transform` returns for these rows.
         """
-        return self._transform(self._fit(X, y, sample_weight))
+        return self._columns_of(self._fit(X, y, sample_weight))
 
     def transform(self, X):
         """The columns of all terms.
@@ -283,7 +285,7 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
         return stored / max(len(kinds), 1)
 
     def _fit(self, X, y, sample_weight):
-        """The values of the columns of X; sets all attributes."""
+        """What was formed of the columns of X; sets all attributes."""
         if np.dtype(self.dtype) not in (np.float64, np.float32):
             raise ValueError(f"dtype must be float64 or float32: got {self.dtype!r}.")
         values = read_columns(self, X, reset=True)
@@ -291,6 +293,7 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
         weight = np.ones(len(values[0]))
         if sample_weight is not None:
             weight = validate_weight(sample_weight, weight[:, None], "sample_weight")
+            check_alike(weight)
         periods = self._periods(names)
         n_numbers = max(len(names) - sum(self.is_categorical_), 1)
         most = max(MOST_SMOOTH // n_numbers, LEAST_SMOOTH)
@@ -310,7 +313,7 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
         self.interactions_ = [tuple(names[j] for j in part.pair) for part in self.pairs_]
         _, blocks, terms = self._named(names)
         self.block_names_, self.term_names_ = blocks, terms
-        return values
+        return search
 
     def _periods(self, names):
         """Period of each cyclic column, by position."""
@@ -338,6 +341,15 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
             raise ValueError(f"interactions={asked} are chosen by y: pass y, or name the pairs.")
         seed = seed_of(self.random_state)
         return pairs_for(search, y, self.target_type, asked, self.cv, seed)
+
+    def _columns_of(self, search):
+        """The output for the rows of `fit`, of what was formed then."""
+        if self.sparse_output or not search.mains:
+            return self._transform(search.values)
+        parts = [search.main(j) for j in range(len(self.columns_))]
+        parts += [search.block(part.pair) for part in self.pairs_]
+        output = np.empty((len(search.weight), len(self.block_names_)), dtype=self.dtype)
+        return np.concatenate(parts, axis=1, out=output)
 
     def _transform(self, values):
         dtype = np.dtype(self.dtype)

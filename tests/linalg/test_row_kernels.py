@@ -5,7 +5,12 @@ import pytest
 import torch
 from scipy import sparse
 
-from skbamm.linalg._row_kernels import CountedRows, FoldRows, KernelFactor
+from skbamm.linalg._row_kernels import (
+    CountedRows,
+    FoldRows,
+    KernelFactor,
+    StackedFactors,
+)
 
 N_ROWS, N_FEATURES = 12, 40
 
@@ -54,6 +59,28 @@ def test_few_noticeable_features_make_a_small_factor():
     scale = torch.full((N_FEATURES,), 1e-20, dtype=torch.float64)
     scale[:3] = 1.0
     assert KernelFactor.build(counted, 0, scale).factor.shape == (3, 3)
+
+
+def test_factors_of_all_folds_at_once_are_those_of_each():
+    counted, _ = make_counted()
+    scale = torch.rand(2, 3, 1, N_FEATURES, dtype=torch.float64) + 0.1
+    stacked = StackedFactors.build(counted, scale)
+    columns = counted.gather(counted.rows.targets.expand(2, -1, -1, -1))
+    for candidate, fold in np.ndindex(2, 3):
+        factor = KernelFactor.build(counted, fold, scale[candidate, fold, 0])
+        expected = (
+            counted.half(fold, torch.arange(N_FEATURES)).T
+            @ factor.solve(columns[candidate, fold]).mT
+        )
+        torch.testing.assert_close(stacked.back(columns)[candidate, fold], expected.mT)
+    params = torch.rand(2, 3, 2, N_FEATURES, dtype=torch.float64)
+    torch.testing.assert_close(stacked.fitted(params), counted.gather(counted.rows.fitted(params)))
+
+
+def test_few_noticeable_features_are_left_to_each_fold():
+    counted, _ = make_counted()
+    scale = torch.full((1, 3, 1, N_FEATURES), 1e-20, dtype=torch.float64)
+    assert StackedFactors.build(counted, scale) is None
 
 
 def test_fitted_is_new_after_a_change_in_place():

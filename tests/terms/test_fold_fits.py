@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from skbamm.data._folds import make_folds
-from skbamm.terms._fold_fits import Fold, FoldFits
+from skbamm.terms._fold_fits import FoldFits
 from skbamm.terms._members import mean_weights
 
 
@@ -17,19 +17,19 @@ def test_residuals_are_those_of_ridge(n_columns, cv):
     weight = rng.integers(0, 3, size=60).astype(float)
     strength = rng.uniform(0.1, 1.0, size=n_columns)
     kept = np.arange(n_columns) % 3 > 0
-    folds = Fold.of(make_folds(cv, X, y, seed=0), weight)
-    fits = FoldFits.of(X, y, weight, folds)
-    for number, train in [*enumerate(fold.train for fold in folds), (-1, weight)]:
+    fits = FoldFits.of(X, y, weight, make_folds(cv, X, y, seed=0))
+    folds = fits.folds
+    for number, train in [*enumerate(fold.train for fold in folds), (None, weight)]:
         scaled = X[:, kept] / np.sqrt(strength[kept])
         ridge = Ridge(alpha=train.sum()).fit(scaled, y, sample_weight=train)
         expected = y - ridge.predict(scaled)
-        found = fits.residuals(number, strength[kept], kept)
-        shift = found - expected  # targets are centred
-        np.testing.assert_allclose(shift, shift[:1].repeat(60, axis=0), atol=1e-7)
+        coef, intercept = fits.system(number).fit(strength[kept], kept)
+        found = y - intercept - X @ coef
+        np.testing.assert_allclose(found, expected, atol=1e-7)
         np.testing.assert_allclose(train @ found, 0, atol=1e-7)
-        if number >= 0:
+        if number is not None:
             test = folds[number].test
-            error = fits.held_out(number, strength[kept], kept)
+            error = fits.system(number).held_out(strength[kept], kept)
             assert error == pytest.approx(test @ np.sum(expected**2, axis=1) / test.sum())
 
 

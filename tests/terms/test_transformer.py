@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from skbamm import BilevelRegularizedRegressor
 from skbamm.terms import SmoothTerms
 
 
@@ -188,3 +189,34 @@ def test_free_texts_are_no_levels():
 def test_bad_options_are_refused(table, options, message):
     with pytest.raises(ValueError, match=message):
         SmoothTerms(**options).fit(table)
+
+
+@pytest.mark.parametrize("in_fit", [np.float32, np.float64])
+def test_numbers_are_the_same_levels_in_single_and_double_precision(in_fit):
+    values = np.array([0.1, 0.25, 1e9, 2.0])[np.arange(40) % 4]
+    tables = {
+        kind: pd.DataFrame({"level": values.astype(kind)}) for kind in (np.float32, np.float64)
+    }
+    terms = SmoothTerms(categorical_features=["level"]).fit(tables[in_fit])
+    for table in tables.values():
+        np.testing.assert_array_equal(terms.transform(table).sum(axis=1), 1)
+    assert "level__0.1" in terms.get_feature_names_out()
+
+
+@pytest.mark.parametrize(
+    "options", [{"cyclic": {10: 2.0}}, {"interactions": [(10, 20)]}, {"categorical_features": [10]}]
+)
+def test_numbers_are_positions_where_names_are_numbers(options):
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=[10, 20])
+    with pytest.raises(ValueError, match="Numbers are positions, also where"):
+        SmoothTerms(**options).fit(table)
+
+
+def test_a_sparse_output_is_told_to_be_grouped_by_its_block_names():
+    table = pd.DataFrame({"a": np.linspace(0, 1, 30), "kind": list("xyz") * 10})
+    terms = SmoothTerms(sparse_output=True)
+    columns, y = terms.fit_transform(table), np.arange(30.0)
+    with pytest.raises(ValueError, match=r"SmoothTerms\(sparse_output=True\).* block_names_"):
+        BilevelRegularizedRegressor(groups="prefix").fit(columns, y)
+    groups = list(terms.block_names_)
+    assert "kind" in BilevelRegularizedRegressor(groups=groups).fit(columns, y).group_alpha_

@@ -18,6 +18,7 @@ from .._constants import (
     N_BETWEEN,
     NO_LOSS,
     STRENGTH_GAIN,
+    STRONG_ROWS,
     STRONGEST,
 )
 from ..losses._log_loss import PenalizedLogLoss
@@ -70,7 +71,12 @@ class RidgePath:
         From strong to weak, as long as the loss falls; or from a log strength `near` the best one.
         """
         low, high = self.ends
-        first = STRONGEST if near is None else round((near - self.unit) / KNOT_STEP) + 1
+        if near is None:
+            # What is best falls with the number of rows: of many, strong ones need no look.
+            n_rows = float((1 / self.loss.weight.square().sum(1)).mean())
+            first = STRONGEST + round(min(math.log(STRONG_ROWS / n_rows), 0.0) / KNOT_STEP)
+        else:
+            first = round((near - self.unit) / KNOT_STEP) + 1
         index = min(max(first, low), high)
         losses = {index: self._loss(upper, index)}
         self._descend(upper, losses, index, -1, low)

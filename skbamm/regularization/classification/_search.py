@@ -34,6 +34,7 @@ def class_search(n_classes, folded, options, shrinkage):
     design = ClassDesign(folded, n_classes, **design_options(options))
     features = penalized_features(options, design.units)
     spec = make_spec(options.kind, features, shrinkage, asked=options.shrinkage)
+    spec.weak_pilots = False
     return ClassSearch(design, spec, HeldOutLogLoss(design.test))
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ...linalg._row_kernels import CountedRows, FoldRows, KernelFactor
+from ...linalg._row_kernels import CountedRows, FoldRows, KernelFactor, StackedFactors
 from ._quadratic import fold_product, shrunken
 
 
@@ -69,12 +69,15 @@ class RowMetric:
 
     counted: CountedRows
     inverse_penalty: torch.Tensor  # (n_candidates, n_folds, n_targets or 1, n_features)
-    factors: dict  # by candidate, fold and target
+    factors: dict | StackedFactors  # by candidate, fold and target; or of all
     exact = True
 
     @classmethod
     def build(cls, counted, penalty, latest):
         inverse = 1 / (penalty if penalty.ndim == 4 else penalty[:, :, None])
+        stacked = StackedFactors.build(counted, inverse)
+        if stacked is not None:
+            return cls(counted, inverse, stacked)
         factors = {}
         for place in np.ndindex(*inverse.shape[:3]):
             scale, factor = latest.get(place, (None, None))
@@ -86,6 +89,8 @@ class RowMetric:
 
     def solve(self, vector):
         scaled = self.inverse_penalty * vector
+        if isinstance(self.factors, StackedFactors):
+            return scaled - self.inverse_penalty * self.factors.back(self.factors.fitted(scaled))
         return scaled - self._back(self.counted.gather(self.counted.rows.fitted(scaled)))
 
     def minimizer(self, loss, like):
@@ -93,6 +98,8 @@ class RowMetric:
         return self._back(self.counted.gather(targets))
 
     def _back(self, columns):
+        if isinstance(self.factors, StackedFactors):
+            return self.inverse_penalty * self.factors.back(columns)
         solved = torch.empty_like(columns)
         for (candidate, fold, target), factor in self.factors.items():
             own = slice(None) if self.inverse_penalty.shape[2] == 1 else slice(target, target + 1)

@@ -19,6 +19,7 @@ from ...linalg._tensors import to_tensors
 from .._constants import (
     ADAPTIVE_INITIAL,
     EXPONENT_BOUNDS,
+    GROUPED_INITIAL,
     INITIAL_SHARE,
     LOG_WEIGHT_LIMIT,
     MAGNITUDE_FLOOR,
@@ -201,6 +202,7 @@ class LinearSpec:
     """
 
     exponents = shares = slice(0, 0)
+    weak_pilots = False  # it has no pilot
 
     def __init__(self, kind, features, separate=True):
         self.kind = kind
@@ -266,6 +268,8 @@ class AdaptiveSpec:
 
     kind = "adaptive"
     is_square = True
+    #: Whether groups with a deviation each also begin at weak pilots, which log loss does not like.
+    weak_pilots = True
 
     def __init__(self, features, *, pooled=True, described=True, deviating=False):
         self.features = features
@@ -310,16 +314,25 @@ class AdaptiveSpec:
     def initial(self, log_strength, n_points=1):
         common = np.zeros((1, self.n_hyper))
         common[:, :2] = log_strength
-        chosen = ADAPTIVE_INITIAL[:n_points]
+        chosen = self._chosen(n_points)
         initial = common.repeat(len(chosen), axis=0)
-        for point, (pilot, exponent) in zip(initial, chosen, strict=True):
-            point[0] += np.log(pilot)
+        for point, (pilot, exponent, share, strength) in zip(initial, chosen, strict=True):
+            point[:2] += np.log([pilot, strength])
             point[self.exponents] = exponent
-            point[self.shares] = INITIAL_SHARE
+            point[self.shares] = share
         return common, initial
 
+    def _chosen(self, n_points):
+        is_grouped = self.n_deviations > self._n_slopes and self._groups is not None
+        if is_grouped and self.weak_pilots:
+            return GROUPED_INITIAL[:n_points]
+        return [(*point, INITIAL_SHARE, 1.0) for point in ADAPTIVE_INITIAL[:n_points]]
+
     def initial_names(self, n_points):
-        return [f"pilot {p:g}, exponent {e:g}" for p, e in ADAPTIVE_INITIAL[:n_points]]
+        return [
+            f"pilot {pilot:g}, exponent {exponent:g}"
+            for pilot, exponent, *_ in self._chosen(n_points)
+        ]
 
     def penalty(self, path, n_folds, device):
         features, groups, none = self.features, self._groups, np.zeros((0, 0))
