@@ -21,6 +21,7 @@ ORDER = [
     "few_verified_labels",
     # the core
     "own_problem",
+    "few_shot",
     "convergence",
     "hyper_cleaning",
 ]

@@ -15,7 +15,7 @@ from ..linalg._softmax import (
     minimize,
 )
 from ..linalg._tensors import memo_last
-from ..problems._base import CurvatureProducts, Gradients, Objective
+from ..problems import CurvatureProducts, Gradients, Objective
 from ._constants import TINY, LabelNumbers
 
 

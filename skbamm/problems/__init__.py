@@ -3,9 +3,12 @@
 from importlib import import_module
 
 from ._averaged import AveragedObjective
-from ._base import BilevelProblem, CurvatureProducts, FunctionObjective, Gradients, Objective
+from ._base import BilevelProblem
 from ._module import ModuleProblem, module_problem
 from ._nonsmooth import Box, NonSmooth, WeightedL1
+from ._objective import FunctionObjective, Objective
+from ._point import CurvatureProducts, Gradients, Point
+from ._projections import Ball, Simplex
 
 # The papers' examples are loaded when they are asked for: no estimator needs them.
 _EXAMPLES = {
@@ -18,6 +21,7 @@ _EXAMPLES = {
 
 __all__ = [
     "AveragedObjective",
+    "Ball",
     "BilevelProblem",
     "Box",
     "CurvatureProducts",
@@ -26,6 +30,8 @@ __all__ = [
     "ModuleProblem",
     "NonSmooth",
     "Objective",
+    "Point",
+    "Simplex",
     "WeightedL1",
     "merely_convex_problem",
     "module_problem",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ._base import Objective
+from ._objective import Objective
+from ._point import AutogradPoint, Once, Point, differentiating
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,27 @@ class AveragedObjective(Objective):
     def curvature_products(self, hyper, params, vector):
         return self._mix(lambda level: level.curvature_products(hyper, params, vector))
 
+    def params_gradient(self, hyper, params):
+        return self._average(lambda level: level.params_gradient(hyper, params))
+
     def hessian_product(self, hyper, params, vector):
         return self._average(lambda level: level.hessian_product(hyper, params, vector))
 
     def mixed_product(self, hyper, params, vector):
         return self._average(lambda level: level.mixed_product(hyper, params, vector))
+
+    def point(self, hyper, params):
+        lower = self.lower.point(hyper, params)
+        if self.averaging == 0:
+            return lower
+        upper = self.upper.point(hyper, params)
+        kind: Any = _AveragedPoint
+        if isinstance(lower, AutogradPoint) and isinstance(upper, AutogradPoint):
+            upper.share_leaves(lower)
+            kind = _AveragedGraph if upper.leaves is lower.leaves else kind
+        point = kind(self, hyper, params)
+        point.lower, point.upper = lower, upper
+        return point
 
     def _average(self, part):
         """A tensor of both levels averaged; the upper one is not asked where it has no weight."""
@@ -64,3 +82,59 @@ class AveragedObjective(Objective):
                 for below, above in zip(lower, upper, strict=True)
             )
         )
+
+
+class _AveragedPoint(Point):
+    """By what both levels answer at the point."""
+
+    lower: Point
+    upper: Point
+
+    @property
+    def value(self):
+        return self._average(lambda point: point.value)
+
+    @property
+    def gradients(self):
+        return self._mix(lambda point: point.gradients)
+
+    @property
+    def params_gradient(self):
+        return self._average(lambda point: point.params_gradient)
+
+    def curvature_products(self, vector):
+        return self._mix(lambda point: point.curvature_products(vector))
+
+    def hessian_product(self, vector):
+        return self._average(lambda point: point.hessian_product(vector))
+
+    def mixed_product(self, vector):
+        return self._average(lambda point: point.mixed_product(vector))
+
+    def _average(self, part):
+        return self.objective._average(lambda level: part(self._point_of(level)))
+
+    def _mix(self, parts):
+        return self.objective._mix(lambda level: parts(self._point_of(level)))
+
+    def _point_of(self, level):
+        return self.lower if level is self.objective.lower else self.upper
+
+
+class _AveragedGraph(AutogradPoint):
+    """By one backward pass through the graphs of both."""
+
+    lower: AutogradPoint
+    upper: AutogradPoint
+
+    @Once
+    def leaves(self):
+        return self.lower.leaves
+
+    @Once
+    def graph(self):
+        with differentiating():
+            return self.objective._average(lambda level: self._point_of(level).graph.sum())
+
+    def _point_of(self, level):
+        return self.lower if level is self.objective.lower else self.upper

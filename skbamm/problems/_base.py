@@ -3,187 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 
+from ._minimizer import LowerMinimizer
 from ._nonsmooth import NonSmooth
-
-
-class Gradients(NamedTuple):
-    """First derivatives of an objective.
-
-    Attributes
-    ----------
-    hyper : Tensor
-        In the upper-level variable.
-    params : Tensor
-        In the lower-level variable.
-    """
-
-    hyper: torch.Tensor
-    params: torch.Tensor
-
-
-class CurvatureProducts(NamedTuple):
-    """Second derivatives of an objective times a vector of the shape of `params`.
-
-    Attributes
-    ----------
-    hessian : Tensor
-        (params, params) derivative times the vector, of the shape of `params`.
-    mixed : Tensor
-        (hyper, params) derivative times the vector, of the shape of `hyper`.
-    """
-
-    hessian: torch.Tensor
-    mixed: torch.Tensor
-
-
-class Objective:
-    """A scalar function of ``(hyper, params)``.
-
-    Write `value`; the derivatives come from autograd. A subclass overrides
-    `gradients` and `curvature_products` where it knows a faster way (and the short
-    cuts to one half of each, where that is cheaper still), and promises the same answers.
-
-    All methods take tensors: `hyper`, the upper-level variable, `params`, the lower-level one,
-    and products a `vector` of the shape of `params`.
-
-    Attributes
-    ----------
-    twice_differentiable : bool
-        Solvers that need curvature products refuse an objective that has none.
-    """
-
-    twice_differentiable: ClassVar[bool] = True
-
-    def value(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Evaluate at a point.
-
-        Returns
-        -------
-        value : Tensor
-            Of one element.
-        """
-        raise NotImplementedError
-
-    def gradients(
-        self, hyper: torch.Tensor, params: torch.Tensor, *, differentiable: bool = False
-    ) -> Gradients:
-        """Differentiate at a point.
-
-        Parameters
-        ----------
-        hyper, params : Tensor
-            The point.
-        differentiable : bool, default=False
-            Whether the gradients carry an autograd graph back to the arguments, which must then
-            require a gradient themselves.
-
-        Returns
-        -------
-        gradients : Gradients
-            In `hyper` and in `params`.
-        """
-        with torch.inference_mode(False), torch.enable_grad():
-            if not differentiable:
-                hyper = hyper.detach().requires_grad_()
-                params = params.detach().requires_grad_()
-            return Gradients(
-                *_grad(self.value(hyper, params).sum(), (hyper, params), differentiable)
-            )
-
-    def params_gradient(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Differentiate in `params` alone.
-
-        Returns
-        -------
-        gradient : Tensor
-            Of the shape of `params`.
-        """
-        return self.gradients(hyper, params).params
-
-    def hessian_product(
-        self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
-    ) -> torch.Tensor:
-        """Multiply by the Hessian in `params` alone.
-
-        Returns
-        -------
-        product : Tensor
-            Of the shape of `params`.
-        """
-        return self.curvature_products(hyper, params, vector).hessian
-
-    def mixed_product(
-        self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
-    ) -> torch.Tensor:
-        """Multiply by the mixed derivative alone.
-
-        Returns
-        -------
-        product : Tensor
-            Of the shape of `hyper`.
-        """
-        return self.curvature_products(hyper, params, vector).mixed
-
-    def curvature_products(
-        self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
-    ) -> CurvatureProducts:
-        """Multiply by the Hessian and the mixed derivative; no matrix is formed.
-
-        Returns
-        -------
-        products : CurvatureProducts
-            Of the shapes of `params` and of `hyper`.
-        """
-        with torch.inference_mode(False), torch.enable_grad():
-            hyper = hyper.detach().requires_grad_()
-            params = params.detach().requires_grad_()
-            gradients = self.gradients(hyper, params, differentiable=True)
-            directional = (gradients.params * vector.detach()).sum()
-            mixed, hessian = _grad(directional, (hyper, params), False)
-        return CurvatureProducts(hessian, mixed)
-
-
-def _grad(output, inputs, differentiable):
-    """Gradients that are zero, not missing, where the output does not depend on an input."""
-    if not output.requires_grad:
-        return tuple(torch.zeros_like(tensor) for tensor in inputs)
-    found = torch.autograd.grad(output, inputs, create_graph=differentiable, allow_unused=True)
-    return tuple(
-        torch.zeros_like(tensor) if gradient is None else gradient
-        for tensor, gradient in zip(inputs, found, strict=True)
-    )
-
-
-@dataclass(frozen=True)
-class FunctionObjective(Objective):
-    """An objective from a plain function of ``(hyper, params)``.
-
-    Attributes
-    ----------
-    function : callable
-        Two tensors in, a tensor of one element out.
-    """
-
-    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-    def value(self, hyper, params):
-        return tensor_of(self.function, self.function(hyper, params))
-
-
-def tensor_of(function, found):
-    """What a user's function has returned, which must be a tensor."""
-    if not isinstance(found, torch.Tensor):
-        name = getattr(function, "__name__", repr(function))
-        raise TypeError(
-            f"an objective must return a tensor: {name} returned a {type(found).__name__}."
-        )
-    return found
+from ._objective import FunctionObjective, Objective
 
 
 class Metric(Protocol):
@@ -214,10 +42,12 @@ class BilevelProblem:
     upper, lower : Objective
         Or plain functions of two tensors, which autograd then differentiates.
 
-    initial_hyper, initial_params : Tensor
-        The initial point, of any shapes. Their dtype and device are those of the run. One unit of
-        `hyper` should be a natural first step (log regularisation weights are: it
-        multiplies a weight by e).
+    initial_hyper, initial_params : Tensor, Module, tuple, list or dict
+        The initial point: tensors of any shapes, `nn.Module`s, or nestings of these, and what plain
+        functions then get. For objectives and solvers each is one tensor; `hyper_of` and
+        `params_of` give it the form back. Their dtype and device are those of the run. One unit
+        of `hyper` should be a natural first step (log regularisation weights are: it multiplies a
+        weight by e).
 
     lower_bound, upper_bound : Tensor or float, default=-inf, inf
         Box that `hyper` is kept in; broadcast against it.
@@ -234,10 +64,11 @@ class BilevelProblem:
         ``metric(hyper, params, averaging)`` returns a `Metric` at that point; a diagonal one
         where there is a non-smooth term.
 
-    solve_lower : callable or None, default=None
+    solve_lower : callable, {"lbfgs", "adam"} or None, default=None
         ``solve_lower(hyper, params)`` returns the minimiser of `lower`. With it the
         criterion of a run is the value of `upper` there; without it, at the
-        current `params`.
+        current `params`. The two words are descents from `params`, for lower levels that are far
+        from a quadratic, such as networks; with them `follows` is on, and nothing is averaged.
 
     nonsmooth : NonSmooth or None, default=None
         A term without gradient that the lower level adds to `lower`: a lasso penalty, or
@@ -247,6 +78,10 @@ class BilevelProblem:
         Whether `SlBamm`, having moved hyper by its own step, shall take params from `solve_lower`:
         where the lower level is far from a quadratic, Newton's steps of a metric are slow, and
         what they leave in params decides where the run goes.
+
+    project : callable or None, default=None
+        ``project(hyper)`` returns the nearest point of another convex set, in the form of
+        `initial_hyper`: a `Simplex`, a `Ball`, or your own. The box is applied after it.
     """
 
     upper: Any
@@ -255,18 +90,19 @@ class BilevelProblem:
     initial_params: torch.Tensor
     lower_bound: torch.Tensor | float = -torch.inf
     upper_bound: torch.Tensor | float = torch.inf
+    project: Callable[[Any], Any] | None = field(default=None, repr=False, kw_only=True)
     strongly_convex: bool = False
     averaging: float | Callable[[int], float] | None = None
     metric: Callable[[torch.Tensor, torch.Tensor, float], Metric] | None = field(
         default=None, repr=False
     )
-    solve_lower: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = field(
-        default=None, repr=False
-    )
+    solve_lower: Any = field(default=None, repr=False)
     nonsmooth: NonSmooth | None = field(default=None, repr=False)
     follows: bool = False
+    _structures: tuple = field(default=(), init=False, repr=False)
 
     def __post_init__(self):
+        self._flatten()
         for name in ("upper", "lower"):
             objective = getattr(self, name)
             if not isinstance(objective, Objective):
@@ -275,8 +111,43 @@ class BilevelProblem:
                         f"{name} must be an Objective or a function of (hyper, params): "
                         f"got {type(objective).__name__}."
                     )
-                object.__setattr__(self, name, FunctionObjective(objective))
+                object.__setattr__(self, name, self._objective(objective))
         self._check_initial_point()
+        if isinstance(self.solve_lower, str | LowerMinimizer):
+            method: Any = getattr(self.solve_lower, "method", self.solve_lower)
+            minimizer = LowerMinimizer(method, self.lower, self.nonsmooth)
+            object.__setattr__(self, "solve_lower", minimizer)
+            object.__setattr__(self, "follows", True)
+
+    def _flatten(self):
+        """Make hyper and params tensors, whatever their form is."""
+        # A copy with other fields (`dataclasses.replace`) has tensors already.
+        known = [getattr(level, "forms", (None, None)) for level in (self.upper, self.lower)]
+        structures: list = []
+        for number, name in enumerate(("initial_hyper", "initial_params")):
+            given = getattr(self, name)
+            structure = next((forms[number] for forms in known if forms[number]), None)
+            if isinstance(given, torch.nn.Module | Mapping | tuple | list):
+                from ._structure import Structure  # which stands on modules, and these on problems
+
+                structure, given = Structure.of(given, name)
+                object.__setattr__(self, name, given)
+            structures.append(structure)
+        object.__setattr__(self, "_structures", tuple(structures))
+
+    def _objective(self, function):
+        if self._structures == (None, None):
+            return FunctionObjective(function)
+        from ._structure import Structure
+        from ._structured import StructuredObjective
+
+        forms = (
+            structure or Structure.of(tensor)[0]
+            for structure, tensor in zip(
+                self._structures, (self.initial_hyper, self.initial_params), strict=True
+            )
+        )
+        return StructuredObjective(function, *forms)
 
     def _check_initial_point(self):
         for name in ("initial_hyper", "initial_params"):
@@ -307,20 +178,74 @@ class BilevelProblem:
             )
 
     def project_hyper(self, hyper: torch.Tensor) -> torch.Tensor:
-        """Project on the box of `hyper`.
+        """Project on the feasible set of `hyper`.
 
         Returns
         -------
         hyper : Tensor
             The nearest feasible point.
         """
+        if self.project is not None:
+            projected = self.project(self.hyper_of(hyper))
+            if not isinstance(projected, torch.Tensor):
+                from ._structure import Structure
+
+                projected = Structure.of(projected, "what project returns")[1]
+            hyper = projected.detach()
         if not isinstance(self.lower_bound, torch.Tensor) and not isinstance(
             self.upper_bound, torch.Tensor
         ):
+            if math.isinf(self.lower_bound) and math.isinf(self.upper_bound):
+                return hyper
             return hyper.clamp(self.lower_bound, self.upper_bound)
         lower = torch.as_tensor(self.lower_bound, dtype=hyper.dtype, device=hyper.device)
         upper = torch.as_tensor(self.upper_bound, dtype=hyper.dtype, device=hyper.device)
         return torch.minimum(torch.maximum(hyper, lower), upper)
+
+    @property
+    def descends(self) -> bool:
+        """Whether the lower level is solved by a descent of ours, from the params of the moment."""
+        return isinstance(self.solve_lower, LowerMinimizer)
+
+    def hyper_of(self, hyper: torch.Tensor) -> Any:
+        """Give a tensor of a solver the form of `initial_hyper`.
+
+        Returns
+        -------
+        hyper : Tensor, Module, tuple, list or dict
+            Modules are copies.
+        """
+        return hyper if self._structures[0] is None else self._structures[0].unflatten(hyper)
+
+    def params_of(self, params: torch.Tensor) -> Any:
+        """Give a tensor of a solver the form of `initial_params`.
+
+        Returns
+        -------
+        params : Tensor, Module, tuple, list or dict
+            Modules are copies.
+        """
+        return params if self._structures[1] is None else self._structures[1].unflatten(params)
+
+    def load_hyper(self, hyper: torch.Tensor) -> Any:
+        """Write a tensor of a solver into the modules of `initial_hyper`.
+
+        Returns
+        -------
+        hyper : Tensor, Module, tuple, list or dict
+            In the form of `initial_hyper`, with the given modules themselves.
+        """
+        return hyper if self._structures[0] is None else self._structures[0].load(hyper)
+
+    def load_params(self, params: torch.Tensor) -> Any:
+        """Write a tensor of a solver into the modules of `initial_params`.
+
+        Returns
+        -------
+        params : Tensor, Module, tuple, list or dict
+            In the form of `initial_params`, with the given modules themselves.
+        """
+        return params if self._structures[1] is None else self._structures[1].load(params)
 
     def project_params(self, params: torch.Tensor) -> torch.Tensor:
         """Project on where the non-smooth term is finite.

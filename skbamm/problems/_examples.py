@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ._base import BilevelProblem, CurvatureProducts, Gradients, Objective
+from ._base import BilevelProblem
+from ._objective import Objective
+from ._point import CurvatureProducts, Gradients
 
 
 class AttractedParams(Objective):

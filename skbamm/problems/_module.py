@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ._base import BilevelProblem, Objective, tensor_of
+from ._base import BilevelProblem
+from ._objective import Objective, tensor_of
 
 # torch has one generator for all threads.
 _generator_lock = threading.RLock()
@@ -35,17 +36,28 @@ class _ByName:
             raise KeyError(f"{key!r} names no parameter and no buffer of the module.") from None
 
 
-class _Level(torch.nn.Module):
-    """A loss as a module around its model, so that torch exchanges tensors for a whole loss."""
+class _BoundModule:
+    """A copy of a module that takes any tensors for its own."""
 
-    def __init__(self, model):
-        super().__init__()
+    def __init__(self, module):
+        model = self.model = copy.deepcopy(module)
         # A subclass of the model's own class: losses ask it whatever they ask a module.
         model.__class__ = type(f"Bound{type(model).__name__}", (_ByName, type(model)), {})
-        self.model = model
+        self.parts = list(model.modules())
+        self.places: dict = {}  # of each tensor by its first name, more than one where it is tied
+        first: dict = {}
+        for prefix, part in model.named_modules(remove_duplicate=False):
+            for tensors in (part._parameters, part._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        path = f"{prefix}.{name}" if prefix else name
+                        places = self.places.setdefault(first.setdefault(id(tensor), path), [])
+                        places.append((tensors, name))
 
-    def forward(self, function, hyper):
-        return function(hyper, self.model)
+    def place(self, tensors):
+        for path, tensor in tensors.items():
+            for owner, name in self.places[path]:
+                owner[name] = tensor
 
 
 class ModuleCopy:
@@ -71,6 +83,11 @@ class ModuleCopy:
         self._idle = []
         self._drawless: set = set()  # functions that were seen to draw nothing
 
+    @property
+    def size(self):
+        """How many numbers its trainable parameters are."""
+        return sum(tensor.numel() for tensor in self.trainable.values())
+
     def named_params(self, params):
         """A vector of params cut into the trainable parameters, in their shapes."""
         pieces = params.split([tensor.numel() for tensor in self.trainable.values()])
@@ -79,25 +96,35 @@ class ModuleCopy:
             for (name, tensor), piece in zip(self.trainable.items(), pieces, strict=True)
         }
 
-    def evaluate(self, function, hyper, params):
-        """``function(hyper, model)``, the same for the same arguments whatever came before."""
+    def unflatten(self, params):
+        """A module of its own under params, whose graph it keeps."""
+        bound = _BoundModule(self.module)
+        bound.place(self.named_params(params) | self.fixed)
+        return bound.model
+
+    @contextlib.contextmanager
+    def bound(self, params):
+        """The module under params, with the mode and the buffers it had; until the block ends."""
         try:
-            level = self._idle.pop()
+            bound = self._idle.pop()
         except IndexError:  # the first time, and where several threads evaluate at once
-            level = _Level(copy.deepcopy(self.module))
-        for part, original in zip(level.model.modules(), self.module.modules(), strict=True):
+            bound = _BoundModule(self.module)
+        for part, original in zip(bound.parts, self.module.modules(), strict=True):
             part.training = original.training
         # Losses tell trainable parameters by `requires_grad`, also where nobody differentiates.
         tensors = {
             name: tensor if tensor.requires_grad else tensor.detach().requires_grad_()
             for name, tensor in self.named_params(params).items()
         }
-        tensors |= {name: tensor.clone() for name, tensor in self.fixed.items()}
-        tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
-        with self._same_random_numbers(function, params.device):
-            value = torch.func.functional_call(level, tensors, (function, hyper))
-        self._idle.append(level)
-        return value
+        bound.place(tensors | {name: tensor.clone() for name, tensor in self.fixed.items()})
+        yield bound.model
+        bound.place(self.trainable | self.fixed)  # an idle one keeps no graph
+        self._idle.append(bound)
+
+    def evaluate(self, function, hyper, params):
+        """``function(hyper, model)``, the same for the same arguments whatever came before."""
+        with self.bound(params) as model, self._same_random_numbers(function, params.device):
+            return function(hyper, model)
 
     @contextlib.contextmanager
     def _same_random_numbers(self, function, device):

@@ -6,11 +6,12 @@ from ._history import Callback, History, Snapshot, Status
 from ._iaptt import IapttGm
 from ._implicit import Implicit
 from ._linear_system import ConjugateGradient, NeumannSeries
-from ._lower_level import LowerGap
 from ._meha import Meha
-from ._solve import Solution, get_solver, solve
 from ._steps import PowerLaw
 from ._unrolling import Bda, TruncatedUnrolling, Unrolling
+from .loop._checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .loop._solve import Solution, get_solver, solve
+from .lower._level import LowerGap
 
 #: Name of each solver, as the estimators' ``solver`` parameter takes it.
 SOLVERS: dict[str, type[Solver]] = {
@@ -30,6 +31,7 @@ __all__ = [
     "SOLVERS",
     "Bda",
     "Callback",
+    "Checkpoint",
     "ConjugateGradient",
     "History",
     "IapttGm",
@@ -48,5 +50,7 @@ __all__ = [
     "TruncatedUnrolling",
     "Unrolling",
     "get_solver",
+    "load_checkpoint",
+    "save_checkpoint",
     "solve",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
+from ._linear_system import conjugate_gradient
 from ._options import FRACTION, FUNCTION, NOTHING, PARAMS_STEP, POSITIVE, SEARCH, word
 from ._steps import (
     PowerLaw,
@@ -16,6 +17,7 @@ from ._steps import (
     divide,
     is_finite,
     move_hyper,
+    norm_of,
     projected_norm,
     retreat,
 )
@@ -24,6 +26,8 @@ from ._steps import (
 FADING = PowerLaw(0.9, 0.5)
 # An inexact metric is given this many steps before it may be replaced.
 METRIC_AGE = 3
+# Of the linear system for the multiplier, where params come from a descent.
+N_LINEAR, ACCURACY = 100, 1e-4
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,13 @@ class BammState(State):
     metric_age: int = 0  # how many steps it has served
     slow: bool = False  # whether params and multiplier converge slowly under it
     origin: tuple = ()  # params and multiplier that the last step began from
+    lengths: tuple = ()  # of params and multiplier; none where a step was taken back
 
 
 class Directions(NamedTuple):
     """Gradients of an iteration, all at the point before it."""
 
-    averaged: Any  # the AveragedObjective, or the lower one where nothing is averaged
+    averaged: Any  # the averaged objective (the lower one where nothing is averaged) at the point
     metric: Any
     params: Any
     multiplier: Any
@@ -143,25 +148,28 @@ class SlBamm(Solver):
 
     def step(self, problem, state):
         if problem.follows and state.moved and self.hyper_step == "auto":
-            params = problem.solve_lower(state.hyper, state.params)
-            state = replace(state, params=params)
+            state = self._follow(problem, state)
         averaging = self._averaging(problem, state.iteration)
         metric, metric_age = self._metric(problem, state, averaging)
         directions = self._directions(problem, state, metric, averaging)
         params_update, params = self._move_params(state, directions)
         multiplier_update, mixed = self._move_multiplier(state, directions)
-        displacement = _relative(params_update, state.params)
-        displacement += _relative(multiplier_update, state.multiplier)
+        multiplier = state.multiplier - multiplier_update
+        before = state.lengths or (norm_of(state.params), norm_of(state.multiplier))
+        lengths = norm_of(params), norm_of(multiplier)
+        displacement = _relative(params_update, before[0], lengths[0])
+        displacement += _relative(multiplier_update, before[1], lengths[1])
         error = self._error(state, directions, displacement, multiplier_update, mixed)
         hypergradient_norm = projected_norm(problem, state.hyper, directions.hyper)
         converged = error <= self._accuracy(metric) * hypergradient_norm
-        hyper = self._move_hyper(problem, state, directions, converged)
+        hyper = {"hyper": state.hyper, "search": state.search, "stalled": state.stalled}
+        if converged or self.hyper_step != "auto":  # else it waits for params and multiplier
+            hyper = self._move_hyper(problem, state, directions)
         last = state.displacement
-        following = replace(
-            state,
+        following = BammState(
             iteration=state.iteration + 1,
             params=params,
-            multiplier=state.multiplier - multiplier_update,
+            multiplier=multiplier,
             averaging=averaging,
             residual=hypergradient_norm + error,
             hypergradient_norm=hypergradient_norm,
@@ -172,31 +180,50 @@ class SlBamm(Solver):
             metric_age=metric_age,
             origin=(state.params, state.multiplier),
             slow=last is None or (displacement > 0.5 * last and not state.moved),
+            moved=self._has_moved(problem, state, hyper["hyper"]),
+            lengths=lengths,
             **hyper,
         )
-        if not is_finite(directions.hyper, following.hyper, params, following.multiplier):
-            following = retreat(self, problem, state, ("params", "multiplier"))
-            following = replace(following, params_converged=False, hypergradient=None)
-        return replace(following, moved=bool((following.hyper != state.hyper).any()))
+        sizes = lengths if math.isfinite(sum(lengths)) else (params, multiplier)
+        if is_finite(directions.hyper, following.hyper, *sizes):
+            return following
+        following = retreat(self, problem, state, ("params", "multiplier"))
+        return replace(
+            following,
+            params_converged=False,
+            hypergradient=None,
+            moved=self._has_moved(problem, state, following.hyper),
+            lengths=(),
+        )
+
+    def _follow(self, problem, state):
+        """Params from the problem, and where that is by a descent the multiplier by another one."""
+        params = problem.solve_lower(state.hyper, state.params)
+        multiplier = state.multiplier
+        if problem.descends:
+            lower = problem.lower.point(state.hyper, params)
+            target = problem.upper.point(state.hyper, params).gradients.params
+            multiplier, _, _ = conjugate_gradient(
+                lower.hessian_product, target, multiplier, lambda left: left, N_LINEAR, ACCURACY
+            )
+        return replace(state, params=params, multiplier=multiplier, lengths=())
 
     def _directions(self, problem, state, metric, averaging):
         from ..problems import AveragedObjective
 
-        hyper, params, multiplier = state.hyper, state.params, state.multiplier
         averaged = problem.lower
         if averaging:
             averaged = AveragedObjective(problem.lower, problem.upper, averaging)
-        upper = problem.upper.gradients(hyper, params)
-        products = averaged.curvature_products(hyper, params, multiplier)
-        params_gradient = problem.lower.params_gradient(hyper, params)
-        if averaging:
-            params_gradient = averaging * upper.params + (1 - averaging) * params_gradient
+        averaged = averaged.point(state.hyper, state.params)
+        # The products come first: what they need of gradients is then known.
+        products = averaged.curvature_products(state.multiplier)
+        upper = problem.upper.point(state.hyper, state.params).gradients
         # All three directions use the multiplier of the *previous* step. Using the fresh
         # one would be another (Gauss-Seidel) method, without this one's analysis.
         return Directions(
             averaged,
             metric,
-            params=params_gradient,
+            params=averaged.params_gradient,
             multiplier=products.hessian - upper.params,
             hyper=upper.hyper - products.mixed,
         )
@@ -204,31 +231,30 @@ class SlBamm(Solver):
     def _move_params(self, state, directions):
         """What params lose in this step, and where they arrive."""
         averaged, metric, gradient = directions.averaged, directions.metric, directions.params
-        hyper, params = state.hyper, state.params
+        params = state.params
         update = gradient if metric is None else metric.solve(gradient)
         if not _searches(self.params_step):
             update = at(self.params_step, state.iteration) * update
         elif metric is None or not metric.exact:
-            product = averaged.hessian_product(hyper, params, update)
+            product = averaged.hessian_product(update)
             step = _cauchy(gradient, update, product)
             if self.params_step != "auto":
                 return step * update, params - step * update
             if step == 0:
                 # Bent down: as far as if it were bent up as much as the gradient turns there.
                 derivative = float((gradient * update).sum())
-                step = divide(derivative, float(update.norm()) * float(product.norm()))
-            return backtrack(averaged, hyper, params, step * update)
+                step = divide(derivative, norm_of(update) * norm_of(product))
+            return backtrack(averaged, step * update)
         return update, params - update
 
     def _move_multiplier(self, state, directions):
         """What the multiplier loses in this step, and its mixed product where that is known."""
         averaged, metric, gradient = directions.averaged, directions.metric, directions.multiplier
-        hyper, params = state.hyper, state.params
         update = gradient if metric is None else metric.solve(gradient)
         if not _searches(self.multiplier_step):
             update = at(self.multiplier_step, state.iteration) * update
         elif metric is None or not metric.exact:
-            products = averaged.curvature_products(hyper, params, update)
+            products = averaged.curvature_products(update)
             step = _cauchy(gradient, update, products.hessian)
             return step * update, step * products.mixed
         return update, None
@@ -242,23 +268,28 @@ class SlBamm(Solver):
         """
         if state.hypergradient is None or (self.hyper_step == "auto" and state.moved):
             return math.inf
-        if mixed is None:
-            mixed = directions.averaged.mixed_product(state.hyper, state.params, multiplier_update)
-        change = float((directions.hyper - state.hypergradient).norm())
-        return max(float(mixed.norm()), divide(change * displacement, state.displacement))
+        change = norm_of(directions.hyper - state.hypergradient)
+        error = divide(change * displacement, state.displacement)
+        if mixed is None and self.hyper_step == "auto":
+            # Not for steps of given length, which wait for nothing: a product takes its time.
+            mixed = directions.averaged.mixed_product(multiplier_update)
+        return error if mixed is None else max(norm_of(mixed), error)
 
-    def _move_hyper(self, problem, state, directions, converged):
-        """Fields of the next state; with "auto" hyper waits for params and multiplier."""
-        if self.hyper_step == "auto" and not converged:
-            return {}
+    def _move_hyper(self, problem, state, directions):
+        """Fields of the next state."""
 
         def value():
             # At the params that the lower level is converging to: the multiplier tells what a
             # gradient that is left there does to the upper objective, to second order in both.
-            found = float(problem.upper.value(state.hyper, state.params))
+            found = float(problem.upper.point(state.hyper, state.params).value)
             return found - float((state.multiplier * directions.params).sum())
 
         return move_hyper(self, problem, state, directions.hyper, value)
+
+    def _has_moved(self, problem, state, hyper):
+        if self.hyper_step != "auto" and problem.metric is None:
+            return True  # nobody asks
+        return hyper is not state.hyper and bool((hyper != state.hyper).any())
 
     def _accuracy(self, metric):
         if self.accuracy is not None:
@@ -268,7 +299,7 @@ class SlBamm(Solver):
     def _averaging(self, problem, iteration):
         schedule = problem.averaging if self.averaging is None else self.averaging
         if schedule is None:
-            schedule = 0.0 if problem.strongly_convex else FADING
+            schedule = 0.0 if problem.strongly_convex or problem.descends else FADING
         return at(schedule, iteration)
 
     def _metric(self, problem, state, averaging):
@@ -288,19 +319,21 @@ class SlBamm(Solver):
         return problem.metric(state.hyper, state.params, averaging), 0
 
 
-def backtrack(objective, hyper, params, update):
+def backtrack(averaged, update):
     """The update, halved where the objective rises, and where it arrives.
 
     Beyond quadratics a line search can overshoot. From where the objective is not finite no step
     is known to descend: then both are NaN.
     """
-    value = float(objective.value(hyper, params))
+    objective, hyper, params = averaged.objective, averaged.hyper, averaged.params
+    value = float(averaged.value)
     if not math.isfinite(value):
         return math.nan * update, math.nan * params
     allowed = value + 1e-12 * abs(value)
     arrived = params - update
     for _ in range(20):
-        if float(objective.value(hyper, arrived)) <= allowed:  # NaN counts as risen
+        # The next step begins here as a rule.
+        if float(objective.point(hyper, arrived).value) <= allowed:  # NaN counts as risen
             break
         update = update / 2
         arrived = params - update
@@ -319,7 +352,7 @@ def _cauchy(gradient, direction, product) -> float:
     return derivative / curvature if curvature > 0 else 0.0
 
 
-def _relative(update, vector) -> float:
+def _relative(update, *lengths) -> float:
     """Length of an update relative to the longer of the vectors before and after it."""
-    length, size = float(update.norm()), max(float(vector.norm()), float((vector - update).norm()))
-    return length / size if size > 0 else length
+    moved, size = norm_of(update), max(lengths)
+    return moved / size if size > 0 else moved

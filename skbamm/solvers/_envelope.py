@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from ._dynamics import Preconditioner
-from ._steps import N_POWER_ITER, random_direction, unit
+from ._steps import N_POWER_ITER, norm_of, random_direction, unit
+from .lower._dynamics import Preconditioner
 
 # Rounding of a gradient or value, in units of the last place.
 ROUNDING = 4.0
@@ -15,9 +15,18 @@ ROUNDING = 4.0
 RESOLVED = 16.0
 
 
+class Steps(NamedTuple):
+    """Lengths of an iteration's steps, along a metric; `proximity` is one over gamma."""
+
+    metric: Any
+    proximity: float
+    params: float
+    proximal: float
+
+
 @dataclass(frozen=True)
 class EnvelopeLevels:
-    """Gradients of both levels at params, and of the lower one at the proximal params."""
+    """Both levels at params, and the lower one at the proximal params, as `Point`s."""
 
     problem: Any
     hyper: Any
@@ -30,12 +39,15 @@ class EnvelopeLevels:
     size: Any  # of what the gap is the difference of, in absolute values
 
     @classmethod
-    def at(cls, problem, hyper, params, proximal_params):
-        upper = problem.upper.gradients(hyper, params)
-        lower = problem.lower.gradients(hyper, params)
-        proximal = problem.lower.gradients(hyper, proximal_params)
-        gap = lower.hyper - proximal.hyper
-        size = lower.hyper.abs() + proximal.hyper.abs()
+    def at(cls, problem, hyper, params, proximal_params, *, asks_both=True):
+        """With both gradients at params at once, where they will be asked for."""
+        upper = problem.upper.point(hyper, params)
+        lower = problem.lower.point(hyper, params)
+        proximal = problem.lower.point(hyper, proximal_params)
+        if asks_both:
+            _ = upper.gradients, lower.gradients
+        gap = lower.hyper_gradient - proximal.hyper_gradient
+        size = lower.hyper_gradient.abs() + proximal.hyper_gradient.abs()
         if problem.nonsmooth is not None:
             for sign, point in ((1, params), (-1, proximal_params)):
                 gradient = problem.nonsmooth.hyper_gradient(hyper, point)
@@ -44,7 +56,7 @@ class EnvelopeLevels:
 
     def hypergradient(self, weight):
         """That of x in the penalized objective, divided by the weight."""
-        return self.upper.hyper + 1 / weight * self.gap
+        return self.upper.hyper_gradient + 1 / weight * self.gap
 
     @property
     def eps(self):
@@ -59,13 +71,13 @@ class EnvelopeLevels:
     @property
     def displacement(self):
         """How far the upper objective draws params from what solves the lower level."""
-        return float((self.params - self.proximal_params).norm())
+        return norm_of(self.params - self.proximal_params)
 
     def mixed(self, known):
         """How much a displacement may change the gradient in hyper: the most that was seen."""
         if not self.is_resolved:
             return known
-        return max(float(self.gap.norm()) / self.displacement, known)
+        return max(norm_of(self.gap) / self.displacement, known)
 
     def rounding(self, weight, mixed):
         """What rounding makes of each entry of the hypergradient.
@@ -73,7 +85,7 @@ class EnvelopeLevels:
         Gradients are rounded, and so are the two points that they are taken at, which a small
         weight brings close together.
         """
-        resolution = self.eps * float(self.params.norm())
+        resolution = self.eps * norm_of(self.params)
         rounded = ROUNDING * self.eps * self.size
         if self.is_resolved:
             return (rounded + resolution / self.displacement * self.gap.abs()) / weight
@@ -87,19 +99,19 @@ class EnvelopeLevels:
             self.params,
             self.proximal_params,
         )
-        lower, least = (float(problem.lower.value(hyper, point)) for point in (params, proximal))
+        lower, least = (float(problem.lower.point(hyper, p).value) for p in (params, proximal))
         gap, size = lower - least, abs(lower) + abs(least)
         difference = params - proximal
         if problem.metric is None or problem.nonsmooth is not None:
             gap -= proximity * float(difference.square().sum()) / 2
         else:
             # The same in the norm of the metric: the proximal params are stationary.
-            gap -= float((difference * self.proximal.params).sum()) / 2
+            gap -= float((difference * self.proximal.params_gradient).sum()) / 2
         if problem.nonsmooth is not None:
             for sign, point in ((1, params), (-1, proximal)):
                 value = float(problem.nonsmooth.value(hyper, point))
                 gap, size = gap + sign * value, size + abs(value)
-        value = float(problem.upper.value(hyper, params)) + gap / weight
+        value = float(problem.upper.point(hyper, params).value) + gap / weight
         return value, ROUNDING * self.eps * size / weight
 
 
@@ -107,7 +119,7 @@ def is_resolved(change, params):
     """Whether a change of params is more than rounding."""
     import torch
 
-    return float(change.norm()) > RESOLVED * torch.finfo(params.dtype).eps * float(params.norm())
+    return norm_of(change) > RESOLVED * torch.finfo(params.dtype).eps * norm_of(params)
 
 
 def proximal_step(problem, hyper, params, gradient, proximal_term, precondition):
@@ -124,13 +136,13 @@ def measured_curvature(level, metric, hyper, params, direction=None, n_iter=N_PO
 
     plain = Preconditioner(1.0, metric)
     vector = random_direction(params) if direction is None else unit(direction)
-    length = torch.finfo(params.dtype).eps ** 0.5 * max(float(params.norm()), 1.0)
-    gradient = level.params_gradient(hyper, params)
+    length = torch.finfo(params.dtype).eps ** 0.5 * max(norm_of(params), 1.0)
+    gradient = level.point(hyper, params).params_gradient
     curvature = 0.0
     for _ in range(n_iter):
         displaced = level.params_gradient(hyper, params + length * vector)
         product = 1 / length * plain(displaced - gradient)
-        curvature, vector = float(product.norm()), unit(product)
+        curvature, vector = norm_of(product), unit(product)
     return curvature
 
 
@@ -150,4 +162,4 @@ def worst_norm(problem, hyper, gradient, error):
         (hyper - problem.project_hyper(hyper - other)).abs()
         for other in (gradient - error, gradient + error)
     ]
-    return float(steps[0].maximum(steps[1]).norm())
+    return norm_of(steps[0].maximum(steps[1]))

@@ -140,31 +140,48 @@ class _Lazy(Mapping):
 
 
 class Recorder:
-    """Collects the rows of a `History`."""
+    """Collects the rows of a `History`, or the latest ones; some may be of an earlier run."""
 
-    def __init__(self):
+    def __init__(self, earlier=None, max_rows=None):
         self._initial: dict = {}
         self._rows: list[dict] = []
+        self._max_rows = max_rows
+        self._n_dropped = 0
+        if earlier is not None:
+            self._initial = dict(earlier.initial)
+            names = list(earlier)
+            self._rows = [{name: earlier[name][k] for name in names} for k in range(len(earlier))]
+            self._drop()
 
     def begin(self, **row):
-        self._initial = _numpy(row)
+        if self._initial:
+            return
+        self._initial = {name: np.asarray(value) for name, value in _numpy(row).items()}
 
     def add(self, **row):
         self._rows.append(_numpy(row))
+        self._drop()
+
+    def _drop(self):
+        if self._max_rows is not None and len(self._rows) > self._max_rows:
+            n_dropped = len(self._rows) - self._max_rows
+            del self._rows[:n_dropped]
+            self._n_dropped += n_dropped
 
     def __len__(self):
-        return len(self._rows)
+        return self._n_dropped + len(self._rows)
 
     def amend(self, first, **row):
         """Other values for the rows from `first` on."""
         values = _numpy(row)
-        for kept in self._rows[first:]:
+        for kept in self._rows[max(first - self._n_dropped, 0) :]:
             kept.update(values)
 
     def copy(self):
         """Another one with the same rows, to go on with apart."""
-        copied = Recorder()
+        copied = Recorder(max_rows=self._max_rows)
         copied._initial, copied._rows = self._initial, [dict(row) for row in self._rows]
+        copied._n_dropped = self._n_dropped
         return copied
 
     def history(self):
@@ -181,9 +198,9 @@ class Recorder:
 
 
 def _numpy(row):
-    """Copies of a row's tensors and numbers as arrays."""
+    """Copies of a row's tensors as arrays; numbers are as good."""
     return {
-        name: np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+        name: value if isinstance(value, float) else np.array(value.detach().cpu().numpy())
         for name, value in row.items()
     }
 

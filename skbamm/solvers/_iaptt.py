@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ._base import Need, Solver, State
-from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
 from ._options import (
     AUTO,
     COUNT,
@@ -19,7 +18,8 @@ from ._options import (
     SWITCH,
     word,
 )
-from ._steps import Schedule, SecantStep, at, begin, divide, is_finite, projected_norm
+from ._steps import Schedule, SecantStep, at, begin, divide, is_finite, norm_of, projected_norm
+from .lower._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
 
 # How far all steps of one trajectory go together, in units of one over the curvature, where the
 # lower level has several basins: a trajectory that ends in one of them forgets its
@@ -123,16 +123,16 @@ class IapttGm(Solver):
         state = begin(self, problem, IapttState)
         search = None
         if self._searches(problem):
-            search = self._secant_step().begin(_joined(state.hyper, state.params))
+            search = self._secant_step(problem).begin(_joined(state.hyper, state.params))
         return replace(state, initialization=state.params, search=search)
 
     def step(self, problem, state):
         dynamics, points, bases = self._descend(problem, state)
         value, n_used = self._truncate(problem, state.hyper, points)
         params = points[n_used]
-        upper = problem.upper.gradients(state.hyper, params)
+        upper = problem.upper.point(state.hyper, params).gradients
         by_trajectory, by_initialization = dynamics.vjp(bases, n_used, upper.params)
-        if not float(by_initialization.norm()) > FORGOTTEN * float(upper.params.norm()):
+        if not norm_of(by_initialization) > FORGOTTEN * norm_of(upper.params):
             # Below rounding, the trajectory has forgotten its initialization.
             by_initialization = by_initialization * 0
         by_hyper = upper.hyper + by_trajectory
@@ -164,8 +164,8 @@ class IapttGm(Solver):
     def _searches(self, problem):
         return self.hyper_step == "auto" and problem.strongly_convex and problem.nonsmooth is None
 
-    def _secant_step(self):
-        return SecantStep(self.memory, self.max_move)
+    def _secant_step(self, problem):
+        return SecantStep.of(problem, self.memory, self.max_move)
 
     def _descend(self, problem, state):
         """The trajectory from the learned initialization."""
@@ -196,7 +196,7 @@ class IapttGm(Solver):
         if truncates == "auto":
             truncates = not problem.strongly_convex
         if not truncates:
-            return problem.upper.value(hyper, points[-1]), self.n_steps
+            return problem.upper.point(hyper, points[-1]).value, self.n_steps
         values = torch.stack([problem.upper.value(hyper, point).sum() for point in points[1:]])
         values = values.where(values.isfinite(), -math.inf)  # what can be evaluated counts
         n_used = int(values.argmax()) + 1  # the first of several
@@ -204,7 +204,7 @@ class IapttGm(Solver):
 
     def _move_along_secants(self, problem, state, following, value):
         """One step of hyper and initialization together."""
-        joined, search = self._secant_step().move(
+        joined, search = self._secant_step(problem).move(
             lambda joined: _joined(*_split(problem, joined)),
             state,
             _joined(state.hyper, state.initialization),
@@ -226,10 +226,8 @@ class IapttGm(Solver):
         if self.hyper_step == "auto":
             length = _kesten_length(state, following.gradient, by_hyper)
             hyper_step, initialization_step = length, min(length, _cap(by_initialization))
-            size = length * (float(by_hyper.norm()) + float(by_initialization.norm()))
-            stalled = state.length is not None and size <= COLLAPSED * (
-                1 + float(state.hyper.norm())
-            )
+            size = length * (norm_of(by_hyper) + norm_of(by_initialization))
+            stalled = state.length is not None and size <= COLLAPSED * (1 + norm_of(state.hyper))
         else:
             hyper_step = initialization_step = at(self.hyper_step, state.iteration)
         if self.initialization_step is not None:
@@ -259,7 +257,7 @@ class IapttGm(Solver):
                 search=search,
                 stalled=search.stalled,
             )
-        if state.length is not None and float((joined - state.origin).norm()) > COLLAPSED:
+        if state.length is not None and norm_of(joined - state.origin) > COLLAPSED:
             hyper, initialization = _split(problem, (joined + state.origin) / 2)
             length = SHRINK * state.length
             return replace(following, hyper=hyper, initialization=initialization, length=length)

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from ..linalg._tensors import as_tensor
 from ._base import Need, Solver, State
-from ._dynamics import Preconditioner
 from ._linear_system import conjugate_gradient
-from ._lower_level import solve_lower
 from ._options import COUNT
 from ._outer import Hypergradient
-from ._steps import projected_norm
+from ._steps import norm_of, projected_norm
+from .lower._dynamics import Preconditioner
+from .lower._level import solve_lower
 
 
 class Evaluation(NamedTuple):
@@ -127,23 +127,24 @@ class Implicit(Solver):
     def _evaluate(self, problem, hyper, params, multiplier):
         """Value, hypergradient, the estimate of its error; params and multiplier."""
         params, is_solved = solve_lower(problem, hyper, params)
-        lower, upper = problem.lower, problem.upper.gradients(hyper, params)
+        lower, point = problem.lower.point(hyper, params), problem.upper.point(hyper, params)
+        upper = point.gradients
         metric = None if problem.metric is None else problem.metric(hyper, params, 0.0)
         left, flat = upper.params * 0, False
         if metric is not None and metric.exact:
             multiplier = metric.solve(upper.params)
         else:
             multiplier, left, flat = conjugate_gradient(
-                lambda vector: lower.hessian_product(hyper, params, vector),
+                lower.hessian_product,
                 upper.params,
                 multiplier,
                 Preconditioner(1.0, metric),
                 self.n_linear,
             )
-        gradient = upper.hyper - lower.mixed_product(hyper, params, multiplier)
-        error = float(lower.mixed_product(hyper, params, left).norm()) if is_solved else math.inf
+        gradient = upper.hyper - lower.mixed_product(multiplier)
+        error = norm_of(lower.mixed_product(left)) if is_solved else math.inf
         found = Hypergradient.of(gradient, error, left, flat, upper.params, multiplier)
-        return float(problem.upper.value(hyper, params)), found, params
+        return float(point.value), found, params
 
 
 class _Evaluations:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ._base import Need
 from ._options import COUNT
 from ._outer import Hypergradient, OuterSolver, OuterState, last_step_error
-from ._steps import begin, divide
+from ._steps import at, begin, divide, norm_of
+from .lower._dynamics import Dynamics, Preconditioner, unit_preconditioner
 
 # A direction whose curvature is this small relative to the largest one counts as flat.
 FLAT = 1e-8
@@ -40,19 +42,32 @@ class ImplicitDifferentiation(OuterSolver):
         """Where the last descent ended."""
         return state.params
 
+    def _descend(self, problem, state):
+        if not problem.descends:
+            return super()._descend(problem, state)
+        params = problem.solve_lower(state.hyper, state.params)
+        step = self.params_step
+        precondition: Any = (
+            unit_preconditioner(problem, problem.lower, state.hyper, params)
+            if step == "auto"
+            else Preconditioner(at(step, state.iteration))
+        )
+        dynamics = Dynamics(problem, lambda t: problem.lower, state.hyper, precondition, 0)
+        return dynamics, [params, params], []
+
     def _differentiate(self, problem, state, dynamics, points, bases):
-        hyper, params, lower = state.hyper, points[-1], problem.lower
-        upper = problem.upper.gradients(hyper, params)
+        lower = problem.lower.point(state.hyper, points[-1])
+        upper = problem.upper.point(state.hyper, points[-1]).gradients
         multiplier, left, flat = self._solve(
-            lambda vector: lower.hessian_product(hyper, params, vector),
+            lower.hessian_product,
             upper.params,
             state.multiplier,
             dynamics.precondition,
         )
-        gradient = upper.hyper - lower.mixed_product(hyper, params, multiplier)
+        gradient = upper.hyper - lower.mixed_product(multiplier)
         # What one step more would change, in the linear system and in params.
-        error = float(lower.mixed_product(hyper, params, dynamics.precondition(left)).norm())
-        error += last_step_error(problem, lower, dynamics, points)
+        error = norm_of(lower.mixed_product(dynamics.precondition(left)))
+        error += last_step_error(problem, problem.lower, dynamics, points)
         return Hypergradient.of(gradient, error, left, flat, upper.params, multiplier)
 
     def _solve(self, product, target, initial, precondition):
@@ -67,9 +82,9 @@ def conjugate_gradient(product, target, initial, precondition, n_iter, accuracy=
     """
     multiplier, left = initial, target - product(initial)
     direction, previous, largest = None, 0.0, 0.0
-    enough = accuracy * float(target.norm())
+    enough = accuracy * norm_of(target)
     for _ in range(n_iter):
-        if not float(left.norm()) > enough:
+        if not norm_of(left) > enough:
             break
         preconditioned = precondition(left)
         latest = float((left * preconditioned).sum())
@@ -146,4 +161,4 @@ class NeumannSeries(ImplicitDifferentiation):
             multiplier = multiplier + term
             change = product(term)
             left = left - change
-        return multiplier, left, float(change.norm()) <= FLAT * float(left.norm())
+        return multiplier, left, norm_of(change) <= FLAT * norm_of(left)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ._base import Solver, State
-from ._dynamics import Preconditioner
 from ._envelope import (
     EnvelopeLevels,
+    Steps,
     is_resolved,
     measured_curvature,
     proximal_step,
@@ -17,7 +17,18 @@ from ._envelope import (
     worst_norm,
 )
 from ._options import AUTO, PARAMS_STEP, POSITIVE, SEARCH
-from ._steps import Schedule, at, begin, divide, is_finite, move_hyper, projected_norm, retreat
+from ._steps import (
+    Schedule,
+    at,
+    begin,
+    divide,
+    is_finite,
+    move_hyper,
+    norm_of,
+    projected_norm,
+    retreat,
+)
+from .lower._dynamics import Preconditioner
 
 # One over the envelope's gamma, relative to the curvature of the lower level: above its weak
 # convexity (in theory above twice it) where it may not be convex. Where it is, anything will do,
@@ -73,15 +84,6 @@ class MehaState(State):
     @property
     def params_converged(self):
         return self.n_close >= 2
-
-
-class Steps(NamedTuple):
-    """Lengths of an iteration's steps, along a metric; `proximity` is one over gamma."""
-
-    metric: Any
-    proximity: float
-    params: float
-    proximal: float
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -197,7 +199,10 @@ class Meha(Solver):
             weight = at(self.upper_weight, state.iteration)
         steps = self._steps(problem, state, weight)
         proximal_params = self._move_proximal_params(problem, state, steps)
-        levels = EnvelopeLevels.at(problem, state.hyper, state.params, proximal_params)
+        # Steps of given length move hyper, and gradients in params are those after that.
+        both = self.hyper_step == "auto"
+        point = state.hyper, state.params, proximal_params
+        levels = EnvelopeLevels.at(problem, *point, asks_both=both)
         following = self._measure(problem, state, levels, weight)
         following = self._move_hyper(problem, state, following, levels, steps)
         params = self._move_params(problem, following, levels, weight, steps)
@@ -240,7 +245,7 @@ class Meha(Solver):
 
     def _move_proximal_params(self, problem, state, steps):
         hyper, proximal_params = state.hyper, state.proximal_params
-        gradient = problem.lower.params_gradient(hyper, proximal_params)
+        gradient = problem.lower.point(hyper, proximal_params).params_gradient
         proximal_term = steps.proximity * (proximal_params - state.params)
         precondition = Preconditioner(steps.proximal, steps.metric)
         return proximal_step(problem, hyper, proximal_params, gradient, proximal_term, precondition)
@@ -249,10 +254,10 @@ class Meha(Solver):
         """At the new hyper and with the new proximal params."""
         hyper, params = following.hyper, levels.params
         if bool((hyper != levels.hyper).any()):
-            upper = problem.upper.gradients(hyper, params).params
+            upper = problem.upper.params_gradient(hyper, params)
             lower = problem.lower.params_gradient(hyper, params)
         else:
-            upper, lower = levels.upper.params, levels.lower.params
+            upper, lower = levels.upper.params_gradient, levels.lower.params_gradient
         proximal_term = -(steps.proximity * (params - levels.proximal_params))
         precondition = Preconditioner(steps.params, steps.metric)
         gradient = weight * upper + lower
@@ -280,12 +285,12 @@ class Meha(Solver):
         norm_ = projected_norm(problem, state.hyper, hypergradient)
         change = math.inf
         if state.hypergradient is not None:
-            change = float((hypergradient - state.hypergradient).norm())
+            change = norm_of(hypergradient - state.hypergradient)
         mixed = levels.mixed(FADING * state.mixed)
         rounding = levels.rounding(weight, mixed)
-        error = remainder(change, state.change, float(rounding.norm()))
+        error = remainder(change, state.change, norm_of(rounding))
         # The projected norm is zero, and no scale, where all entries are on their bounds.
-        enough = max(self.accuracy * norm_, SMALL * float(hypergradient.norm()))
+        enough = max(self.accuracy * norm_, SMALL * norm_of(hypergradient))
         following = replace(
             state,
             iteration=state.iteration + 1,
@@ -311,13 +316,13 @@ class Meha(Solver):
         if following.params_converged and state.before is not None:
             bias = WEIGHT_SHRINK / (1 - WEIGHT_SHRINK) * (hypergradient - state.before).abs()
         acts = problem.nonsmooth is None or (
-            levels.displacement <= DISPLACED * float(levels.proximal_params.norm())
+            levels.displacement <= DISPLACED * norm_of(levels.proximal_params)
         )
-        rounded = float(rounding.norm()) / WEIGHT_SHRINK
-        may_shrink = bias is not None and rounded < float(bias.norm())
+        rounded = norm_of(rounding) / WEIGHT_SHRINK
+        may_shrink = bias is not None and rounded < norm_of(bias)
         if bias is None or not acts:
             size = following.mixed * levels.displacement / following.upper_weight
-            may_shrink |= rounded <= ROUNDED * (size + float(levels.upper.hyper.norm()))
+            may_shrink |= rounded <= ROUNDED * (size + norm_of(levels.upper.hyper_gradient))
         stage_norm = state.stage_norm
         if following.params_converged and stage_norm == 0:
             stage_norm = following.hypergradient_norm

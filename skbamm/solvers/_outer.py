@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ._base import Need, Solver, State
-from ._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
 from ._options import COUNT, PARAMS_STEP, SEARCH
-from ._steps import Schedule, at, begin, is_finite, move_hyper, projected_norm, retreat
+from ._steps import Schedule, at, begin, is_finite, move_hyper, norm_of, projected_norm, retreat
+from .lower._dynamics import Dynamics, Preconditioner, descend, unit_preconditioner
 
 # What the lower level leaves of the upper gradient, relative to it, when flatness matters.
 UNSOLVED = 1e-3
@@ -33,10 +33,10 @@ class Hypergradient(NamedTuple):
     @classmethod
     def of(cls, gradient, error, left, flat, target, multiplier=None):
         """From what is `left` of a target, where the lower level is flat or not solved."""
-        undetermined = flat and float(left.norm()) > UNSOLVED * float(target.norm())
+        undetermined = flat and norm_of(left) > UNSOLVED * norm_of(target)
         return cls(
             gradient,
-            max(error, float(left.norm())) if undetermined else error,
+            max(error, norm_of(left)) if undetermined else error,
             undetermined,
             multiplier,
         )
@@ -67,7 +67,7 @@ class OuterSolver(Solver):
         dynamics, points, bases = self._descend(problem, state)
         found = self._differentiate(problem, state, dynamics, points, bases)
         hyper, params = state.hyper, points[-1]
-        value = problem.upper.value(hyper, params) if self.hyper_step == "auto" else None
+        value = problem.upper.point(hyper, params).value if self.hyper_step == "auto" else None
         if not is_finite(found.gradient, found.error, params, value, found.multiplier):
             return retreat(self, problem, state)
         hypergradient_norm = projected_norm(problem, hyper, found.gradient)
@@ -118,6 +118,6 @@ class OuterSolver(Solver):
 def last_step_error(problem, objective, dynamics, points) -> float:
     """What the last step of params changes in the hypergradient."""
     hyper, params = dynamics.hyper, points[-1]
-    changed = problem.upper.curvature_products(hyper, params, params - points[-2])
-    mixed = objective.mixed_product(hyper, params, dynamics.precondition(changed.hessian))
-    return float(changed.mixed.norm()) + float(mixed.norm())
+    changed = problem.upper.point(hyper, params).curvature_products(params - points[-2])
+    mixed = objective.point(hyper, params).mixed_product(dynamics.precondition(changed.hessian))
+    return norm_of(changed.mixed) + norm_of(mixed)

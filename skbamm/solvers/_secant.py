@@ -50,7 +50,8 @@ class SecantSearch:
     def propose(self, project, hyper, value, gradient, *, memory, max_move, rounding=0.0):
         """Where to go from `hyper`, and the search's next state.
 
-        `rounding` is how far it reaches in the values, beyond what it is relative to them.
+        `rounding` is how far it reaches in the values, beyond what it is relative to them. Without
+        a `memory` directions are projected gradients.
         """
         search = self
         if not self.started and self.differences is None:
@@ -68,7 +69,7 @@ class SecantSearch:
             else:
                 search = self._shorten(value, predicted)
                 return _snapped(project, search.anchor + search.fraction * search.direction), search
-        search = search._accept(project, hyper, value, gradient, max_move)
+        search = search._accept(project, hyper, value, gradient, max_move, memory > 0)
         return _snapped(project, hyper + search.direction), search
 
     @property
@@ -84,7 +85,7 @@ class SecantSearch:
             search = replace(search, stalled=self.retreated, retreated=True)
         return _snapped(project, search.anchor + search.fraction * search.direction), search
 
-    def _accept(self, project, hyper, value, gradient, max_move):
+    def _accept(self, project, hyper, value, gradient, max_move, is_box):
         """Take a point as the anchor of a new direction."""
         search, precision = self, _precision(hyper)
         if not self.started:
@@ -92,10 +93,14 @@ class SecantSearch:
             square = float(step.square().sum())
             scale = min(abs(value) / max(square, precision.tiny), precision.max**0.5)
             search = replace(self, scale=scale)
-        # A coordinate that sits on its bound with the gradient pointing out is fixed.
-        is_free = project(hyper - _nudge(hyper) * gradient.sign()) != hyper
-        free = gradient.where(is_free, 0)
-        direction = search._direction(free).where(is_free, 0)
+        if is_box:
+            # A coordinate that sits on its bound with the gradient pointing out is fixed.
+            is_free = project(hyper - _nudge(hyper) * gradient.sign()) != hyper
+            free = gradient.where(is_free, 0)
+            direction = search._direction(free).where(is_free, 0)
+        else:
+            # Spectral projected gradient (Birgin, Martinez, Raydan, 2000): inside any convex set.
+            direction = project(hyper - search.scale * gradient) - hyper
         largest = max(float(direction.abs().max()), precision.tiny)
         return replace(
             search,

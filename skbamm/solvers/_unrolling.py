@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ._base import Need
 from ._options import COUNT, FRACTION, FUNCTION, NOTHING
 from ._outer import Hypergradient, OuterSolver, last_step_error
-from ._steps import PowerLaw, Schedule, at
+from ._steps import PowerLaw, Schedule, at, norm_of
 
 # A vector that a step shrinks by less than this lies along a flat direction of the lower level.
 FLAT = 1e-8
@@ -53,15 +53,13 @@ class Unrolling(OuterSolver):
 
     def _differentiate(self, problem, state, dynamics, points, bases):
         hyper, params = state.hyper, points[-1]
-        upper = problem.upper.gradients(hyper, params)
+        upper = problem.upper.point(hyper, params).gradients
         by_hyper, left = dynamics.vjp(bases, self.n_steps, upper.params)
         # What one step more would add, and whether it would change what is left.
         objective = dynamics.objective(self.n_steps - 1)
-        following = objective.curvature_products(hyper, params, dynamics.precondition(left))
-        flat = float(following.hessian.norm()) <= FLAT * float(left.norm())
-        error = float(following.mixed.norm()) + last_step_error(
-            problem, objective, dynamics, points
-        )
+        following = objective.point(hyper, params).curvature_products(dynamics.precondition(left))
+        flat = norm_of(following.hessian) <= FLAT * norm_of(left)
+        error = norm_of(following.mixed) + last_step_error(problem, objective, dynamics, points)
         return Hypergradient.of(upper.hyper + by_hyper, error, left, flat, upper.params)
 
 

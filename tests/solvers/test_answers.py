@@ -18,7 +18,7 @@ from skbamm.problems import (
     weighted_lasso_problem,
 )
 from skbamm.solvers import SOLVERS, IapttGm, Need, SlBamm, Status, Unrolling, solve
-from skbamm.solvers._verification import FinishingState
+from skbamm.solvers.loop._verification import FinishingState
 
 double = torch.float64
 every_solver = pytest.mark.parametrize("name", SOLVERS)

@@ -15,7 +15,7 @@ import torch
 from ...linalg._curvature import Curvature
 from ...linalg._softmax import CrossEntropy, curvature_product, minimize
 from ...linalg._tensors import memo_last
-from ...problems._base import CurvatureProducts, Gradients, Objective
+from ...problems import CurvatureProducts, Gradients, Objective
 from ...solvers._linear_system import conjugate_gradient
 from .._constants import (
     LOG_LOSS_CLOSER,

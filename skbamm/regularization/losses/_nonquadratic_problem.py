@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ...problems._base import CurvatureProducts, Gradients, Metric
+from ...problems import CurvatureProducts, Gradients
+from ...problems._base import Metric
 from .._constants import (
     ACCURACY,
     BARRIER_ACCURACY,

@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from ...linalg._tensors import memo_last
-from ...problems._base import BilevelProblem, CurvatureProducts, Gradients, Objective
+from ...problems import CurvatureProducts, Gradients, Objective
+from ...problems._base import BilevelProblem
 from .._constants import JITTER, SINGULAR
 
 

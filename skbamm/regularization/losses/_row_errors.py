@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...linalg._design import Design
-from ...problems._base import CurvatureProducts, Gradients, Objective
+from ...problems import CurvatureProducts, Gradients, Objective
 from .._constants import DEVIATION, EFFICIENT, HALF
 
 

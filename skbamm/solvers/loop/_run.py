@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._history import Recorder, Status
+from .._history import Recorder, Status
+from .._steps import norm_of
 from ._verification import Answer, FinishingState, certified, solved, verified
 
 # Criteria that differ by less, relatively, are equal.
@@ -49,11 +50,11 @@ class Run:
     which makes solving them cheap. Rows of the history get its criterion after the fact.
     """
 
-    def __init__(self, problem, state, verifies):
+    def __init__(self, problem, state, verifies, recorder=None):
         self.problem = problem
         self.verifies = verifies
         self.exact = problem.solve_lower is not None
-        self.recorder = Recorder()
+        self.recorder = Recorder() if recorder is None else recorder
         self.has_multiplier = getattr(state, "multiplier", None) is not None
         params, self.latest, self.lower = self._levels(state)
         self.recorder.begin(criterion=self.latest, lower=self.lower, hyper=state.hyper)
@@ -63,7 +64,7 @@ class Run:
         self.smallest = math.inf
         self.is_finite = _is_finite(state)
         self.measured = state.hyper  # where the last residual is from
-        self.is_evaluated, self.arrived = True, 0
+        self.is_evaluated, self.arrived = True, len(self.recorder)
         self.residual, self.hypergradient_norm = state.residual, state.hypergradient_norm
 
     def _levels(self, state):
@@ -71,10 +72,11 @@ class Run:
         problem, params = self.problem, state.params
         if self.exact:
             params = problem.solve_lower(state.hyper, params)
-        lower = problem.lower.value(state.hyper, params)
+        lower = problem.lower.point(state.hyper, params).value
         if problem.nonsmooth is not None:
             lower = lower + problem.nonsmooth.value(state.hyper, params)
-        values = {"upper": problem.upper.value(state.hyper, params), "lower": lower}
+        # A step from here as a rule: what it asks of these points is known then.
+        values = {"upper": problem.upper.point(state.hyper, params).value, "lower": lower}
         for name, value in values.items():
             if value.numel() != 1:
                 raise ValueError(
@@ -102,11 +104,11 @@ class Run:
             "lower": self.lower,
             "residual": residual,
             "hypergradient_norm": float(state.hypergradient_norm),
-            "averaging": getattr(state, "averaging", 0.0),
+            "averaging": float(getattr(state, "averaging", 0.0)),
             "hyper": state.hyper,
         }
         if self.has_multiplier:
-            row["multiplier_norm"] = float(state.multiplier.norm())
+            row["multiplier_norm"] = norm_of(state.multiplier)
         self.recorder.add(**row)
         return row
 
@@ -156,7 +158,7 @@ class Run:
         best = self._lowest
         if self._certificate(best).is_converged(tol):
             return Status.CONVERGED
-        allowed = tol * float((before.hyper - best.hyper).norm())
+        allowed = tol * norm_of(before.hyper - best.hyper)
         allowed += self._certificate(best).roughness + _rounding(best)
         limit = min(best.criterion + allowed, self.initial_criterion)
         is_near = before.criterion <= limit
@@ -270,4 +272,4 @@ def _rounding(candidate):
 def _is_finite(state):
     # An infinite residual is one that is not known yet; NaN comes from the derivatives.
     unusable = state.residual is not None and math.isnan(state.residual)
-    return not unusable and math.isfinite(float(state.hyper.norm()) + float(state.params.norm()))
+    return not unusable and math.isfinite(norm_of(state.hyper) + norm_of(state.params))

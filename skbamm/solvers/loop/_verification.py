@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._base import Solver, State
-from ._lower_level import LowerGap, lower_level
-from ._outer import Hypergradient
-from ._secant import SecantSearch
-from ._steps import SecantStep, projected_norm
+from .._base import Solver, State
+from .._outer import Hypergradient
+from .._secant import SecantSearch
+from .._steps import SecantStep, norm_of, projected_norm
+from ..lower._level import LowerGap, lower_level
 
 # What is left of the lower level may change so much in the criterion, relative to it.
 CRITERION_ACCURACY = 1e-3
@@ -59,9 +59,11 @@ def solved(problem, hyper, params, is_solution=False, level=None) -> Answer:
     if problem.solve_lower is None:
         found = level.solve(params)
     else:
-        found = level.measure(params if is_solution else problem.solve_lower(hyper, params))
-    upper = problem.upper.gradients(hyper, found.params)
-    criterion = float(problem.upper.value(hyper, found.params))
+        params = params if is_solution else problem.solve_lower(hyper, params)
+        # A descent leaves something, which Newton's method takes off in a few steps.
+        found = level.solve(params) if problem.descends else level.measure(params)
+    point = problem.upper.point(hyper, found.params)
+    upper, criterion = point.gradients, float(point.value)
     left = abs(float((upper.params * found.update).sum()))
     is_near = left <= CRITERION_ACCURACY * abs(criterion) or left <= _eps(params)
     # The problem's own solution is as accurate as it likes; what it leaves is what counts.
@@ -91,25 +93,25 @@ def verified(problem, answer, multiplier=None, level=None) -> Answer:
     if not is_given or answer.roughness > NEGLIGIBLE * abs(answer.criterion):
         # Once more, a Newton step further and from this multiplier: whatever is inexact moves.
         params = params - answer.update
-        upper = problem.upper.gradients(hyper, params)
+        upper = problem.upper.point(hyper, params).gradients
         again = level.adjoint(params, upper.params, adjoint.multiplier, accuracy)
-        change = float((upper.hyper + again.by_hyper - gradient).norm())
-        if not is_given and float(again.left.norm()) > 1e-8 * _size(upper):
+        change = norm_of(upper.hyper + again.by_hyper - gradient)
+        if not is_given and norm_of(again.left) > 1e-8 * _size(upper):
             # The linear system converges like a geometric series, if it does.
-            ratio = min(float(again.left.norm()) / max(float(adjoint.left.norm()), 1e-300), 0.99)
+            ratio = min(norm_of(again.left) / max(norm_of(adjoint.left), 1e-300), 0.99)
             change = change / (1 - ratio)
         error += change
     # Rounding does not matter in entries that are held by a bound.
     rounding = ROUNDINGS * _eps(hyper) * (upper.hyper.abs() + adjoint.by_hyper.abs())
     high, low = (problem.project_hyper(hyper - gradient + sign * rounding) for sign in (1, -1))
-    error += float((high - low).norm()) / 2
+    error += norm_of(high - low) / 2
     found = Hypergradient.of(
         gradient, error, adjoint.left, adjoint.flat, answer.upper.params, adjoint.multiplier
     )
     error = found.error
     if adjoint.flat:
         # What the lower level leaves free is to be stationary for the upper one.
-        error = max(error, float(adjoint.left.norm()))
+        error = max(error, norm_of(adjoint.left))
     norm = projected_norm(problem, hyper, gradient)
     is_known = answer.is_solved and math.isfinite(norm + error)
     return replace(
@@ -157,7 +159,7 @@ class Finishing(Solver):
 
     def step(self, problem, state):
         answer = verified(problem, solved(problem, state.hyper, state.params), state.multiplier)
-        hyper, search = SecantStep(self.memory, self.max_move).move(
+        hyper, search = SecantStep.of(problem, self.memory, self.max_move).move(
             problem.project_hyper, state, state.hyper, answer.gradient, lambda: answer.criterion
         )
         return FinishingState(
@@ -182,4 +184,4 @@ def _eps(tensor):
 
 
 def _size(gradients):
-    return float(gradients.params.norm())
+    return norm_of(gradients.params)

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..linalg._tensors import as_tensor
+from ...linalg._tensors import as_tensor
+from .._linear_system import conjugate_gradient
+from .._steps import divide, largest_curvature, norm_of
 from ._dynamics import Preconditioner
-from ._linear_system import conjugate_gradient
-from ._steps import divide, largest_curvature
 
 MAX_NEWTON = 50
 # Largest number of products for one linear system.
@@ -93,7 +93,7 @@ class SmoothLevel:
         scale, before = abs(value), math.inf
         gradient = self.gradient(params)
         for _ in range(MAX_NEWTON):
-            norm = float(gradient.norm())
+            norm = norm_of(gradient)
             first = norm if first is None else first
             if not math.isfinite(norm) or norm == 0:
                 break
@@ -118,19 +118,22 @@ class SmoothLevel:
     def measure(self, params, begin=None, scale=math.inf, before=0.0, gradient=None) -> Solved:
         """How well params solve it."""
         gradient = self.gradient(params) if gradient is None else gradient
-        norm = float(gradient.norm())
+        norm = norm_of(gradient)
         update = self._newton(params, gradient, 1e-2) if norm > 0 else gradient
         gap = float((gradient * update).sum()) / 2
         scale = abs(self._value(params)) if math.isinf(scale) else scale
         is_rounding = gap <= 10 * _eps(params) * scale
-        travelled = 0.0 if begin is None else float((params - begin).norm())
+        travelled = 0.0 if begin is None else norm_of(params - begin)
         is_solved = _is_small(update, params) or (
-            is_rounding and (norm > before / 2 or float(update.norm()) <= NEARLY * travelled)
+            is_rounding and (norm > before / 2 or norm_of(update) <= NEARLY * travelled)
         )
         return Solved(params, update, LowerGap(gap, norm), is_solved and math.isfinite(norm))
 
     def gradient(self, params):
-        return self.lower.params_gradient(self.hyper, params)
+        return self._at(params).params_gradient
+
+    def _at(self, params):
+        return self.lower.point(self.hyper, params)
 
     def adjoint(self, params, target, initial=None, accuracy=1e-10) -> Adjoint:
         """Of a function of the solution whose gradient in params is the target."""
@@ -146,24 +149,24 @@ class SmoothLevel:
             # Conjugate gradients would run away along what has no curvature.
             multiplier = _krylov("minres", product, target, initial, accuracy)
             left = target - product(multiplier)
-            flat = float(left.norm()) > FLAT * float(target.norm())
-        by_hyper = -self.lower.mixed_product(self.hyper, params, multiplier)
+            flat = norm_of(left) > FLAT * norm_of(target)
+        by_hyper = -self._at(params).mixed_product(multiplier)
         return Adjoint(by_hyper, multiplier, left, flat)
 
     def correction(self, params, left):
         """About what a solved linear system would add to the derivative."""
         vector = self._precondition(params)(left)
-        return float(self.lower.mixed_product(self.hyper, params, vector).norm())
+        return norm_of(self._at(params).mixed_product(vector))
 
     def _value(self, params):
-        return float(self.lower.value(self.hyper, params))
+        return float(self._at(params).value)
 
     @property
     def _has_inverse(self):
         return self.metric is not None and self.metric.exact
 
     def _product(self, params):
-        return lambda vector: self.lower.hessian_product(self.hyper, params, vector)
+        return self._at(params).hessian_product
 
     def _precondition(self, params):
         problem = self.problem
@@ -223,8 +226,8 @@ class ProximalLevel:
         """How well params solve it."""
         self._begin(params)
         _, residual = self._fixed(params)
-        update = self._newton(params, residual) if float(residual.norm()) > 0 else residual
-        norm = float(residual.norm()) / self.step
+        update = self._newton(params, residual) if norm_of(residual) > 0 else residual
+        norm = norm_of(residual) / self.step
         gap = abs(float((residual * update).sum())) / (2 * self.step)
         is_solved = _is_small(update, params) and _is_small(residual, params)
         return Solved(params, update, LowerGap(gap, norm), is_solved)
@@ -240,14 +243,14 @@ class ProximalLevel:
 
         multiplier = _krylov("gmres", product, target, initial, accuracy)
         by_hyper, free = self._vjp(arrived, multiplier)
-        by_hyper = by_hyper - self.step * self.lower.mixed_product(self.hyper, params, free)
+        by_hyper = by_hyper - self.step * self._at(params).mixed_product(free)
         left = target - product(multiplier)
-        flat = float(left.norm()) > FLAT * float(target.norm())
+        flat = norm_of(left) > FLAT * norm_of(target)
         return Adjoint(by_hyper, multiplier, left, flat)
 
     def correction(self, params, left):
         """As in `SmoothLevel`."""
-        return float(self.lower.mixed_product(self.hyper, params, self.step * left).norm())
+        return norm_of(self._at(params).mixed_product(self.step * left))
 
     def _begin(self, params):
         if self.step == 0:
@@ -255,11 +258,14 @@ class ProximalLevel:
             # The power iteration ends above half of the largest curvature.
             self.step = divide(0.5, curvature) or 1.0
 
+    def _at(self, params):
+        return self.lower.point(self.hyper, params)
+
     def _product(self, params, vector):
-        return self.lower.hessian_product(self.hyper, params, vector)
+        return self._at(params).hessian_product(vector)
 
     def _arrived(self, params):
-        return params - self.step * self.lower.params_gradient(self.hyper, params)
+        return params - self.step * self._at(params).params_gradient
 
     def _fixed(self, params):
         """After one proximal step, and what that took off."""
@@ -289,7 +295,7 @@ class ProximalLevel:
                 break
             solved = following
         # Rounding may be all that is left.
-        rounding = 10 * _eps(params) * float(solved.params.norm()) / self.step
+        rounding = 10 * _eps(params) * norm_of(solved.params) / self.step
         is_rounding = solved.gap.gradient_norm <= rounding
         return solved._replace(is_solved=solved.is_solved or is_rounding)
 
@@ -312,7 +318,7 @@ class ProximalLevel:
 
     def _value(self, params):
         problem, hyper = self.problem, self.hyper
-        return float(problem.lower.value(hyper, params) + problem.nonsmooth.value(hyper, params))
+        return float(self._at(params).value + problem.nonsmooth.value(hyper, params))
 
 
 @dataclass(frozen=True)
@@ -324,11 +330,16 @@ class _Differenced:
     def __getattr__(self, name):
         return getattr(self.objective, name)
 
+    def point(self, hyper, params):
+        from ...problems import Point
+
+        return Point(self, hyper, params)
+
     def curvature_products(self, hyper, params, vector):
-        length = float(vector.norm())
+        length = norm_of(vector)
         if length == 0:
             return _Products(params * 0, hyper * 0)
-        step = _eps(params) ** (1 / 3) * max(float(params.norm()), 1.0) / length
+        step = _eps(params) ** (1 / 3) * max(norm_of(params), 1.0) / length
         ahead = self.objective.gradients(hyper, params + step * vector)
         behind = self.objective.gradients(hyper, params - step * vector)
         return _Products(
@@ -379,7 +390,7 @@ def _krylov(method, product, target, initial, accuracy):
 def _is_small(update, params):
     """Whether a step moves params by next to nothing."""
     small = SOLVED * _eps(params)
-    return float(update.norm()) <= small * max(float(params.norm()), small)
+    return norm_of(update) <= small * max(norm_of(params), small)
 
 
 def _eps(tensor):

@@ -7,10 +7,12 @@ one curvature product of the lower objective, fast where the objective's is.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from ._steps import largest_curvature
+from .._steps import largest_curvature
 
+# Bytes that graphs of a descent may take. With larger ones each step is evaluated twice.
+GRAPH_BUDGET = 2**26
 # Halvings of a step under which a descent does not end below its initial value.
 MAX_HALVINGS = 5
 
@@ -39,9 +41,8 @@ def unit_preconditioner(problem, objective, hyper, params):
     plain = Preconditioner(1.0, metric)
     if metric is not None and metric.exact and objective is problem.lower:
         return plain
-    curvature = largest_curvature(
-        lambda vector: plain(objective.hessian_product(hyper, params, vector)), params
-    )
+    point = objective.point(hyper, params)
+    curvature = largest_curvature(lambda vector: plain(point.hessian_product(vector)), params)
     if metric is not None:
         # It may bound the curvature from above.
         curvature = max(curvature, 1.0)
@@ -79,19 +80,30 @@ class Dynamics:
         return [0.0, *found[1:]]
 
     def run(self, initial):
-        """All points, the initial one included; and the points that the gradients were taken at."""
-        points, bases = [initial], []
+        """All points, the initial one included; and where the gradients were taken, as `Point`s.
+
+        These keep their graphs, which makes a reverse mode cheap, as long as they fit in a budget.
+        """
+        points: list = [initial]
+        bases: list = []
+        first = 0 if self.n_kept is None else self.n_steps - self.n_kept
+        keeps = False
         for t, momentum in enumerate(self.momenta()):
             base = points[-1]
             if momentum:
                 base = base + momentum * (points[-1] - points[-2])
-            gradient = self.objective(t).params_gradient(self.hyper, base)
-            points.append(self._prox(base - self.precondition(gradient)))
-            bases.append(base)
-            if self.n_kept is not None and t < self.n_steps - self.n_kept:
-                bases[t] = None
+            point = self.objective(t).point(self.hyper, base)
+            if t == first:
+                keeps = graph_size(point) * (self.n_steps - first) <= GRAPH_BUDGET
+            elif t > first and keeps:
+                point.prepare()
+            points.append(self._prox(base - self.precondition(point.params_gradient)))
+            if t < first:
+                bases.append(None)
                 if t > 0:
                     points[t - 1] = None
+            else:
+                bases.append(point if keeps else _Asked(point.objective, self.hyper, base))
         return points, bases
 
     def _prox(self, params):
@@ -110,26 +122,57 @@ class Dynamics:
         first = 0 if self.n_kept is None else max(0, self.n_steps - self.n_kept)
         for t in range(n_used - 1, first - 1, -1):
             if self.problem.nonsmooth is not None:
-                of_prox, by_point = self._prox_vjp(t, bases[t], by_point)
+                of_prox, by_point = self._prox_vjp(bases[t], by_point)
                 by_hyper = by_hyper + of_prox
-            products = self.objective(t).curvature_products(
-                self.hyper, bases[t], self.precondition(by_point)
-            )
+            products = bases[t].curvature_products(self.precondition(by_point))
             by_hyper = by_hyper - products.mixed
             by_base = by_point - products.hessian
+            if not self.accelerated:
+                by_point = by_base
+                continue
             by_point = by_previous + (1 + momenta[t]) * by_base
             by_previous = -momenta[t] * by_base
         return by_hyper, by_point
 
-    def _prox_vjp(self, t, base, cotangent):
-        arrived = base - self.precondition(self.objective(t).params_gradient(self.hyper, base))
+    def _prox_vjp(self, base, cotangent):
+        arrived = base.params - self.precondition(base.params_gradient)
         return self.problem.nonsmooth.prox_vjp(
             self.hyper, arrived, self.precondition.lengths(arrived), cotangent
         )
 
 
+class _Asked(NamedTuple):
+    """What of a point is remembered where its graph is too large: it is evaluated again."""
+
+    objective: Any
+    hyper: Any
+    params: Any
+
+    @property
+    def params_gradient(self):
+        return self.objective.params_gradient(self.hyper, self.params)
+
+    def curvature_products(self, vector):
+        return self.objective.curvature_products(self.hyper, self.params, vector)
+
+
+def graph_size(point):
+    """Bytes that the graph of a point's gradient keeps; the graph is made."""
+    import torch
+
+    sizes: dict = {}
+
+    def note(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        point.prepare()
+    return sum(sizes.values())
+
+
 def descend(dynamics, initial, *, safe):
-    """The dynamics that were run, their points, and the points of their gradients.
+    """The dynamics that were run, their points, and where their gradients were taken.
 
     With `safe`, steps are halved while the descent does not end below its initial value: the
     curvature further on may be larger than where it was measured.

@@ -8,14 +8,14 @@ from functools import partial
 from numbers import Real
 from typing import Any
 
-from ..linalg._session import torch_session
-from ._base import Need, Solver
-from ._history import History, Snapshot, Status, as_callback
-from ._implicit import Implicit
-from ._lower_level import LowerGap
-from ._options import COUNT, check_options
+from ...linalg._session import torch_session
+from .._base import Need, Solver
+from .._history import History, Recorder, Snapshot, Status, as_callback
+from .._implicit import Implicit
+from .._options import COUNT, check_options
+from .._steps import is_finite
+from ..lower._level import LowerGap
 from ._run import Run
-from ._steps import is_finite
 from ._verification import Finishing, FinishingState
 
 # How often a run is finished anew, and how far below `tol` a method's own residual is driven.
@@ -78,7 +78,16 @@ class Solution:
 
 
 def solve(
-    problem, solver="sl-bamm", *, max_iter=1000, tol=1e-6, callback=None, state=None, verify=True
+    problem,
+    solver="sl-bamm",
+    *,
+    max_iter=1000,
+    tol=1e-6,
+    callback=None,
+    state=None,
+    verify=True,
+    history=None,
+    max_history=None,
 ):
     """Run a solver on a bilevel problem.
 
@@ -113,6 +122,13 @@ def solve(
         has `solve_lower`, that is trusted and the hypergradient is taken there, so that
         *converged* is true of the returned point, which is then the last row of the history.
 
+    history : History, default=None
+        Of the run that `state` is from, to be continued; see `load_checkpoint`.
+
+    max_history : int or None, default=None
+        How many of the last rows the history keeps; None for all. With a number the memory of a run
+        does not grow with its length.
+
     Returns
     -------
     solution : Solution
@@ -125,7 +141,8 @@ def solve(
         For options that make no sense, and where an objective is not finite at the initial point
         or autograd cannot differentiate it (a loss that was detached).
     """
-    from ..problems import BilevelProblem
+    from ...problems import BilevelProblem
+    from ...problems._point import remembered_points
 
     if not isinstance(problem, BilevelProblem):
         raise TypeError(f"problem must be a BilevelProblem: got {type(problem).__name__}.")
@@ -139,15 +156,17 @@ def solve(
         raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
     if not isinstance(tol, Real) or math.isnan(tol):
         raise ValueError(f"tol must be a number: got {tol!r}.")
+    if max_history is not None and not COUNT.holds(max_history):
+        raise ValueError(f"max_history must be {COUNT.words} or None: got {max_history!r}.")
     if max_iter and problem.initial_hyper.numel() == 0:
         raise ValueError("initial_hyper must have an entry: there is nothing to learn.")
     _check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
-    with torch_session():
+    with torch_session(), remembered_points():
         if state is None:
             _check_initial_point(problem)
             state = solver.init(problem)
-        run = Run(problem, state, verify)
+        run = Run(problem, state, verify, Recorder(history, max_history))
         ending = _Ending(solver, run, tol)
         callback = None if callback is None else as_callback(callback)
         n_iter, status = 0, Status.MAX_ITER if max_iter else Status.FROZEN
@@ -297,7 +316,7 @@ def get_solver(solver):
     solver : Solver
         With its default options; an instance is returned as it is.
     """
-    from . import SOLVERS
+    from .. import SOLVERS
 
     if isinstance(solver, str):
         try:
@@ -330,7 +349,7 @@ def _check_graphs(problem, hyper, params):
     """Raise where autograd sees nothing to differentiate, as in a loss that was detached."""
     import torch
 
-    from ..problems import Objective
+    from ...problems import Objective
 
     hyper, params = (tensor.detach().clone().requires_grad_() for tensor in (hyper, params))
     needed = {"upper": (hyper, params), "lower": (params,)}
@@ -355,8 +374,14 @@ def _check_graphs(problem, hyper, params):
 
 def _check_needs(problem, solver):
     """Raise where a problem lacks what a solver needs, and name the solvers that do without."""
-    from . import SOLVERS
+    from .. import SOLVERS
 
+    if problem.project is not None and isinstance(solver, Implicit):
+        able = sorted(name for name, kind in SOLVERS.items() if kind is not Implicit)
+        raise ValueError(
+            "Implicit takes no set of hyper but a box (lower_bound, upper_bound), and this problem "
+            f"has a project: use one of {able}."
+        )
     levels = problem.upper, problem.lower
     lacks = {}
     if problem.nonsmooth is not None:

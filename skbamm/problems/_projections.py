@@ -1,0 +1,74 @@
+"""Convex sets that hyper may be kept in, by the projection on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Simplex:
+    """Numbers that are not negative and have a given sum, along the last axis.
+
+    Parameters
+    ----------
+    total : float, default=1.0
+        Their sum.
+    """
+
+    total: float = 1.0
+
+    def __call__(self, hyper: torch.Tensor) -> torch.Tensor:
+        """Project on the set.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Of any shape.
+
+        Returns
+        -------
+        hyper : Tensor
+            The nearest point.
+        """
+        ordered = hyper.sort(dim=-1, descending=True).values
+        excess = ordered.cumsum(-1) - self.total
+        count = torch.arange(1, hyper.shape[-1] + 1, dtype=hyper.dtype, device=hyper.device)
+        # How many entries stay above zero.
+        n_positive = (ordered - excess / count > 0).sum(-1, keepdim=True)
+        shift = excess.gather(-1, n_positive - 1) / n_positive.to(hyper.dtype)
+        return (hyper - shift).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class Ball:
+    """Points within a Euclidean distance of a centre.
+
+    Parameters
+    ----------
+    radius : float, default=1.0
+        Largest distance.
+    centre : Tensor or float, default=0.0
+        Broadcast against hyper.
+    """
+
+    radius: float = 1.0
+    centre: torch.Tensor | float = 0.0
+
+    def __call__(self, hyper: torch.Tensor) -> torch.Tensor:
+        """Project on the set.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Of any shape.
+
+        Returns
+        -------
+        hyper : Tensor
+            The nearest point.
+        """
+        away = hyper - self.centre
+        distance = float(away.norm())
+        return hyper if distance <= self.radius else self.centre + self.radius / distance * away

@@ -1,0 +1,1 @@
+"""The loop around a solver's steps: candidates, verified answers, and when a run ends."""

@@ -1,0 +1,189 @@
+"""Hyper and params in forms that users have: nestings, modules, sets, solved lower levels."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from skbamm.problems import Ball, BilevelProblem, Box, Simplex, strongly_convex_problem
+from skbamm.solvers import SOLVERS, Status, solve
+
+double = torch.float64
+
+
+def ridge(form):
+    """Two strengths of a ridge, in some form, for coefficients in some form."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(60, 6, generator=generator, dtype=double)
+    y = X[:, 1] - X[:, 2] + 0.5 * torch.randn(60, generator=generator, dtype=double)
+
+    def levels(strengths, coef):
+        def lower(hyper, params):
+            first, second = strengths(hyper)
+            penalty = first * coef(params)[:3].square().sum()
+            penalty = penalty + second * coef(params)[3:].square().sum()
+            return (X[:30] @ coef(params) - y[:30]).square().mean() / 2 + penalty / 2
+
+        def upper(hyper, params):
+            return (X[30:] @ coef(params) - y[30:]).square().mean() / 2
+
+        return upper, lower
+
+    start, zeros = torch.full((2,), -2.0, dtype=double), torch.zeros(6, dtype=double)
+    if form == "tensors":
+        return levels(lambda h: h.exp(), lambda p: p), start, zeros
+    if form == "nestings":
+        functions = levels(lambda h: (h["a"].exp(), h["b"][0].exp()), lambda p: torch.cat(p))
+        return functions, {"a": start[0], "b": [start[1]]}, (zeros[:2], zeros[2:])
+    weights = torch.nn.Linear(2, 1, bias=False, dtype=double)
+    weights.weight.data.fill_(-2.0)
+    model = torch.nn.Linear(6, 1, dtype=double)
+    model.weight.data.zero_()
+    model.bias.data.zero_()
+    model.bias.requires_grad_(False)
+    return levels(lambda h: h.weight[0].exp(), lambda p: p.weight[0]), weights, model
+
+
+@pytest.mark.parametrize("form", ["nestings", "modules"])
+def test_a_problem_is_the_same_in_any_form(form):
+    found = []
+    for name in ("tensors", form):
+        levels, *initial = ridge(name)
+        problem = BilevelProblem(*levels, *initial, strongly_convex=True)
+        found.append((problem, solve(problem, max_iter=20, tol=1e-6)))
+    (_, expected), (problem, solution) = found
+    torch.testing.assert_close(solution.hyper, expected.hyper, rtol=0, atol=1e-9)
+    torch.testing.assert_close(solution.params, expected.params, rtol=0, atol=1e-9)
+    hyper, params = problem.hyper_of(solution.hyper), problem.params_of(solution.params)
+    if form == "nestings":
+        torch.testing.assert_close(hyper["b"][0], expected.hyper[1], rtol=0, atol=1e-9)
+        assert [part.shape for part in params] == [(2,), (4,)]
+        return
+    assert not params.bias.requires_grad and initial[1].weight.abs().max() == 0
+    assert problem.load_params(solution.params) is initial[1]
+    torch.testing.assert_close(initial[1].weight[0].detach(), solution.params)
+
+
+@pytest.mark.parametrize("total", [1.0, 2.5])
+def test_the_projection_on_a_simplex_is_the_nearest_point(total):
+    generator = torch.Generator().manual_seed(0)
+    point = torch.randn(5, generator=generator, dtype=double)
+    found = Simplex(total)(point)
+    best = minimize(
+        lambda x: ((x - point.numpy()) ** 2).sum(),
+        [total / 5] * 5,
+        bounds=[(0, None)] * 5,
+        constraints={"type": "eq", "fun": lambda x: x.sum() - total},
+        tol=1e-12,
+    )
+    torch.testing.assert_close(found, torch.tensor(best.x), rtol=0, atol=1e-6)
+
+
+def test_the_projection_on_a_ball_moves_only_what_is_outside():
+    ball = Ball(2.0, torch.ones(3, dtype=double))
+    inside, outside = torch.full((3,), 1.5, dtype=double), torch.full((3,), 9.0, dtype=double)
+    assert torch.equal(ball(inside), inside)
+    torch.testing.assert_close(ball(outside), torch.full((3,), 1 + 2 / math.sqrt(3), dtype=double))
+
+
+def mixing_problem(project):
+    """A mixture of four targets under a matrix; the best one is on the border of the sets."""
+    matrix = torch.tensor([[2, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 1], [0, 0, 0.5, 3]], dtype=double)
+    target = torch.tensor([2.0, 1.0, -1.0, 0.5], dtype=double)
+    problem = BilevelProblem(
+        lambda hyper, params: (matrix @ params - target).square().sum() / 2,
+        lambda hyper, params: (params - hyper).square().sum() / 2,
+        torch.full((4,), 0.25, dtype=double),
+        torch.zeros(4, dtype=double),
+        strongly_convex=True,
+        project=project,
+    )
+    return problem, matrix, target
+
+
+@pytest.mark.parametrize("project", [Simplex(), Ball(0.5)])
+@pytest.mark.parametrize("name", [name for name in SOLVERS if name != "implicit"])
+def test_hyper_ends_at_the_best_point_of_its_set(name, project):
+    problem, matrix, target = mixing_problem(project)
+    solution = solve(problem, name, tol=1e-5, max_iter=500)
+    point = problem.initial_hyper
+    for _ in range(20_000):
+        point = project(point - 0.05 * matrix.T @ (matrix @ point - target))
+    best = float((matrix @ point - target).square().sum() / 2)
+    assert float(solution.criterion) == pytest.approx(best, rel=1e-4)
+    torch.testing.assert_close(project(solution.hyper), solution.hyper, rtol=0, atol=1e-9)
+
+
+def test_what_takes_only_boxes_says_so():
+    problem, *_ = mixing_problem(Simplex())
+    with pytest.raises(ValueError, match=r"takes no set of hyper but a box .*'sl-bamm'"):
+        solve(problem, "implicit")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, double])
+@pytest.mark.parametrize("method", ["lbfgs", "adam"])
+def test_descents_from_where_the_last_one_ended_solve_a_lower_level(method, dtype):
+    problem, _ = strongly_convex_problem(4, identity=False, dtype=dtype)
+    problem = dataclasses.replace(problem, solve_lower=method)
+    hyper = problem.initial_hyper
+    found = problem.initial_params
+    for _ in range(4):
+        found = problem.solve_lower(hyper, found)
+    gradient = problem.lower.params_gradient(hyper, found)
+    assert found.dtype == dtype and float(gradient.norm()) <= 1e-3
+
+
+@pytest.mark.parametrize("name", ["sl-bamm", "implicit", "conjugate-gradient", "neumann"])
+@pytest.mark.parametrize("method", ["lbfgs", "adam"])
+def test_solvers_take_params_from_a_descent(name, method):
+    problem, optimum = strongly_convex_problem(4)
+    problem = dataclasses.replace(problem, solve_lower=method)
+    solution = solve(problem, name, tol=1e-4)
+    assert solution.status is Status.CONVERGED
+    torch.testing.assert_close(solution.hyper, optimum, rtol=0, atol=1e-3)
+
+
+def test_a_descent_keeps_to_a_box():
+    target = torch.tensor([1.0, -1.0, 0.3], dtype=double)
+    problem = BilevelProblem(
+        lambda hyper, params: params.sum(),
+        lambda hyper, params: (params - target).square().sum(),
+        torch.zeros(1, dtype=double),
+        torch.zeros(3, dtype=double),
+        nonsmooth=Box(0.0, 0.5),
+        solve_lower="lbfgs",
+    )
+    found = problem.solve_lower(problem.initial_hyper, problem.initial_params)
+    torch.testing.assert_close(found, target.clamp(0, 0.5), rtol=0, atol=1e-6)
+
+
+def test_another_word_for_a_descent_is_an_error():
+    problem, _ = strongly_convex_problem(2)
+    with pytest.raises(ValueError, match=r"one of \['lbfgs', 'adam'\]: got 'newton'"):
+        dataclasses.replace(problem, solve_lower="newton")
+
+
+def test_a_point_answers_as_its_objective_does():
+    problem, _ = strongly_convex_problem(3, identity=False)
+    levels, hyper, params = ridge("tensors")
+    for lower, x, y in (
+        (problem.lower, problem.initial_hyper, problem.initial_params),
+        (BilevelProblem(*levels, hyper, params).lower, hyper, params + 1),
+    ):
+        point, vector = lower.point(x, y), torch.ones_like(y)
+        products = lower.curvature_products(x, y, vector)
+        torch.testing.assert_close(point.value, lower.value(x, y))
+        torch.testing.assert_close(point.params_gradient, lower.gradients(x, y).params)
+        torch.testing.assert_close(point.hyper_gradient, lower.gradients(x, y).hyper)
+        torch.testing.assert_close(point.hessian_product(vector), products.hessian)
+        torch.testing.assert_close(point.mixed_product(vector), products.mixed)
+
+
+def test_a_copy_with_other_options_keeps_the_form():
+    levels, *initial = ridge("nestings")
+    problem = dataclasses.replace(BilevelProblem(*levels, *initial), strongly_convex=True)
+    assert problem.hyper_of(problem.initial_hyper).keys() == {"a", "b"}
+    assert len(problem.params_of(problem.initial_params)) == 2
+    assert solve(problem, max_iter=20).criterion < solve(problem, max_iter=0).criterion
