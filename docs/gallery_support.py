@@ -22,6 +22,8 @@ ORDER = [
     # the core
     "own_problem",
     "few_shot",
+    "noisy_images",
+    "weight_network",
     "convergence",
     "hyper_cleaning",
 ]

@@ -9,6 +9,7 @@ from ._nonsmooth import Box, NonSmooth, WeightedL1
 from ._objective import FunctionObjective, Objective
 from ._point import CurvatureProducts, Gradients, Point
 from ._projections import Ball, Simplex
+from ._stochastic import StochasticProblem
 
 # The papers' examples are loaded when they are asked for: no estimator needs them.
 _EXAMPLES = {
@@ -32,6 +33,7 @@ __all__ = [
     "Objective",
     "Point",
     "Simplex",
+    "StochasticProblem",
     "WeightedL1",
     "merely_convex_problem",
     "module_problem",

@@ -42,6 +42,12 @@ class _Leaf:
             return contextlib.nullcontext(piece.view(self.shape))
         return self.module.bound(piece)
 
+    def flatten(self, value):
+        if self.module is None:
+            return value.flatten()
+        named = dict(value.named_parameters())
+        return torch.cat([named[name].flatten() for name in self.module.trainable])
+
     def load(self, piece):
         if self.module is None:
             return piece.detach().clone().view(self.shape)
@@ -94,6 +100,14 @@ class Structure:
         with contextlib.ExitStack() as stack:
             bound = [leaf.bound(piece) for leaf, piece in self._pieces(vector)]
             yield self._nest([stack.enter_context(one) for one in bound])
+
+    def flatten(self, value) -> torch.Tensor:
+        """Another value of the same form as a tensor."""
+        found: list[tuple[str, Any]] = []
+        if _number(value, "value", found) != self.nesting:
+            raise ValueError(f"got another form: {value!r}.")
+        pieces = [leaf.flatten(part) for leaf, (_, part) in zip(self.leaves, found, strict=True)]
+        return found[0][1] if self.is_tensor else torch.cat(pieces)
 
     def load(self, vector) -> Any:
         """The value without a graph; the vector is written into the modules that were given."""

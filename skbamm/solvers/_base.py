@@ -74,10 +74,13 @@ class Solver(BaseEstimator):
         What the method, in theory, needs of a problem.
     kinds : dict of str to tuple
         What each option may be; `solve` checks those that are named in it.
+    is_stochastic : bool
+        Whether it takes a `StochasticProblem`, and no other.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     kinds: ClassVar[dict[str, tuple[Kind, ...]]] = {}
+    is_stochastic: ClassVar[bool] = False
 
     def init(self, problem) -> Any:
         """Make the first state.

@@ -111,5 +111,7 @@ def test_a_solver_without_kinds_is_not_checked():
 
 @pytest.mark.parametrize("given", [None, strongly_convex_problem(2), strongly_convex_problem])
 def test_what_is_no_problem_is_an_error(given):
-    with pytest.raises(TypeError, match="problem must be a BilevelProblem: got"):
+    with pytest.raises(
+        TypeError, match="problem must be a BilevelProblem or a StochasticProblem: got"
+    ):
         solve(given)

@@ -9,12 +9,12 @@ from numbers import Real
 from typing import Any
 
 from ...linalg._session import torch_session
-from .._base import Need, Solver
+from .._base import Solver
 from .._history import History, Recorder, Snapshot, Status, as_callback
 from .._implicit import Implicit
 from .._options import COUNT, check_options
-from .._steps import is_finite
 from ..lower._level import LowerGap
+from ._checks import check_batches, check_initial_point, check_needs, get_solver
 from ._run import Run
 from ._verification import Finishing, FinishingState
 
@@ -79,7 +79,7 @@ class Solution:
 
 def solve(
     problem,
-    solver="sl-bamm",
+    solver=None,
     *,
     max_iter=1000,
     tol=1e-6,
@@ -93,11 +93,12 @@ def solve(
 
     Parameters
     ----------
-    problem : BilevelProblem
+    problem : BilevelProblem or StochasticProblem
         What to minimise, and from where.
 
-    solver : str or Solver, default="sl-bamm"
-        A name in `skbamm.solvers.SOLVERS`, or an instance.
+    solver : str, Solver or None, default=None
+        A name in `skbamm.solvers.SOLVERS`, or an instance; for a `StochasticProblem` a name in
+        `STOCHASTIC_SOLVERS`. None: "sl-bamm", and "stochastic-sl-bamm".
 
     max_iter : int, default=1000
         Number of steps; 0 evaluates the initial point.
@@ -121,6 +122,7 @@ def solve(
         method says, the point of its smallest residual, and costs nothing more; where the problem
         has `solve_lower`, that is trusted and the hypergradient is taken there, so that
         *converged* is true of the returned point, which is then the last row of the history.
+        On batches: whether criterion and residual are taken on all data, at the end.
 
     history : History, default=None
         Of the run that `state` is from, to be continued; see `load_checkpoint`.
@@ -141,12 +143,16 @@ def solve(
         For options that make no sense, and where an objective is not finite at the initial point
         or autograd cannot differentiate it (a loss that was detached).
     """
-    from ...problems import BilevelProblem
+    from ...problems import BilevelProblem, StochasticProblem
     from ...problems._point import remembered_points
 
-    if not isinstance(problem, BilevelProblem):
-        raise TypeError(f"problem must be a BilevelProblem: got {type(problem).__name__}.")
-    solver = get_solver(solver)
+    if not isinstance(problem, BilevelProblem | StochasticProblem):
+        raise TypeError(
+            "problem must be a BilevelProblem or a StochasticProblem: got "
+            f"{type(problem).__name__}."
+        )
+    is_stochastic = isinstance(problem, StochasticProblem)
+    solver = get_solver(solver or ("stochastic-sl-bamm" if is_stochastic else "sl-bamm"))
     if isinstance(solver, type):
         raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")
     if not isinstance(solver, Solver):
@@ -158,13 +164,19 @@ def solve(
         raise ValueError(f"tol must be a number: got {tol!r}.")
     if max_history is not None and not COUNT.holds(max_history):
         raise ValueError(f"max_history must be {COUNT.words} or None: got {max_history!r}.")
+    check_batches(is_stochastic, solver)
+    if is_stochastic:
+        from ..stochastic import solve_on_batches
+
+        recorder = Recorder(history, max_history)
+        return solve_on_batches(problem, solver, max_iter, tol, callback, state, verify, recorder)
     if max_iter and problem.initial_hyper.numel() == 0:
         raise ValueError("initial_hyper must have an entry: there is nothing to learn.")
-    _check_needs(problem, solver)
+    check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch_session(), remembered_points():
         if state is None:
-            _check_initial_point(problem)
+            check_initial_point(problem)
             state = solver.init(problem)
         run = Run(problem, state, verify, Recorder(history, max_history))
         ending = _Ending(solver, run, tol)
@@ -301,96 +313,3 @@ class _Ending:
         is_worth = answer.hypergradient_norm > self.tol and not answer.undetermined
         is_new = self.finished is None or self.finished.criterion != answer.criterion
         return is_able and is_worth and is_new and self.n_finished < MAX_FINISHED
-
-
-def get_solver(solver):
-    """Look a solver up by its name.
-
-    Parameters
-    ----------
-    solver : str or Solver
-        A name in `SOLVERS`, or an instance.
-
-    Returns
-    -------
-    solver : Solver
-        With its default options; an instance is returned as it is.
-    """
-    from .. import SOLVERS
-
-    if isinstance(solver, str):
-        try:
-            return SOLVERS[solver]()
-        except KeyError:
-            raise ValueError(
-                f"solver must be one of {sorted(SOLVERS)} or an instance: got {solver!r}."
-            ) from None
-    return solver
-
-
-def _check_initial_point(problem):
-    """Raise where an objective is not finite at the initial point."""
-    hyper = problem.project_hyper(problem.initial_hyper)
-    params = problem.project_params(problem.initial_params)
-    levels = {"upper": problem.upper, "lower": problem.lower}
-    values = {name: level.value(hyper, params) for name, level in levels.items()}
-    if not is_finite(*values.values()) and problem.solve_lower is not None:
-        values = dict(zip(levels, problem.levels(hyper, params), strict=True))
-    for name, value in values.items():
-        if not is_finite(value):
-            raise ValueError(
-                f"{name} must be finite at the initial point: got {value.tolist()}; choose another "
-                "initial_hyper or initial_params."
-            )
-    _check_graphs(problem, hyper, params)
-
-
-def _check_graphs(problem, hyper, params):
-    """Raise where autograd sees nothing to differentiate, as in a loss that was detached."""
-    import torch
-
-    from ...problems import Objective
-
-    hyper, params = (tensor.detach().clone().requires_grad_() for tensor in (hyper, params))
-    needed = {"upper": (hyper, params), "lower": (params,)}
-    if problem.nonsmooth is not None:
-        del needed["lower"]
-    for name, inputs in needed.items():
-        level = getattr(problem, name)
-        if type(level).gradients is not Objective.gradients:
-            continue  # it has derivatives of its own
-        with torch.enable_grad():
-            value = level.value(hyper, params).sum()
-        found: tuple = (None,)
-        if value.requires_grad:
-            found = torch.autograd.grad(value, inputs, allow_unused=True)
-        if all(gradient is None for gradient in found):
-            of = "hyper or params" if name == "upper" else "params"
-            raise ValueError(
-                f"{name} must depend on {of}: autograd finds no way from its value to them; is "
-                "something detached, or made anew as a number?"
-            )
-
-
-def _check_needs(problem, solver):
-    """Raise where a problem lacks what a solver needs, and name the solvers that do without."""
-    from .. import SOLVERS
-
-    if problem.project is not None and isinstance(solver, Implicit):
-        able = sorted(name for name, kind in SOLVERS.items() if kind is not Implicit)
-        raise ValueError(
-            "Implicit takes no set of hyper but a box (lower_bound, upper_bound), and this problem "
-            f"has a project: use one of {able}."
-        )
-    levels = problem.upper, problem.lower
-    lacks = {}
-    if problem.nonsmooth is not None:
-        lacks[Need.SMOOTH_LOWER_LEVEL] = "this problem has a nonsmooth term"
-    if not all(level.twice_differentiable for level in levels):
-        lacks[Need.CURVATURE_PRODUCTS] = "an objective of this problem is not twice_differentiable"
-    for need in Need:
-        if need in lacks and need in solver.needs:
-            able = sorted(name for name, kind in SOLVERS.items() if not kind.needs & lacks.keys())
-            raise ValueError(
-                f"{type(solver).__name__} needs {need}, and {lacks[need]}: use one of {able}."
-            )

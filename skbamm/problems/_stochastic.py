@@ -1,0 +1,367 @@
+"""A bilevel problem whose objectives are means over batches of data."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import torch
+
+from ._base import BilevelProblem
+from ._batches import Batch, Batches, batches_of, random_numbers
+from ._objective import Objective, tensor_of
+from ._point import CurvatureProducts, Gradients
+from ._structure import Structure
+
+
+class Evaluation(NamedTuple):
+    """What one forward pass and its derivatives tell of a batch; None where it was not asked."""
+
+    value: float
+    hyper: Any = None  # gradient
+    params: Any = None  # gradient
+    hessian: Any = None  # product with the vector
+    mixed: Any = None  # product with the vector
+    depends: bool = True  # whether autograd finds a way from the value to a variable
+
+
+class StochasticLevel:
+    """One loss and its batches: an objective for each batch, and one for all data."""
+
+    def __init__(self, function, batches: Batches, hyper: Structure, params: Structure):
+        self.function = function
+        self.batches = batches
+        self.hyper = hyper
+        self.params = params
+        self._draws: bool | None = True if hyper.draws or params.draws else None
+
+    def batch(self, number) -> BatchObjective:
+        """The loss on one batch, whose numbers go through all epochs."""
+        return BatchObjective(self, self.batches.batch(number))
+
+    def whole(self) -> WholeObjective:
+        """Its mean over all data."""
+        return WholeObjective(self)
+
+    def value(self, hyper, params, batch):
+        # Losses tell trainable parameters by `requires_grad`, also where nobody differentiates.
+        asked = torch.is_grad_enabled() and (hyper.requires_grad or params.requires_grad)
+        with (
+            torch.set_grad_enabled(asked),
+            self._random_numbers(batch.seed, params.device),
+            self.hyper.bound(hyper) as of_hyper,
+            self.params.bound(params) as of_params,
+        ):
+            found = self.function(of_hyper, of_params, batch.contents)
+        return tensor_of(self.function, found)
+
+    @contextlib.contextmanager
+    def _random_numbers(self, seed, device):
+        """The batch's own ones (Dropout), unless the loss was seen to draw none."""
+        if self._draws is False:
+            yield
+            return
+        with random_numbers(seed, device):
+            before = torch.get_rng_state()
+            yield
+            if self._draws is None and device.type == "cpu":
+                self._draws = not torch.equal(before, torch.get_rng_state())
+
+
+@dataclass(frozen=True)
+class BatchObjective(Objective):
+    """A loss on one batch."""
+
+    level: StochasticLevel
+    data: Batch
+
+    @property
+    def n_rows(self):
+        return self.data.n_rows
+
+    def value(self, hyper, params):
+        return self.level.value(hyper, params, self.data)
+
+    def evaluate(self, hyper, params, vector=None, *, with_hyper=True):
+        """Value, gradients and products with a vector from one forward pass."""
+        with torch.inference_mode(False), torch.enable_grad():
+            # A graph to hyper is built where something is asked of it.
+            needed = with_hyper or vector is not None
+            hyper = hyper.detach().requires_grad_(needed)
+            params = params.detach().requires_grad_()
+            value = self.value(hyper, params).sum()
+            inputs = (params, hyper) if with_hyper else (params,)
+            first = _gradients(value, inputs, vector is not None)
+            hessian = mixed = None
+            if vector is not None:
+                directional = (first[0] * vector).sum()
+                hessian, mixed = _gradients(directional, (params, hyper), False)
+        gradients = [gradient.detach() for gradient in first]
+        of_hyper = gradients[1] if with_hyper else None
+        return Evaluation(
+            float(value.detach()), of_hyper, gradients[0], hessian, mixed, value.requires_grad
+        )
+
+
+def _gradients(output, inputs, differentiable):
+    """Gradients that are zero, not missing, where the output does not depend on an input."""
+    if not output.requires_grad:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    return torch.autograd.grad(
+        output, inputs, create_graph=differentiable, allow_unused=True, materialize_grads=True
+    )
+
+
+@dataclass(frozen=True)
+class WholeObjective(Objective):
+    """The mean of a loss over all data, batch by batch, so that memory is that of a batch."""
+
+    level: StochasticLevel
+
+    def value(self, hyper, params):
+        return self._mean(lambda batch: (batch.value(hyper, params).reshape(()),))[0]
+
+    def gradients(self, hyper, params, *, differentiable=False):
+        def of(batch):
+            return batch.gradients(hyper, params, differentiable=differentiable)
+
+        return Gradients(*self._mean(of))
+
+    def curvature_products(self, hyper, params, vector):
+        return CurvatureProducts(
+            *self._mean(lambda batch: batch.curvature_products(hyper, params, vector))
+        )
+
+    def _mean(self, parts):
+        """Means of a batch's tensors, weighted by its rows."""
+        total, n_rows = None, 0
+        for data in self.level.batches.all():
+            found = [data.n_rows * part for part in parts(BatchObjective(self.level, data))]
+            total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
+            n_rows += data.n_rows
+        if total is None:
+            raise ValueError("There must be a batch to take a mean over.")
+        return [part / n_rows for part in total]
+
+
+@dataclass(frozen=True, eq=False)
+class StochasticProblem:
+    """Two losses on batches of data, an initial point and a feasible set.
+
+    Sought is the minimum over hyper of the mean of `upper` over its data, params minimising the
+    mean of `lower` over other data. `hyper` and `params` are what the losses get: a tensor, an
+    `nn.Module`, or a tuple, list or dict of these, in any nesting. For solvers each is one tensor.
+
+    Parameters
+    ----------
+    upper, lower : callable
+        ``function(hyper, params, batch)`` returns a scalar, the mean over the rows of the batch (a
+        penalty may be added). A module comes bound to the numbers of the moment: ``params(X)``.
+
+    upper_data, lower_data : DataLoader, tuple of Tensor, or iterable
+        An iterable gives batches, and one pass through it is an epoch; it must be possible to go
+        through it again. Tensors of one length are cut into batches of `batch_size` rows in a
+        random order, and a batch is a tuple of them; numbers of rows, which free weights for rows
+        need, are ``torch.arange(n_rows)``. Tensors come on the device of `initial_params`.
+
+    initial_hyper, initial_params : Tensor, Module, tuple, list or dict
+        The initial point, of float32 or float64. One unit of `hyper` should be a natural first
+        move, as for `BilevelProblem`. Modules are copied; `load_params` writes into them.
+
+    batch_size : int, default=64
+        Rows of a batch where data are tensors.
+
+    lower_bound, upper_bound : Tensor or float, default=-inf, inf
+        Box that every number of `hyper` is kept in; tensors broadcast against a lone tensor.
+
+    project : callable or None, default=None
+        ``project(hyper)`` returns the nearest feasible point in the same form: a simplex, a ball.
+        With modules in it, hyper comes as copies of these, to be changed in place and returned.
+
+    strongly_convex : bool, default=False
+        Whether the mean of `lower` is strongly convex in `params` for every feasible `hyper`.
+        Then nothing is averaged by default.
+
+    seed : int, default=0
+        Of the order of rows, and of what is random in losses (Dropout) and loaders. Batches are
+        numbered: equal seeds give equal runs, and the global generators are left alone.
+
+    Attributes
+    ----------
+    upper_level, lower_level : object
+        What solvers ask: ``batch(number)`` is an `Objective` on one batch.
+    """
+
+    upper: Callable[[Any, Any, Any], torch.Tensor]
+    lower: Callable[[Any, Any, Any], torch.Tensor]
+    upper_data: Any = field(repr=False)
+    lower_data: Any = field(repr=False)
+    initial_hyper: Any = field(repr=False)
+    initial_params: Any = field(repr=False)
+    batch_size: int = 64
+    lower_bound: torch.Tensor | float = -torch.inf
+    upper_bound: torch.Tensor | float = torch.inf
+    project: Callable[[Any], Any] | None = None
+    strongly_convex: bool = False
+    seed: int = 0
+    upper_level: Any = field(init=False, repr=False)
+    lower_level: Any = field(init=False, repr=False)
+    _hyper: Structure = field(init=False, repr=False)
+    _params: Structure = field(init=False, repr=False)
+    _first: tuple = field(init=False, repr=False)
+
+    def __post_init__(self):
+        for name in ("upper", "lower"):
+            if not callable(getattr(self, name)):
+                found = type(getattr(self, name)).__name__
+                raise TypeError(
+                    f"{name} must be a function of (hyper, params, batch): got {found}."
+                )
+        size = self.batch_size
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"batch_size must be a whole number above 0: got {size!r}.")
+        hyper, first_hyper = Structure.of(self.initial_hyper, "initial_hyper")
+        params, first_params = Structure.of(self.initial_params, "initial_params")
+        for kind in ("dtype", "device"):
+            kinds = getattr(first_hyper, kind), getattr(first_params, kind)
+            if kinds[0] != kinds[1]:
+                raise TypeError(
+                    f"initial_hyper and initial_params must have one {kind}: got {kinds[0]} and "
+                    f"{kinds[1]}."
+                )
+        self._set(_hyper=hyper, _params=params, _first=(first_hyper, first_params))
+        for number, name in enumerate(("upper", "lower")):
+            data = getattr(self, f"{name}_data")
+            options = size, 2 * self.seed + number, first_params.device, f"{name}_data"
+            level = StochasticLevel(getattr(self, name), batches_of(data, *options), hyper, params)
+            self._set(**{f"{name}_level": level})
+
+    def _set(self, **values):
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def first_point(self):
+        """Make the initial point two tensors.
+
+        Returns
+        -------
+        hyper, params : Tensor
+            Hyper is made feasible.
+        """
+        hyper, params = self._first
+        return self.project_hyper(hyper), params
+
+    def project_hyper(self, hyper):
+        """Project on the feasible set.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            As solvers have it.
+
+        Returns
+        -------
+        hyper : Tensor
+            The nearest feasible point.
+        """
+        if self.project is not None:
+            with torch.no_grad():
+                # A copy, which it may change in place.
+                projected = self._hyper.flatten(self.project(self._hyper.unflatten(hyper.clone())))
+            if projected.shape != hyper.shape:
+                raise ValueError(
+                    "project must return hyper in the form that it got: got "
+                    f"{tuple(projected.shape)} numbers instead of {tuple(hyper.shape)}."
+                )
+            hyper = projected.detach()
+        return hyper.clamp(min=self.lower_bound).clamp(max=self.upper_bound)
+
+    def hyper_of(self, hyper):
+        """Give a tensor of a solver the form of `initial_hyper`.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Such as ``solution.hyper``.
+
+        Returns
+        -------
+        hyper : Tensor, Module, tuple, list or dict
+            Modules are copies.
+        """
+        return self._hyper.unflatten(hyper)
+
+    def params_of(self, params):
+        """Give a tensor of a solver the form of `initial_params`.
+
+        Parameters
+        ----------
+        params : Tensor
+            Such as ``solution.params``.
+
+        Returns
+        -------
+        params : Tensor, Module, tuple, list or dict
+            Modules are copies.
+        """
+        return self._params.unflatten(params)
+
+    def load_hyper(self, hyper):
+        """Write a tensor of a solver into the modules of `initial_hyper`.
+
+        Parameters
+        ----------
+        hyper : Tensor
+            Such as ``solution.hyper``.
+
+        Returns
+        -------
+        hyper : Tensor, Module, tuple, list or dict
+            In the form of `initial_hyper`, with the given modules themselves.
+        """
+        return self._hyper.load(hyper)
+
+    def load_params(self, params):
+        """Write a tensor of a solver into the modules of `initial_params`.
+
+        Parameters
+        ----------
+        params : Tensor
+            Such as ``solution.params``.
+
+        Returns
+        -------
+        params : Tensor, Module, tuple, list or dict
+            In the form of `initial_params`, with the given modules themselves.
+        """
+        return self._params.load(params)
+
+    def full_batch(self, **options):
+        """Make it a problem without batches, of the means over all data.
+
+        Parameters
+        ----------
+        **options
+            Further fields of `BilevelProblem`, such as `metric`.
+
+        Returns
+        -------
+        problem : BilevelProblem
+            Every evaluation goes through all batches. It has bounds, but no `project`.
+        """
+        if self.project is not None:
+            raise ValueError("full_batch needs a problem whose hyper has bounds only: no project.")
+        hyper, params = self._first
+        return BilevelProblem(
+            self.upper_level.whole(),
+            self.lower_level.whole(),
+            hyper,
+            params,
+            lower_bound=self.lower_bound,
+            upper_bound=self.upper_bound,
+            strongly_convex=self.strongly_convex,
+            **options,
+        )
