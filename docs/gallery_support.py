@@ -19,6 +19,9 @@ ORDER = [
     "human_labels",
     "gradient_boosting",
     "few_verified_labels",
+    # what rows are worth
+    "old_rows",
+    "few_rows_of_a_site",
     # the core
     "own_problem",
     "few_shot",

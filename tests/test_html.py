@@ -85,7 +85,9 @@ def test_every_fitted_attribute_has_a_tooltip(kind):
 @ESTIMATORS
 def test_every_documented_attribute_exists(kind):
     documented = {part.name for part in NumpyDocString(inspect.getdoc(kind))["Attributes"]}
-    model = kind(max_iter=0).fit(LABELS.X, LABELS.y)
+    # Attributes that tell of rows are there where `fit` was told of rows.
+    told = {"time": range(len(LABELS.y))} if hasattr(kind, "row_weight_report") else {}
+    model = kind(max_iter=0).fit(LABELS.X, LABELS.y, **told)
     optional = {"feature_names_in_", "final_estimator_"}
     after_partial_fit = {"fold_statistics_", "n_samples_seen_"}
     if hasattr(kind, "partial_fit"):

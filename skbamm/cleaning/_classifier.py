@@ -29,6 +29,7 @@ from ..data._validation import (
 )
 from ..linalg._cross_products import row_blocks
 from ..linalg._session import openmp_threads_for, threads_for, torch_session
+from ..row_weights._estimator import RowColumns, RowWeightMixin
 from ._constants import HYPER_NAMES, TRIED_ROWS, WORK_OF_ENTRY, LabelNumbers
 from ._final_estimator import (
     check_final_estimator,
@@ -57,7 +58,7 @@ def _weighs_others(estimator):
         )
 
 
-class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
+class HyperCleaningClassifier(ClassifierMixin, RowWeightMixin, BilevelEstimator):
     r"""Logistic regression and boosted trees that learn how far to rely on each label.
 
     The label of every row that is not verified gets a weight :math:`s_i` in [0, 1]; a linear model
@@ -261,6 +262,11 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     status_ : str
         Why the run ended, in a sentence, and whether wrong labels show.
 
+    row_weights_ : RowWeights
+        Weights of rows by time, source and annotator, where `fit` was told of these:
+        ``row_weights_.weight``, of mean 1, by which `sample_weight_` was multiplied.
+        `row_weight_report` tells of them by name.
+
     n_features_in_ : int
         Number of features seen during `fit`.
 
@@ -308,6 +314,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
     True
     """
 
+    _weighs_labels = True
     _parameter_constraints: dict = {
         **BilevelEstimator._parameter_constraints,
         "weighting": [StrOptions({"adaptive", "sample"})],
@@ -370,6 +377,10 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         sample_weight_val=None,
         pred_probs=None,
         votes=None,
+        time=None,
+        row_source=None,
+        annotator=None,
+        target_source=None,
         **params,
     ):
         """Learn label weights, then fit on all rows with these.
@@ -415,6 +426,21 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
             that label. A row without votes has no label (see `unlabeled`), whatever its y is. Of
             verified rows y alone counts. Needs ``weighting="adaptive"``.
 
+        time : array-like of shape (n_samples,), default=None
+            When each row is from: numbers, later ones larger, or dates. With it, or with one of the
+            following, weights of rows are learned that multiply those of labels: `row_weights_`.
+            Each may be the name of a column of X.
+
+        row_source : array-like of shape (n_samples,), default=None
+            Where each row is from: a site, batch or sensor. Needs `target_source`, or `is_clean`
+            for the rows that are like those to predict.
+
+        annotator : array-like of shape (n_samples,), default=None
+            Who has given each row its label.
+
+        target_source : label, default=None
+            The source that is to be predicted.
+
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row that it splits, for
             `GroupKFold` and its like. With metadata routing enabled, what the splitter requests.
@@ -433,11 +459,14 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
         if given_estimator(self) is not None:
             check_final_estimator(self.final_estimator)
         split_params = self._split_params(params)
-        found = split_columns(X, y, sample_weight, is_clean)
-        self.named_columns_, X, y, sample_weight, is_clean = found
+        found = split_columns(X, y, sample_weight, is_clean, time, row_source, annotator)
+        self.named_columns_, X, y, sample_weight, is_clean, *told = found
+        # Verified labels say what is predicted where no source does.
+        of_target = is_clean if row_source is not None and target_source is None else None
+        columns = RowColumns.of((*told, of_target), target_source)
         held_out = split_columns(X_val, y_val, sample_weight_val, name="X_val")[1:]
         container = RowContainer.of(X, y)
-        more = {"pred_probs": pred_probs, "votes": votes}
+        more = {"pred_probs": pred_probs, "votes": votes, "columns": columns}
         rows = label_rows(self, X, y, sample_weight, is_clean, *held_out, **more)
 
         def attributes(*found):
@@ -453,6 +482,7 @@ class HyperCleaningClassifier(ClassifierMixin, BilevelEstimator):
 
             found = learn_and_fit(self, rows, split_params, progress, attributes)
             self._store(rows, container, *found)
+        self._describe_row_weights()
         skipped = getattr(self.label_scorer_, "skipped", ())
         if skipped:
             warnings.warn(

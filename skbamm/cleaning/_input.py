@@ -43,6 +43,7 @@ def label_rows(
     *,
     pred_probs=None,
     votes=None,
+    columns=None,
 ):
     """Validated rows of X and of X_val, stacked; sets what the estimator knows of its features."""
     y, is_gap = fill_gaps(y, estimator.unlabeled)
@@ -99,6 +100,11 @@ def label_rows(
         is_unlabelled = np.zeros(len(y), dtype=bool)
         is_unlabelled[:n_given] = is_gap
         soft_weight, weight = weight, np.where(is_unlabelled, 0.0, weight)
+    weight = weight.copy()
+    own = slice(0, n_given)
+    found = estimator._learn_row_weights(X[own], labels[own], weight[own], columns, classes=True)
+    if found is not None and found.found:
+        weight[own] *= found.weight
     mass = np.bincount(labels, weight)
     check_learnable(mass, clean.sum())
     if estimator.class_weight is not None:

@@ -135,12 +135,19 @@ def warn_of_few_rows(cv, n_rows, kind="rows"):
         )
 
 
-def make_folds(cv, X, y, *, seed, stratify=False, split_params=None) -> Folds:
+def make_folds(cv, X, y, *, seed, stratify=False, split_params=None, items=None) -> Folds:
     """Folds of an estimator's ``cv`` parameter: an int, a splitter, or a list of splits.
 
-    `split_params` go to a splitter, as row ``groups`` do to `GroupKFold`.
+    `split_params` go to a splitter, as row ``groups`` do to `GroupKFold`. With an int, rows of one
+    number in `items`, (n_samples,), are held out together.
     """
     n_samples = len(y)
+    if isinstance(cv, Integral) and items is not None and items.max() + 1 < n_samples:
+        n_items = int(items.max()) + 1
+        n_folds = min(int(cv), n_items)
+        if n_folds < 2:
+            raise ValueError("All rows of X are equal: there is nothing to hold out.")
+        return Folds.from_labels(position_folds(n_items, n_folds, seed)[items], n_folds)
     if isinstance(cv, Integral):
         n_folds = min(int(cv), n_samples)
         if n_folds < 2:

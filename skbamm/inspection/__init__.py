@@ -5,6 +5,7 @@ matplotlib is imported when something is drawn.
 
 from ._convergence import ConvergenceDisplay
 from ._penalty import PenaltyDisplay
+from ._row_weight import RowWeightDisplay
 from ._sample_weight import SampleWeightDisplay
 from ._strength import StrengthDisplay
 from ._terms import TermDisplay
@@ -12,6 +13,7 @@ from ._terms import TermDisplay
 __all__ = [
     "ConvergenceDisplay",
     "PenaltyDisplay",
+    "RowWeightDisplay",
     "SampleWeightDisplay",
     "StrengthDisplay",
     "TermDisplay",

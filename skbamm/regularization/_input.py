@@ -123,20 +123,29 @@ class FoldedRows:
             return split_cross_products(X, y, weight, folds.splits, shift, held_out)
 
 
-def split_named(X, y, sample_weight):
+ROWS_AT_ONCE = (
+    "time, row_source, annotator and is_clean need all rows at once: X must be an array or a "
+    "dataframe in memory, not a file, an Arrow table or a memory-mapped array."
+)
+
+
+def split_named(X, y, *others):
     """See `split_columns`; rows that are read block by block stay as they are."""
     if is_row_source(X) and not isinstance(X, np.memmap):
-        return names_of(y, sample_weight, several=True), X, y, sample_weight
-    return split_columns(X, y, sample_weight, several=True)
+        return names_of(y, *others, several=True), X, y, *others
+    return split_columns(X, y, *others, several=True)
 
 
-def regression_data(estimator, X, y, sample_weight, held_out, split_params):
+def regression_data(estimator, X, y, sample_weight, held_out, split_params, columns=None):
     """For each repeat the validated rows with their folds, or the statistics of these.
 
-    `held_out` is ``(X_val, y_val, sample_weight_val)``; `split_params` are for the splitter.
+    `held_out` is ``(X_val, y_val, sample_weight_val)``; `split_params` are for the splitter;
+    `columns` are `RowColumns`, which need the rows themselves.
     """
     source = None
     if is_row_source(X):
+        if columns:
+            raise TypeError(ROWS_AT_ONCE)
         from ._stream import RowStream, stream_statistics
 
         stream = RowStream.open(X, y, sample_weight)
@@ -150,15 +159,27 @@ def regression_data(estimator, X, y, sample_weight, held_out, split_params):
     rows = regression_rows(estimator, X, y, sample_weight)
     if source is not None:
         source.describe(estimator, reset=True)
+    rows, items = weighted_rows(estimator, rows, columns)
     if not has_validation_rows(*held_out):
         warn_of_few_rows(estimator.cv, len(rows))
-        return make_repeats(estimator, rows, split_params, estimator._seed())
+        return make_repeats(estimator, rows, split_params, estimator._seed(), items)
     validation = _validation_rows(estimator, rows, *held_out)
     rows = moderated(rows, estimator)
     validation = moderated_alike(rows, validation)
     warn_if_unlike(rows.X, validation.X)
     folds = Folds([(np.arange(len(rows)), np.arange(len(validation)))])
     return [FoldedRows(rows, folds, validation)]
+
+
+def weighted_rows(estimator, rows, columns):
+    """The rows with learned weights, less learned levels, and numbers of rows held out together."""
+    found = estimator._learn_row_weights(rows.X, rows.y, rows.weight, columns)
+    if found is None:
+        return rows, None
+    if found.found:
+        y = rows.y if found.level is None else rows.y - found.level
+        rows = replace(rows, y=y, weight=rows.weights() * found.weight)
+    return rows, found.items
 
 
 def is_few(estimator, n_samples, n_features):
@@ -177,14 +198,24 @@ def n_repeats(estimator, n_samples):
     return FEW_ROWS_REPEATS if cheap and n_samples <= FEW_ROWS else 1
 
 
-def make_repeats(estimator, rows, split_params, seed):
-    """The rows in their folds; in several assignments of these where `cv` is an int."""
+def make_repeats(estimator, rows, split_params, seed, items=None):
+    """The rows in their folds; in several assignments of these where `cv` is an int.
+
+    Rows of one number in `items` are held out together.
+    """
     y = rows.y[:, 0] if rows.single_target else rows.y
     moderate = moderated(rows, estimator)
     return [
         FoldedRows(
             moderate,
-            make_folds(estimator.cv, rows.X, y, seed=seed + repeat, split_params=split_params),
+            make_folds(
+                estimator.cv,
+                rows.X,
+                y,
+                seed=seed + repeat,
+                split_params=split_params,
+                items=items,
+            ),
         )
         for repeat in range(n_repeats(estimator, len(y)))
     ]

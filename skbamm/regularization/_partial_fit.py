@@ -280,6 +280,8 @@ class PartialFitMixin:
 
     def _remember(self, seen, learn, given):
         if learn:
+            for name in ("row_weights_", "sample_weight_"):  # of a fit before
+                vars(self).pop(name, None)
             self._fit(seen.repeats(self), given)
             self.status_ += seen.describe_folds(int(self.cv))
         self.fold_statistics_ = seen

@@ -18,13 +18,14 @@ from ..data._validation import (
     validate_data,
 )
 from ..linalg._session import PANEL_COLUMNS, threads_for, torch_session
+from ..row_weights._estimator import RowColumns, RowWeightMixin
 from ._estimator import PenaltyEstimator
 from ._input import regression_data, split_named
 from ._partial_fit import PartialFitMixin
 
 
 class BilevelRegularizedRegressor(
-    MultiOutputMixin, RegressorMixin, PartialFitMixin, PenaltyEstimator
+    MultiOutputMixin, RegressorMixin, PartialFitMixin, RowWeightMixin, PenaltyEstimator
 ):
     r"""Linear regression that learns how strongly each feature is penalized.
 
@@ -245,6 +246,13 @@ class BilevelRegularizedRegressor(
         Why the run ended, in a sentence, and where less than 1 % of the held-out error is gained
         over the best fit with one strength for all features.
 
+    sample_weight_ : ndarray of shape (n_samples,)
+        Learned weights of rows, of mean 1, without those that were given; only where `fit` was told
+        of times, sources, annotators or verified rows. `row_weight_report` tells of them by name.
+
+    row_weights_ : RowWeights
+        What they and that report come from.
+
     n_features_in_ : int
         Number of features seen during `fit`.
 
@@ -355,6 +363,11 @@ class BilevelRegularizedRegressor(
         X_val=None,
         y_val=None,
         sample_weight_val=None,
+        time=None,
+        row_source=None,
+        annotator=None,
+        is_clean=None,
+        target_source=None,
         **params,
     ):
         """Learn the penalty, then fit the coefficients on all rows.
@@ -386,6 +399,24 @@ class BilevelRegularizedRegressor(
         sample_weight_val : array-like of shape (n_val,), default=None
             Weights of the rows of `X_val`; or a column of it by name.
 
+        time : array-like of shape (n_samples,), default=None
+            When each row is from: numbers, later ones larger, or dates. With it, or with one of the
+            following, weights of rows are learned first, and rows count alike where none are
+            better (see the user guide). Each may be the name of a column of X.
+
+        row_source : array-like of shape (n_samples,), default=None
+            Where each row is from: a site, batch or sensor. Needs `target_source` or `is_clean`.
+
+        annotator : array-like of shape (n_samples,), default=None
+            Who has given each row its target. Rows of equal X are held out together.
+
+        is_clean : array-like of bool of shape (n_samples,), default=None
+            Which rows are like those to predict: of the target site, or with verified targets. The
+            others are weighed by how well these are predicted.
+
+        target_source : label, default=None
+            The source whose rows these are, in place of `is_clean`.
+
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row, for `GroupKFold` and its
             like. With metadata routing enabled, what the splitter requests.
@@ -406,20 +437,23 @@ class BilevelRegularizedRegressor(
         FileNotFoundError
             For a path where there is nothing.
         """
-        self.named_columns_, X, y, sample_weight = split_named(X, y, sample_weight)
+        columns = time, row_source, annotator, is_clean
+        self.named_columns_, X, y, sample_weight, *told = split_named(X, y, sample_weight, *columns)
         given = (X, y, sample_weight)
         held_out = (X_val, y_val, sample_weight_val)
         held_out = split_columns(*held_out, several=True, name="X_val")[1:]
-        repeats, _ = self._folded(*given, held_out, self._split_params(params))
+        told = RowColumns.of(told, target_source)
+        repeats, _ = self._folded(*given, held_out, self._split_params(params), told)
         self.dataframe_ = dataframe_kind(X)
         self._fit(repeats, given)
+        self._describe_row_weights()
         return self
 
-    def _folded(self, X, y, sample_weight, held_out, split_params):
+    def _folded(self, X, y, sample_weight, held_out, split_params, columns=None):
         """What each repeat learns from, and what makes a search of it."""
         from ._fit import regression_search
 
-        repeats = regression_data(self, X, y, sample_weight, held_out, split_params)
+        repeats = regression_data(self, X, y, sample_weight, held_out, split_params, columns)
         return repeats, regression_search
 
     def predict(self, X):

@@ -17,11 +17,12 @@ from ...data._validation import (
     validate_data,
 )
 from ...linalg._session import threads_for, torch_session
+from ...row_weights._estimator import RowColumns, RowWeightMixin
 from .._estimator import PenaltyEstimator
 from ._logits import LogitClassifier
 
 
-class BilevelRegularizedClassifier(LogitClassifier, PenaltyEstimator):
+class BilevelRegularizedClassifier(LogitClassifier, RowWeightMixin, PenaltyEstimator):
     r"""Logistic or multinomial regression that learns how strongly each feature is penalized.
 
     The coefficients minimise, on the training rows of each fold,
@@ -232,6 +233,13 @@ class BilevelRegularizedClassifier(LogitClassifier, PenaltyEstimator):
         Why the run ended, in a sentence, and where less than 1 % of the held-out loss is gained
         over the best fit with one strength for all features.
 
+    sample_weight_ : ndarray of shape (n_samples,)
+        Learned weights of rows, of mean 1, without those that were given; only where `fit` was told
+        of times, sources, annotators or verified rows. `row_weight_report` tells of them by name.
+
+    row_weights_ : RowWeights
+        What they and that report come from.
+
     n_features_in_ : int
         Number of features seen during `fit`.
 
@@ -326,6 +334,11 @@ class BilevelRegularizedClassifier(LogitClassifier, PenaltyEstimator):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
+        time=None,
+        row_source=None,
+        annotator=None,
+        is_clean=None,
+        target_source=None,
         **params,
     ):
         """Learn the penalty, then fit the coefficients on all rows.
@@ -352,6 +365,24 @@ class BilevelRegularizedClassifier(LogitClassifier, PenaltyEstimator):
         sample_weight_val : array-like of shape (n_val,), default=None
             Weights of the rows of `X_val`; or a column of it by name.
 
+        time : array-like of shape (n_samples,), default=None
+            When each row is from: numbers, later ones larger, or dates. With it, or with one of the
+            following, weights of rows are learned first, and rows count alike where none are
+            better (see the user guide). Each may be the name of a column of X.
+
+        row_source : array-like of shape (n_samples,), default=None
+            Where each row is from: a site, batch or sensor. Needs `target_source` or `is_clean`.
+
+        annotator : array-like of shape (n_samples,), default=None
+            Who has given each row its label. Rows of equal X are held out together.
+
+        is_clean : array-like of bool of shape (n_samples,), default=None
+            Which rows are like those to predict: of the target site, or with verified labels. The
+            others are weighed by how well these are predicted.
+
+        target_source : label, default=None
+            The source whose rows these are, in place of `is_clean`.
+
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row, for `GroupKFold` and its
             like. With metadata routing enabled, what the splitter requests.
@@ -367,20 +398,27 @@ class BilevelRegularizedClassifier(LogitClassifier, PenaltyEstimator):
             For NaN or infinite entries, wrong lengths, fewer than two classes, groups that do not
             partition the features, and weights that are all zero.
         """
-        self.named_columns_, X, y, sample_weight = split_columns(X, y, sample_weight)
+        columns = time, row_source, annotator, is_clean
+        self.named_columns_, X, y, sample_weight, *told = split_columns(
+            X, y, sample_weight, *columns
+        )
         held_out = split_columns(X_val, y_val, sample_weight_val, name="X_val")[1:]
         given = (X, y, sample_weight)
-        repeats, make_search = self._folded(*given, held_out, self._split_params(params))
+        split_params, told = self._split_params(params), RowColumns.of(told, target_source)
+        repeats, make_search = self._folded(*given, held_out, split_params, told)
         self.dataframe_ = dataframe_kind(X)
         self._fit(repeats, make_search, given)
+        self._describe_row_weights()
         return self
 
-    def _folded(self, X, y, sample_weight, held_out, split_params):
+    def _folded(self, X, y, sample_weight, held_out, split_params, columns=None):
         """What each repeat learns from, and what makes a search of it."""
         from ._input import class_data
         from ._search import class_searches
 
-        self.classes_, repeats = class_data(self, X, y, sample_weight, held_out, split_params)
+        self.classes_, repeats = class_data(
+            self, X, y, sample_weight, held_out, split_params, columns
+        )
         return repeats, class_searches(len(self.classes_))
 
     def _fit(self, repeats, make_search, given):

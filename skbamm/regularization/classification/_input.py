@@ -20,10 +20,11 @@ from .._extremes import moderated, moderated_alike
 from .._input import FoldedRows, Rows, n_repeats
 
 
-def class_data(estimator, X, y, sample_weight, held_out, split_params):
+def class_data(estimator, X, y, sample_weight, held_out, split_params, columns=None):
     """The classes, and for each repeat the validated rows with their folds.
 
-    `held_out` is ``(X_val, y_val, sample_weight_val)``; `split_params` are for the splitter.
+    `held_out` is ``(X_val, y_val, sample_weight_val)``; `split_params` are for the splitter;
+    `columns` are `RowColumns`.
     """
     rows, y = _rows(estimator, X, y, sample_weight, "sample_weight", ensure_min_samples=2)
     classes, labels = np.unique(y, return_inverse=True)
@@ -32,11 +33,17 @@ def class_data(estimator, X, y, sample_weight, held_out, split_params):
     factors = np.ones(len(classes))
     if estimator.class_weight is not None:
         factors = class_factors(estimator.class_weight, classes, mass)
+    found = estimator._learn_row_weights(rows.X, labels, rows.weight, columns, classes=True)
+    items = None
+    if found is not None:
+        items = found.items
+        if found.found:
+            rows = replace(rows, weight=rows.weights() * found.weight)
     rows = moderated(_numbered(rows, labels, factors), estimator)
     if not has_validation_rows(*held_out):
         warn_of_few_rows(estimator.cv, len(rows))
         seed = estimator._seed()
-        options = {"stratify": True, "split_params": split_params}
+        options = {"stratify": True, "split_params": split_params, "items": items}
         folds = [
             make_folds(estimator.cv, rows.X, labels, seed=seed + repeat, **options)
             for repeat in range(n_repeats(estimator, len(labels)))

@@ -1,0 +1,79 @@
+"""From rows and what is said of them to `RowWeights`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from ._record import Rows, RowWeights
+
+
+@dataclass(frozen=True)
+class Run:
+    """Options of the runs of sl-BAMM."""
+
+    solver: Any
+    max_iter: int
+
+
+def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
+    """A `RowWeights`, from validated rows and checked `RowColumns`.
+
+    `y` is 2-D, `weight` the user's or None. With `labels`, (n_samples,), y are indicators of
+    classes: no level is taken off these, and annotators give labels. Kinds multiply: each is
+    learned from rows with the weights, and less the levels, of those before it.
+    """
+    n_samples = len(y)
+    kept = np.ones(n_samples, bool) if weight is None else weight > 0
+    given = np.ones(n_samples) if weight is None else weight
+    if not kept.all():
+        X, y, given, columns = X[kept], y[kept], given[kept], columns.rows(kept)
+        labels = None if labels is None else labels[kept]
+    rows = Rows(X, np.asarray(y, np.float64), given / given.mean(), labels is None)
+    parts = []
+    if columns.annotator is not None:
+        from ._annotator import learn_annotator
+
+        ratings = rows.y[:, 0] if labels is None else labels
+        parts.append(learn_annotator(rows.weight, ratings, columns.annotator))
+    if columns.row_source is not None:
+        from ._source import learn_source
+
+        found = _weighted(rows, parts)
+        parts.append(learn_source(found, columns.row_source, columns.is_clean, run, seed))
+    if columns.time is not None:
+        from ._time import learn_time
+
+        parts.append(learn_time(_weighted(rows, parts), columns.time, run))
+    items = None if columns.annotator is None else equal_rows(X, kept)
+    return RowWeights.of(parts, kept, items)
+
+
+def _weighted(rows, parts):
+    weight, y = rows.weight, rows.y
+    for part in parts:
+        if part.weight is not None:
+            weight = weight * part.weight
+        if part.level is not None:
+            y = y - part.level
+    return Rows(rows.X, y, weight / weight.mean(), rows.has_levels)
+
+
+def equal_rows(X, kept):
+    """A number for each different row of X, in order of first appearance; others have their own."""
+    if sparse.issparse(X):
+        X = X.tocsr()
+        X.sum_duplicates()
+        bounds = zip(X.indptr[:-1], X.indptr[1:], strict=True)
+        keys = [X.indices[a:b].tobytes() + X.data[a:b].tobytes() for a, b in bounds]
+    else:
+        keys = [row.tobytes() for row in np.ascontiguousarray(X) + 0.0]  # of -0.0 too
+    numbers: dict[bytes, int] = {}
+    found = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    items = np.empty(len(kept), dtype=int)
+    items[kept] = found
+    items[~kept] = len(numbers) + np.arange(np.count_nonzero(~kept))
+    return items

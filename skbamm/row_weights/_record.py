@@ -1,0 +1,95 @@
+"""What was learned of the rows of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Validated rows with weight: columns of X, targets 2-D, weights of mean 1."""
+
+    X: np.ndarray  # or sparse, (n_rows, n_features)
+    y: np.ndarray  # (n_rows, n_targets)
+    weight: np.ndarray  # (n_rows,)
+    has_levels: bool = True  # whether a level can be taken off the targets
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one kind of column says of the rows."""
+
+    kind: str  # "time", "source" or "annotator"
+    # Of its report: a name for each entry, and for each row which one it belongs to.
+    names: list
+    index: np.ndarray
+    sentence: str = ""  # what was found, or why nothing was
+    weight: np.ndarray | None = None  # (n_rows,); None: rows count alike
+    level: np.ndarray | None = None  # (n_rows, n_targets), to be taken off the targets
+    average: dict[str, float] = field(default_factory=dict)  # share of each candidate, by name
+    numbers: dict[str, float] = field(default_factory=dict)  # that sl-BAMM learned, by name
+    position: np.ndarray | None = None  # (n_rows,), times
+
+    @property
+    def found(self):
+        return self.weight is not None or self.level is not None
+
+
+@dataclass(frozen=True)
+class RowWeights:
+    """Weights of all rows, of mean 1, and levels of their targets; what each kind says."""
+
+    weight: np.ndarray  # (n_samples,)
+    level: np.ndarray | None  # (n_samples, n_targets); None: no level is shifted
+    parts: list[Part]
+    kept: np.ndarray  # (n_samples,), rows that have a weight of the user's
+    items: np.ndarray | None = None  # (n_samples,), rows to be held out together
+
+    @property
+    def found(self):
+        return any(part.found for part in self.parts)
+
+    @property
+    def status(self):
+        return "; ".join(part.sentence for part in self.parts)
+
+    @classmethod
+    def of(cls, parts, kept, items=None):
+        n_samples = len(kept)
+        weights = [part.weight for part in parts if part.weight is not None]
+        weight = np.zeros(n_samples)
+        weight[kept] = reduce(np.multiply, weights, np.ones(np.count_nonzero(kept)))
+        if weight.any():
+            weight[kept] /= weight[kept].mean()
+        levels = [part.level for part in parts if part.level is not None]
+        level = None
+        if levels:
+            level = np.zeros((n_samples, levels[0].shape[1]))
+            level[kept] = sum(levels)
+        return cls(weight, level, parts, kept, items)
+
+    def columns(self):
+        """Of the report: a row for each source, annotator, or tenth of the times."""
+        table: dict[str, list] = {
+            name: [] for name in ("kind", "name", "n_rows", "weight", "level")
+        }
+        for part in self.parts:
+            n = len(part.names)
+            counts = np.bincount(part.index, minlength=n)
+            size = counts.clip(1)
+            weight = np.ones(n)
+            if part.weight is not None:
+                relative = part.weight / part.weight.mean()
+                weight = np.bincount(part.index, relative, n) / size
+            level = np.zeros(n)
+            if part.level is not None:
+                level = np.bincount(part.index, part.level.mean(axis=1), n) / size
+            table["kind"] += [part.kind] * n
+            table["name"] += list(part.names)
+            table["n_rows"] += counts.tolist()
+            table["weight"] += weight.tolist()
+            table["level"] += level.tolist()
+        return {name: np.array(column) for name, column in table.items()}

@@ -1,0 +1,217 @@
+"""Weights by age: a decay, with a floor, or a window, compared by forward chaining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from ._average import average
+from ._cells import Cells, leading_directions, ridge_path, squared_errors
+from ._record import Part
+
+# Half-lives and windows, as shares of the rows that are younger; beyond 1 in units of the span.
+HALF_LIVES = (1 / 48, 1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 4 / 3)
+FLOORS = (0.0, 0.03, 0.1, 0.3)
+WINDOWS = (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3)
+# Ridge strengths for columns of variance 1 and a newest row of weight 1: from hardly any to so
+# much that some ten thousand rows do not matter.
+STRENGTHS = np.logspace(-1, 4.5, 12)
+# The newest rows are predicted in blocks, each from all rows before it. Blocks of a 64th to a 96th
+# of the rows, 12 to 16 of them, choose alike; of a 16th or a 32nd worse (electricity .43 of uniform
+# weights' error, .34 with a 64th): a block should be no longer than weights take to change.
+BLOCKS_OF_ALL, N_BLOCKS, FEWEST_BLOCKS = 96, 12, 5
+# A weight is constant over a bin of so many to a block, in the comparison alone.
+BINS_IN_BLOCK = 4
+# A block has at least so many rows, else its error says little.
+BLOCK_ROWS = 5
+# Errors of blocks under drift differ by powers of ten: their logarithms are compared, by few
+# blocks, which is why less than half a standard error counts (1: .41 for .34 on electricity).
+STANDARD_ERRORS = 0.5
+# A block that is fitted exactly has no logarithm: this share of the variance is as good as none.
+EXACT = 1e-10
+# Bounds of learned numbers: half-lives and strengths beyond the candidates' by these factors, and
+# logits of the floor.
+BEYOND = 8.0
+LOGITS = (-9.0, 2.0)
+# What a floor of 0 has for a logit, from which learning begins.
+LOGIT_OF_NONE = -6.0
+LOG_2 = np.log(2.0)
+NO_DRIFT = "no sign of drift: rows count alike"
+
+
+@dataclass(frozen=True)
+class Decay:
+    """``floor + (1 - floor) * 0.5 ** (age / half_life)``."""
+
+    half_life: float
+    floor: float
+
+    def __call__(self, age):
+        return self.floor + (1 - self.floor) * 0.5 ** (age / self.half_life)
+
+    def __str__(self):
+        floor = f", floor {self.floor:.2g}" if self.floor else ""
+        return f"half-life {self.half_life:.3g}{floor}"
+
+
+@dataclass(frozen=True)
+class Window:
+    """1 up to an age, 0 beyond."""
+
+    length: float
+
+    def __call__(self, age):
+        return np.where(age <= self.length, 1.0, 0.0)
+
+    def __str__(self):
+        return "all rows alike" if np.isinf(self.length) else f"window {self.length:.3g}"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Bins of rows in order of time, and which of them are predicted from which."""
+
+    bin: np.ndarray  # (n_rows,)
+    age: np.ndarray  # (n_rows,), before the newest row
+    ages: np.ndarray  # (n_blocks, n_bins), of bins before each block; below 0 from its start on
+    test: np.ndarray  # (n_blocks, n_bins), 1 in the block
+
+    @classmethod
+    def of(cls, time):
+        """None where there are too few times or rows."""
+        n = len(time)
+        order = np.argsort(time, kind="stable")
+        ordered = time[order]
+        # A cut never goes through rows of one time.
+        first = np.searchsorted(ordered, ordered)
+        n_all = min(BLOCKS_OF_ALL, n // BLOCK_ROWS)
+        if n_all < 2 * FEWEST_BLOCKS:
+            return None
+
+        def cuts(number):
+            number = min(number, n)
+            return np.unique(first[n - (np.arange(1, number + 1) * n) // number])
+
+        starts = cuts(n_all)
+        starts = starts[starts >= n / 2][-N_BLOCKS:]
+        if len(starts) < FEWEST_BLOCKS:
+            return None
+        edges = np.union1d(cuts(n_all * BINS_IN_BLOCK), starts)
+        edges = np.union1d(edges, [0])
+        position = np.searchsorted(edges, np.arange(n), side="right") - 1
+        label = np.empty(n, dtype=int)
+        label[order] = position
+        centre = np.bincount(position, ordered) / np.bincount(position)
+        stops = np.append(starts[1:], n)
+        newest = ordered[starts - 1][:, None]
+        before = edges[None, :] < starts[:, None]
+        ages = np.where(before, (newest - centre).clip(0), -1.0)
+        test = (edges[None, :] >= starts[:, None]) & (edges[None, :] < stops[:, None])
+        return cls(label, ordered[-1] - time, ages, test.astype(float))
+
+    def train(self, weighting):
+        """Weights of bins in the fit that predicts each block, (n_blocks, n_bins)."""
+        return np.where(self.ages >= 0, weighting(self.ages.clip(0)), 0.0)
+
+    def candidates(self):
+        """Weightings by age, all rows alike as the last one."""
+        span = self.age.max()
+        within = np.quantile(self.age, [q for q in HALF_LIVES if q < 1])
+        lives = [*within, *(q * span for q in HALF_LIVES if q >= 1)]
+        decays = [Decay(life, floor) for life in np.unique(lives) if life > 0 for floor in FLOORS]
+        windows = [Window(w) for w in np.unique(np.quantile(self.age, WINDOWS)) if 0 < w < span]
+        return [*decays, *windows, Window(np.inf)]
+
+
+def learn_time(rows, time, run):
+    """A `Part` of weights that fall with age, where newer rows are predicted better so."""
+    names, index = _tenths(time)
+    blank = Part("time", names, index, position=time)
+    timeline = Timeline.of(time)
+    if timeline is None:
+        sentence = (
+            f"too few times to learn a decay ({len(np.unique(time))} of {len(time)} rows): rows "
+            "count alike"
+        )
+        return replace(blank, sentence=sentence)
+    X = leading_directions(rows.X, rows.weight)
+    n_bins = timeline.ages.shape[1]
+    cells = Cells.of(X, rows.y, rows.weight, timeline.bin, n_bins)
+    candidates = timeline.candidates()
+    test = cells.combined(timeline.test)
+    errors = np.stack([_log_errors(cells, timeline.train(one), test) for one in candidates])
+    plain, numbers = len(candidates) - 1, {}
+    if run.max_iter:
+        learned, numbers = learn_decay(cells, timeline, test, candidates, errors, run)
+        candidates = [*candidates, learned]
+        more = _log_errors(cells, timeline.train(learned), test)
+        errors = np.concatenate([errors, more[None]])
+    found = average(errors, plain, STANDARD_ERRORS)
+    if found.gain < STANDARD_ERRORS:
+        return replace(blank, sentence=NO_DRIFT, numbers=numbers)
+    weight = np.zeros(len(time))
+    for share, one in zip(found.by_candidate, candidates, strict=True):
+        if share > 0:
+            of_rows = one(timeline.age)
+            weight += share * of_rows / (rows.weight @ of_rows)
+    weight /= weight.max()
+    half = timeline.age[weight < 0.5].min(initial=np.inf)
+    average_weights = dict(zip(map(str, candidates), found.by_candidate.tolist(), strict=True))
+    sentence = f"rows older than {half:.3g} (by time) count less than half"
+    blank = replace(blank, average=average_weights, numbers=numbers)
+    return replace(blank, sentence=sentence, weight=weight)
+
+
+def _log_errors(cells, train, test):
+    """Of each block, by strength: (n_strengths, n_blocks)."""
+    coef = ridge_path(cells.combined(train), cells.n_targets, STRENGTHS)
+    return np.log(squared_errors(coef, test, cells.n_targets) + EXACT).T
+
+
+def _tenths(time):
+    """Names of tenths of the rows by age, and the one that each row is in."""
+    age = time.max() - time
+    edges = np.unique(np.quantile(age, np.linspace(0, 1, 11)))
+    index = np.searchsorted(edges[1:-1], age, side="right")
+    pairs = pairwise(edges) if len(edges) > 1 else [(0.0, 0.0)]
+    return [f"age {low:.3g} to {high:.3g}" for low, high in pairs], index
+
+
+def decay_problem(cells, timeline, test, initial):
+    """Log half-life, logit of the floor, log strength: fits to weighted bins, blocks above."""
+    from ..linalg._tensors import to_tensor
+    from ._problem import make_problem
+
+    ages, products = to_tensor(timeline.ages), to_tensor(cells.products)
+    flat = products.reshape(len(products), -1)
+    before = (ages >= 0).to(flat)
+
+    def combine(hyper):
+        floor = hyper[1].sigmoid()
+        weight = floor + (1 - floor) * (-ages.clamp_min(0) * hyper[0].neg().exp() * LOG_2).exp()
+        return ((weight * before) @ flat).reshape(-1, *products.shape[1:]), hyper[2].exp()
+
+    lives = [one.half_life for one in timeline.candidates() if isinstance(one, Decay)]
+    bounds = (
+        [np.log(min(lives) / BEYOND), LOGITS[0], np.log(STRENGTHS[0] / BEYOND)],
+        [np.log(max(lives) * BEYOND), LOGITS[1], np.log(STRENGTHS[-1] * BEYOND)],
+    )
+    return make_problem(combine, test, cells.n_targets, initial, bounds, logarithm=EXACT)
+
+
+def learn_decay(cells, timeline, test, candidates, errors, run):
+    """A `Decay` from the best one among the candidates, and what it is by name."""
+    from ._problem import learn
+
+    decays = [i for i, one in enumerate(candidates) if isinstance(one, Decay)]
+    mean = errors[decays].mean(axis=2)
+    which, strength = np.unravel_index(mean.argmin(), mean.shape)
+    best = candidates[decays[which]]
+    logit = np.log(best.floor / (1 - best.floor)) if best.floor else LOGIT_OF_NONE
+    initial = [np.log(best.half_life), logit, np.log(STRENGTHS[strength])]
+    hyper, _ = learn(decay_problem(cells, timeline, test, initial), run)
+    learned = Decay(float(np.exp(hyper[0])), float(1 / (1 + np.exp(-hyper[1]))))
+    names = ("log half-life", "logit floor", "log strength")
+    return learned, dict(zip(names, hyper.tolist(), strict=True))

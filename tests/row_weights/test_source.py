@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from skbamm.row_weights._cells import ridge_path
+from skbamm.row_weights._record import Rows
+from skbamm.row_weights._source import (
+    Candidate,
+    _make_sources,
+    learn_source,
+    source_problem,
+)
+from tests.row_weights.made_rows import FROZEN, LEARN, rows_of, sites
+
+
+def learned(X, y, source, run=FROZEN, target=0):
+    return learn_source(rows_of(X, y), source, source == target, run)
+
+
+def test_levels_of_sources_are_found():
+    X, y, source = sites()
+    part = learned(X, y, source, LEARN)
+    assert np.ptp(part.level[source == 1]) == 0 and part.level[source == 0].max() == 0
+    np.testing.assert_allclose(part.level[source == 1][0], 3, atol=0.6)
+    np.testing.assert_allclose(part.level[source == 2][0], -3, atol=0.6)
+
+
+def test_sources_with_other_coefficients_lose_weight():
+    X, y, source = sites(shift=(0, 0, 0), n_own=60)
+    y = np.where(source == 0, y, -y)
+    part = learned(X, y, source, LEARN)
+    assert part.weight[source != 0].max() < 0.1
+    assert (part.weight[source == 0] == 1).all()
+
+
+def test_sources_alike_mostly_show_no_difference():
+    parts = [learned(*sites((0, 0, 0), seed=seed, n_own=50)) for seed in range(10)]
+    assert sum(part.found for part in parts) <= 7
+    nothing = next(part for part in parts if not part.found)
+    assert nothing.sentence == "no sign that sources differ: rows count alike"
+    for part in parts:
+        if part.found:
+            assert part.level is None or np.abs(part.level).max() < 0.5
+
+
+def test_names_of_sources_and_order_of_rows_do_not_matter():
+    X, y, source = sites()
+    part = learned(X, y, source)
+    names = np.array(["b", "c", "a"])[source]
+    # The folds follow the target's rows in their order: that stays.
+    order = np.argsort(source == 0, kind="stable")
+    other = learned(X[order] * 3 + 1, 5 * y[order] + 2, names[order], target="b")
+    np.testing.assert_allclose(other.weight, part.weight[order], rtol=1e-6)
+    np.testing.assert_allclose(other.level, 5 * part.level[order], rtol=1e-6, atol=1e-8)
+
+
+def test_shrunken_levels_are_ridge_columns():
+    X, y, source = sites()
+    rows = rows_of(X, y)
+    own = np.flatnonzero(source == 0)
+    others = source[source != 0] - 1
+    blocks = [np.arange(len(own)) % 3]
+    sources = _make_sources(X, rows, own, others, blocks)
+    candidate, strength = Candidate(0.3, 4.0), 2.0
+    own_products = sources.cells.combined(sources.train)[0]
+    coef = ridge_path(own_products + sources.kept(candidate), 1, [strength])[0]
+    Z, targets = sources.cells.standardized(X, y[:, None])
+    used = np.ones(len(y), bool)
+    used[own[blocks[0] == 0]] = False
+    weight = np.where(source == 0, 1.0, candidate.weight)[used]
+    # A level costs v c b^2, as a column of sqrt(strength / (v c)) does with the common strength.
+    scale = np.sqrt(strength / (candidate.weight * candidate.level))
+    dummies = scale * (source[:, None] == [1, 2])
+    design = np.hstack([Z[:, :-1], dummies])[used]
+    expected = Ridge(strength).fit(design, targets[used, 0], weight)
+    np.testing.assert_allclose(coef[:-1, 0], expected.coef_[:4], rtol=1e-6)
+    np.testing.assert_allclose(coef[-1, 0], expected.intercept_, rtol=1e-6)
+    levels = sources.levels(coef, candidate.level)[:, 0]
+    np.testing.assert_allclose(levels, scale * expected.coef_[4:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("initial", [[-1.0, 2.0, 1.0], [-1.0, 1.0]], ids=["levels", "none"])
+def test_hypergradients_agree_with_finite_differences(initial):
+    import torch
+
+    X, y, source = sites()
+    own = np.flatnonzero(source == 0)
+    blocks = [np.arange(len(own)) % 3]
+    sources = _make_sources(X, rows_of(X, y), own, source[source != 0] - 1, blocks)
+    problem = source_problem(sources, initial)
+
+    def criterion(hyper):
+        return problem.upper.value(hyper, problem.solve_lower(hyper, problem.initial_params))
+
+    hyper = problem.initial_hyper.clone()
+    params = problem.solve_lower(hyper, problem.initial_params)
+    upper = problem.upper.gradients(hyper, params)
+    vector = problem.metric(hyper, params, 0.0).solve(upper.params)
+    found = upper.hyper - problem.lower.curvature_products(hyper, params, vector).mixed
+    for i in range(len(hyper)):
+        move = torch.zeros_like(hyper)
+        move[i] = 1e-5
+        slope = (criterion(hyper + move) - criterion(hyper - move)) / 2e-5
+        torch.testing.assert_close(found[i], slope, rtol=1e-4, atol=1e-8)
+
+
+def test_where_no_level_can_be_taken_off_there_is_none():
+    X, y, source = sites()
+    rows = Rows(X, y[:, None], np.ones(len(y)), has_levels=False)
+    assert learn_source(rows, source, source == 0, FROZEN).level is None
+
+
+@pytest.mark.parametrize(
+    ("is_target", "said"),
+    [(np.ones(330, bool), "all rows are of the target"), (np.arange(330) < 4, "only 4 rows")],
+)
+def test_nothing_to_compare_leaves_rows_alone(is_target, said):
+    X, y, source = sites()
+    part = learn_source(rows_of(X, y), source, is_target, FROZEN)
+    assert not part.found and said in part.sentence
