@@ -4,7 +4,7 @@ Importing the package does not import torch; the first `fit` does.
 """
 
 from ._metadata import __version__
-from .cleaning import HyperCleaningClassifier
+from .cleaning import HyperCleaningClassifier, HyperCleaningRegressor
 from .cleaning.label_quality._given_probabilities import LabelScores, label_quality
 from .regularization import BilevelRegularizedClassifier, BilevelRegularizedRegressor
 from .terms import AdditiveClassifier, AdditiveRegressor, SmoothTerms
@@ -15,6 +15,7 @@ __all__ = [
     "BilevelRegularizedClassifier",
     "BilevelRegularizedRegressor",
     "HyperCleaningClassifier",
+    "HyperCleaningRegressor",
     "LabelScores",
     "SmoothTerms",
     "__version__",

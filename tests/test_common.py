@@ -3,7 +3,7 @@
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,6 +16,7 @@ from skbamm import (
     BilevelRegularizedClassifier,
     BilevelRegularizedRegressor,
     HyperCleaningClassifier,
+    HyperCleaningRegressor,
     SmoothTerms,
 )
 
@@ -99,6 +100,19 @@ PENALIZED_OPTIONS = [
     {"warm_start": True},
     {"random_state": 1},
 ]
+TARGET_OPTIONS = [
+    {"final_estimator": Ridge()},
+    {"final_estimator": make_pipeline(StandardScaler(), Ridge())},
+    {"cv": 2},
+    {"solver": "meha"},
+    {"solver": "iaptt-gm"},
+    {"solver": "implicit"},
+    {"solver": "unrolling"},
+    {"solver": "bda"},
+    {"max_iter": 0},
+    {"tol": 1.0},
+    {"random_state": 1},
+]
 # Options that can touch none of the checks, or cannot be given for tables of any width.
 LEFT_OUT = {
     "alpha_features": "has a row for each column, and the checks have tables of several widths",
@@ -164,6 +178,7 @@ def fails_by_itself(option, name):
         (BilevelRegularizedRegressor, REGRESSOR_OPTIONS),
         (HyperCleaningClassifier, CLASSIFIER_OPTIONS),
         (BilevelRegularizedClassifier, PENALIZED_OPTIONS),
+        (HyperCleaningRegressor, TARGET_OPTIONS),
     ],
 )
 def test_every_option_is_checked_or_left_out_for_a_reason(kind, options):
@@ -241,4 +256,18 @@ def test_scikit_learn_accepts_the_penalized_classifier(estimator, check):
     ("estimator", "check"), checks_of_options(BilevelRegularizedClassifier, PENALIZED_OPTIONS)
 )
 def test_scikit_learn_accepts_every_option_of_the_penalized_classifier(estimator, check):
+    check(estimator)
+
+
+@short
+@parametrize_with_checks([HyperCleaningRegressor()])
+def test_scikit_learn_accepts_the_regressor_of_weighted_targets(estimator, check):
+    check(estimator)
+
+
+@short
+@pytest.mark.parametrize(
+    ("estimator", "check"), checks_of_options(HyperCleaningRegressor, TARGET_OPTIONS)
+)
+def test_scikit_learn_accepts_every_option_of_weighted_targets(estimator, check):
     check(estimator)

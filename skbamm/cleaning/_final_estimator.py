@@ -34,16 +34,16 @@ def given_estimator(estimator):
     return None if isinstance(given, str) else given
 
 
-def check_final_estimator(estimator):
-    """Raise unless it is a classifier that can be fitted and then predicts."""
+def check_final_estimator(estimator, is_kind=is_classifier, kind="classifier"):
+    """Raise unless it is a classifier, or of another kind, that can be fitted and then predicts."""
     if isinstance(estimator, type):
         raise ValueError(
             f"final_estimator must be an instance: got the class {estimator.__name__}."
         )
     nested = list(_nested(estimator))
     name = type(nested[-1]).__name__
-    if not is_classifier(estimator):
-        raise ValueError(f"final_estimator must be a classifier: {name} is none.")
+    if not is_kind(estimator):
+        raise ValueError(f"final_estimator must be a {kind}: {name} is none.")
     if any(getattr(one, "refit", True) is False for one in nested):
         raise ValueError("final_estimator must predict: a search with refit=False does not.")
 

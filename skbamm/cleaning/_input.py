@@ -119,11 +119,8 @@ def label_columns(X, y, sample_weight, is_clean, *, all_zero=False):
     """Validated labels, weights and mask of rows with verified labels of some rows."""
     y = validated_labels(y)
     weight = validate_weight(sample_weight, X, "sample_weight", all_zero=all_zero)
-    if np.asarray(sample_weight).dtype == bool:
-        raise ValueError(
-            "sample_weight is boolean: to mark rows with verified labels, pass is_clean=."
-        )
-    return y, weight, _validated_mask(is_clean, len(y))
+    refuse_boolean_weight(sample_weight, "labels")
+    return y, weight, validated_mask(is_clean, len(y))
 
 
 def validated_probabilities(pred_probs, n_rows):
@@ -215,7 +212,15 @@ def _checked_against(y, y_val):
     return y_val
 
 
-def _validated_mask(is_clean, n_samples):
+def refuse_boolean_weight(sample_weight, kind):
+    """Raise where it is a mask, which is not meant for weights."""
+    if np.asarray(sample_weight).dtype == bool:
+        raise ValueError(
+            f"sample_weight is boolean: to mark rows with verified {kind}, pass is_clean=."
+        )
+
+
+def validated_mask(is_clean, n_samples):
     if is_clean is None:
         return np.zeros(n_samples, dtype=bool)
     mask = column_or_1d(is_clean)

@@ -32,9 +32,9 @@ class PandasIndex:
         tuples[:] = list(zip(*levels, strict=True))
         return tuples
 
-    def put_on(self, table):
-        """On a new Series or frame, in place."""
-        table.index = self._index.copy()
+    def put_on(self, table, order=None):
+        """On a new Series or frame, in place; in another order of the rows where one is given."""
+        table.index = self._index.copy() if order is None else self._index[order]
 
     def __len__(self):
         return len(self.labels)
@@ -192,9 +192,12 @@ class RowContainer:
         """Labels of the rows, in the container that y came in."""
         return values if self.y is None else self.y.filled(values)
 
-    def table(self, columns):
-        """Of a dict of arrays, as `as_table`; of pandas with the rows' own index."""
+    def table(self, columns, order=None):
+        """Of a dict of arrays, as `as_table`; of pandas with the rows' own index.
+
+        Columns are in an `order` of the rows, if one is given.
+        """
         table = as_table(columns, self.backend)
         if self.index is not None and self.backend == "pandas" and type(table) is not dict:
-            self.index.put_on(table)
+            self.index.put_on(table, order)
         return table
