@@ -22,6 +22,13 @@ STRENGTHS = np.logspace(-1, 4.5, 12)
 # of the rows, 12 to 16 of them, choose alike; of a 16th or a 32nd worse (electricity .43 of uniform
 # weights' error, .34 with a 64th): a block should be no longer than weights take to change.
 BLOCKS_OF_ALL, N_BLOCKS, FEWEST_BLOCKS = 96, 12, 5
+# What the mean of weightings is asked as well: rows this share of all ahead, in so many blocks. A
+# season that no column tells makes yesterday the best guide to today, and a bad one further on
+# (made rows with a season: 1.4 of uniform weights' error without this question).
+FAR_BLOCKS_OF_ALL, N_FAR_BLOCKS = 12, 4
+# Within `STANDARD_ERRORS` they must not be worse by so much in the logarithm. To be better was too
+# much to ask: of riders of a station, who gain .1 nearby, nothing shows that far ahead.
+CLEARLY_WORSE = np.log(1.1)
 # A weight is constant over a bin of so many to a block, in the comparison alone.
 BINS_IN_BLOCK = 4
 # A block has at least so many rows, else its error says little.
@@ -39,6 +46,10 @@ LOGITS = (-9.0, 2.0)
 LOGIT_OF_NONE = -6.0
 LOG_2 = np.log(2.0)
 NO_DRIFT = "no sign of drift: rows count alike"
+NEAR_ALONE = (
+    "newer rows are the better guide to what comes next, but may be a worse one to what is further "
+    "ahead (a season?): rows count alike"
+)
 
 
 @dataclass(frozen=True)
@@ -70,13 +81,35 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """Which bins are predicted from which."""
+
+    ages: np.ndarray  # (n_blocks, n_bins), of bins before each block; below 0 from its start on
+    test: np.ndarray  # (n_blocks, n_bins), 1 in the block
+
+    @classmethod
+    def of(cls, starts, edges, centre, ordered):
+        """Given rows, in order of time, at which blocks and bins begin, and mean times of bins."""
+        stops = np.append(starts[1:], len(ordered))
+        newest = ordered[starts - 1][:, None]
+        before = edges[None, :] < starts[:, None]
+        ages = np.where(before, (newest - centre).clip(0), -1.0)
+        test = (edges[None, :] >= starts[:, None]) & (edges[None, :] < stops[:, None])
+        return cls(ages, test.astype(float))
+
+    def train(self, weighting):
+        """Weights of bins in the fit that predicts each block, (n_blocks, n_bins)."""
+        return np.where(self.ages >= 0, weighting(self.ages.clip(0)), 0.0)
+
+
+@dataclass(frozen=True)
 class Timeline:
-    """Bins of rows in order of time, and which of them are predicted from which."""
+    """Bins of rows in order of time, and blocks of these that are predicted from earlier ones."""
 
     bin: np.ndarray  # (n_rows,)
     age: np.ndarray  # (n_rows,), before the newest row
-    ages: np.ndarray  # (n_blocks, n_bins), of bins before each block; below 0 from its start on
-    test: np.ndarray  # (n_blocks, n_bins), 1 in the block
+    near: Blocks
+    far: Blocks
 
     @classmethod
     def of(cls, time):
@@ -98,22 +131,15 @@ class Timeline:
         starts = starts[starts >= n / 2][-N_BLOCKS:]
         if len(starts) < FEWEST_BLOCKS:
             return None
-        edges = np.union1d(cuts(n_all * BINS_IN_BLOCK), starts)
-        edges = np.union1d(edges, [0])
+        far = cuts(min(FAR_BLOCKS_OF_ALL, n_all))
+        far = far[far > 0][-N_FAR_BLOCKS:]
+        edges = np.unique(np.concatenate([[0], cuts(n_all * BINS_IN_BLOCK), starts, far]))
         position = np.searchsorted(edges, np.arange(n), side="right") - 1
         label = np.empty(n, dtype=int)
         label[order] = position
         centre = np.bincount(position, ordered) / np.bincount(position)
-        stops = np.append(starts[1:], n)
-        newest = ordered[starts - 1][:, None]
-        before = edges[None, :] < starts[:, None]
-        ages = np.where(before, (newest - centre).clip(0), -1.0)
-        test = (edges[None, :] >= starts[:, None]) & (edges[None, :] < stops[:, None])
-        return cls(label, ordered[-1] - time, ages, test.astype(float))
-
-    def train(self, weighting):
-        """Weights of bins in the fit that predicts each block, (n_blocks, n_bins)."""
-        return np.where(self.ages >= 0, weighting(self.ages.clip(0)), 0.0)
+        near, far = (Blocks.of(some, edges, centre, ordered) for some in (starts, far))
+        return cls(label, ordered[-1] - time, near, far)
 
     def candidates(self):
         """Weightings by age, all rows alike as the last one."""
@@ -123,6 +149,35 @@ class Timeline:
         decays = [Decay(life, floor) for life in np.unique(lives) if life > 0 for floor in FLOORS]
         windows = [Window(w) for w in np.unique(np.quantile(self.age, WINDOWS)) if 0 < w < span]
         return [*decays, *windows, Window(np.inf)]
+
+
+@dataclass(frozen=True)
+class MeanWeighting:
+    """Of some weightings, each divided by the sum of weights that it gives all rows."""
+
+    parts: list  # of factors and weightings
+
+    @classmethod
+    def of(cls, shares, candidates, age, weight):
+        used = [(share, one) for share, one in zip(shares, candidates, strict=True) if share > 0]
+        return cls([(share / (weight @ one(age)), one) for share, one in used])
+
+    def __call__(self, age):
+        return sum(factor * one(age) for factor, one in self.parts)
+
+
+def is_worse_ahead(cells, blocks, weighting):
+    """Whether long blocks may well be predicted clearly worse than by equal weights."""
+    test = cells.combined(blocks.test)
+    of_both = []
+    for one in (Window(np.inf), weighting):
+        weight = blocks.train(one)
+        scale = np.maximum(weight.max(axis=1, keepdims=True), np.finfo(float).tiny)
+        errors = _log_errors(cells, weight / scale, test)
+        of_both.append(errors[errors.mean(axis=1).argmin()])
+    more = of_both[1] - of_both[0]
+    error = more.std(ddof=1) / np.sqrt(len(more))
+    return bool(more.mean() + STANDARD_ERRORS * error > CLEARLY_WORSE)
 
 
 def learn_time(rows, time, run):
@@ -137,25 +192,23 @@ def learn_time(rows, time, run):
         )
         return replace(blank, sentence=sentence)
     X = leading_directions(rows.X, rows.weight)
-    n_bins = timeline.ages.shape[1]
-    cells = Cells.of(X, rows.y, rows.weight, timeline.bin, n_bins)
+    cells = Cells.of(X, rows.y, rows.weight, timeline.bin, timeline.near.ages.shape[1])
     candidates = timeline.candidates()
-    test = cells.combined(timeline.test)
-    errors = np.stack([_log_errors(cells, timeline.train(one), test) for one in candidates])
+    test = cells.combined(timeline.near.test)
+    errors = np.stack([_log_errors(cells, timeline.near.train(one), test) for one in candidates])
     plain, numbers = len(candidates) - 1, {}
     if run.max_iter:
         learned, numbers = learn_decay(cells, timeline, test, candidates, errors, run)
         candidates = [*candidates, learned]
-        more = _log_errors(cells, timeline.train(learned), test)
+        more = _log_errors(cells, timeline.near.train(learned), test)
         errors = np.concatenate([errors, more[None]])
     found = average(errors, plain, STANDARD_ERRORS)
     if found.gain < STANDARD_ERRORS:
         return replace(blank, sentence=NO_DRIFT, numbers=numbers)
-    weight = np.zeros(len(time))
-    for share, one in zip(found.by_candidate, candidates, strict=True):
-        if share > 0:
-            of_rows = one(timeline.age)
-            weight += share * of_rows / (rows.weight @ of_rows)
+    mean = MeanWeighting.of(found.by_candidate, candidates, timeline.age, rows.weight)
+    if is_worse_ahead(cells, timeline.far, mean):
+        return replace(blank, sentence=NEAR_ALONE, numbers=numbers)
+    weight = mean(timeline.age)
     weight /= weight.max()
     half = timeline.age[weight < 0.5].min(initial=np.inf)
     average_weights = dict(zip(map(str, candidates), found.by_candidate.tolist(), strict=True))
@@ -184,7 +237,7 @@ def decay_problem(cells, timeline, test, initial):
     from ..linalg._tensors import to_tensor
     from ._problem import make_problem
 
-    ages, products = to_tensor(timeline.ages), to_tensor(cells.products)
+    ages, products = to_tensor(timeline.near.ages), to_tensor(cells.products)
     flat = products.reshape(len(products), -1)
     before = (ages >= 0).to(flat)
 

@@ -42,6 +42,15 @@ def test_most_steady_tables_show_no_drift():
     assert "no sign of drift" in learned(*steady(seed=shown.index(False)), FROZEN).sentence
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_season_that_no_column_tells_leaves_rows_alone(seed):
+    """Yesterday is the best guide to today, and a bad one to the quarter after."""
+    X, y, time = steady(1200, seed=seed)
+    part = learned(X, y + 2 * np.sin(2 * np.pi * time / 300), time)
+    assert not part.found
+    assert "further ahead" in part.sentence
+
+
 def test_units_of_time_and_order_of_rows_do_not_matter():
     X, y, time = drifting(400, 300)
     part = learned(X, y, time)
@@ -72,14 +81,14 @@ def test_rows_of_one_time_are_never_split():
     timeline = Timeline.of(time)
     for one in np.unique(time):
         assert len(np.unique(timeline.bin[time == one])) == 1
-    starts = timeline.test.argmax(axis=1)
-    assert (timeline.ages[np.arange(len(starts)), starts] < 0).all()
+    starts = timeline.near.test.argmax(axis=1)
+    assert (timeline.near.ages[np.arange(len(starts)), starts] < 0).all()
 
 
 def test_a_block_is_predicted_from_earlier_rows_alone():
     time = np.random.default_rng(0).permutation(300).astype(float)
     timeline = Timeline.of(time)
-    for ages, test in zip(timeline.ages, timeline.test, strict=True):
+    for ages, test in zip(timeline.near.ages, timeline.near.test, strict=True):
         inside = np.isin(timeline.bin, np.flatnonzero(test))
         before = np.isin(timeline.bin, np.flatnonzero(ages >= 0))
         assert time[before].max() < time[inside].min()
@@ -90,13 +99,13 @@ def test_errors_are_those_of_direct_fits(monkeypatch):
     monkeypatch.setattr(_time, "BINS_IN_BLOCK", 100)
     X, y, time = drifting(120, 100)
     timeline = Timeline.of(time)
-    n_bins = timeline.ages.shape[1]
+    n_bins = timeline.near.ages.shape[1]
     cells = Cells.of(X, y[:, None], np.ones(120), timeline.bin, n_bins)
     Z, targets = cells.standardized(X, y[:, None])
     decay, block = Decay(20.0, 0.05), 2
-    train = cells.combined(timeline.train(decay))
+    train = cells.combined(timeline.near.train(decay))
     coef = ridge_path(train, 1, [3.0])[block, 0]
-    start = time[np.isin(timeline.bin, np.flatnonzero(timeline.test[block]))].min()
+    start = time[np.isin(timeline.bin, np.flatnonzero(timeline.near.test[block]))].min()
     before = time < start
     weight = decay(start - 1 - time[before])
     expected = Ridge(3.0).fit(Z[before, :-1], targets[before, 0], weight)
@@ -106,8 +115,8 @@ def test_errors_are_those_of_direct_fits(monkeypatch):
 def test_hypergradients_agree_with_finite_differences():
     X, y, time = drifting(200, 150)
     timeline = Timeline.of(time)
-    cells = Cells.of(X, y[:, None], np.ones(200), timeline.bin, timeline.ages.shape[1])
-    problem = decay_problem(cells, timeline, cells.combined(timeline.test), [3.0, -2.0, 1.0])
+    cells = Cells.of(X, y[:, None], np.ones(200), timeline.bin, timeline.near.ages.shape[1])
+    problem = decay_problem(cells, timeline, cells.combined(timeline.near.test), [3.0, -2.0, 1.0])
 
     def criterion(hyper):
         return problem.upper.value(hyper, problem.solve_lower(hyper, problem.initial_params))
@@ -131,8 +140,8 @@ def test_hypergradients_agree_with_finite_differences():
 def test_learning_lowers_the_criterion():
     X, y, time = drifting(400, 300)
     timeline = Timeline.of(time)
-    cells = Cells.of(X, y[:, None], np.ones(400), timeline.bin, timeline.ages.shape[1])
-    problem = decay_problem(cells, timeline, cells.combined(timeline.test), [6.0, -2.0, 1.0])
+    cells = Cells.of(X, y[:, None], np.ones(400), timeline.bin, timeline.near.ages.shape[1])
+    problem = decay_problem(cells, timeline, cells.combined(timeline.near.test), [6.0, -2.0, 1.0])
     from skbamm.solvers import solve
 
     solution = solve(problem, max_iter=30, tol=1e-2)
