@@ -25,7 +25,7 @@ BLOCKS_OF_ALL, N_BLOCKS, FEWEST_BLOCKS = 96, 12, 5
 # What the mean of weightings is asked as well: rows this share of all ahead, in so many blocks. A
 # season that no column tells makes yesterday the best guide to today, and a bad one further on
 # (made rows with a season: 1.4 of uniform weights' error without this question).
-FAR_BLOCKS_OF_ALL, N_FAR_BLOCKS = 12, 4
+FAR_BLOCKS_OF_ALL, N_FAR_BLOCKS, FEWEST_FAR = 12, 6, 3
 # Within `STANDARD_ERRORS` they must not be worse by so much in the logarithm. To be better was too
 # much to ask: of riders of a station, who gain .1 nearby, nothing shows that far ahead.
 CLEARLY_WORSE = np.log(1.1)
@@ -167,7 +167,12 @@ class MeanWeighting:
 
 
 def is_worse_ahead(cells, blocks, weighting):
-    """Whether long blocks may well be predicted clearly worse than by equal weights."""
+    """Whether long blocks may well be predicted clearly worse than by equal weights.
+
+    Fewer than `FEWEST_FAR`, as where most rows are of one time, tell nothing.
+    """
+    if len(blocks.ages) < FEWEST_FAR:
+        return False
     test = cells.combined(blocks.test)
     of_both = []
     for one in (Window(np.inf), weighting):

@@ -51,6 +51,13 @@ def test_a_season_that_no_column_tells_leaves_rows_alone(seed):
     assert "further ahead" in part.sentence
 
 
+def test_most_rows_of_one_time_leave_no_long_blocks():
+    X, y, time = drifting(400, 390)
+    loaded = np.where(time < 380, 0.0, time)
+    part = learned(X, y, loaded)
+    assert part.weight is None or np.isfinite(part.weight).all()
+
+
 def test_units_of_time_and_order_of_rows_do_not_matter():
     X, y, time = drifting(400, 300)
     part = learned(X, y, time)
