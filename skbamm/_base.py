@@ -1,4 +1,4 @@
-"""What both estimators share: options, endings, and fits that succeed or change nothing."""
+"""What the estimators share: options, endings, and fits that succeed or change nothing."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ try:
 except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0+unknown"
 
-# The paper of the method that both estimators run: for an installation that knows no site.
+# The paper of the method that the estimators run: for an installation that knows no site.
 PAPER = "https://arxiv.org/abs/2302.03407"
 
 

@@ -1,4 +1,4 @@
-"""What callbacks of both estimators share."""
+"""What callbacks of the estimators share."""
 
 from __future__ import annotations
 
