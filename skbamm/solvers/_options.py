@@ -27,6 +27,7 @@ NOT_NEGATIVE = Kind(
 )
 FRACTION = Kind("a number in [0, 1)", lambda value: _is(value, Real) and 0 <= value < 1)
 FUNCTION = Kind("a function of the iteration", callable)
+MAKER = Kind("a class of torch.optim, or functools.partial of one with its options", callable)
 SWITCH = Kind("True or False", lambda value: isinstance(value, bool))
 NOTHING = Kind("None", lambda value: value is None)
 

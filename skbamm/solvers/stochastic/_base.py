@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from .._base import Solver, State
-from .._options import FUNCTION, NOT_NEGATIVE, NOTHING, POSITIVE
+from .._options import FUNCTION, MAKER, NOT_NEGATIVE, NOTHING, POSITIVE
 from ._moves import OptimizerMove, StepMove
 
 # A row of the history is a mean over about so many iterations, over fewer where there are fewer.
@@ -37,7 +37,7 @@ def kinds_of(*names, also=(), **kinds):
         # A step of zero stands still: hyper may, but params would never solve the lower level.
         length = NOT_NEGATIVE if name == "hyper" else POSITIVE
         kinds[f"{name}_step"] = (length, FUNCTION, *also)
-        kinds[f"{name}_optimizer"] = kinds[f"{name}_scheduler"] = (FUNCTION, NOTHING)
+        kinds[f"{name}_optimizer"] = kinds[f"{name}_scheduler"] = (MAKER, NOTHING)
     return kinds
 
 
@@ -63,9 +63,22 @@ class StochasticSolver(Solver):
         hyper, params = problem.first_point()
         tensors = {"hyper": hyper, "params": params, **dict.fromkeys(names, params * 0)}
         tensors |= {name: value for name, value in fields.items() if name in names}
+        self._check_schedulers(tensors)
         moves = {name: self._move_of(name).begin(tensor) for name, tensor in tensors.items()}
         fields = {**fields, **tensors}
         return kind(iteration=0, means=tensors, moves=moves, hypergradient_norm=0.0, **fields)
+
+    def _check_schedulers(self, names):
+        """Raise where one has no optimizer to schedule."""
+        for name in names:
+            optimizer, scheduler = (
+                getattr(self, f"{name}_{kind}", None) for kind in ("optimizer", "scheduler")
+            )
+            if scheduler is not None and optimizer is None:
+                raise ValueError(
+                    f"{name}_scheduler needs {name}_optimizer, which is None: steps without one "
+                    f"are scheduled by a function of the iteration, {name}_step."
+                )
 
     def _move_of(self, name, length=None):
         """How a variable moves: by its optimizer, else by steps of a length."""

@@ -66,6 +66,18 @@ def test_samples_are_counted(name):
     assert solution.history["n_samples"].tolist() == [8 * a_step * k for k in (1, 2, 3)]
 
 
+@every_solver
+def test_a_scheduler_needs_an_optimizer(name):
+    with pytest.raises(ValueError, match="hyper_scheduler needs hyper_optimizer"):
+        solve(tensors_problem(), make(name, hyper_scheduler=DECAYING), max_iter=1)
+
+
+@every_solver
+def test_an_optimizer_is_a_class_of_torch(name):
+    with pytest.raises(ValueError, match=r"class of torch\.optim"):
+        solve(tensors_problem(), make(name, hyper_optimizer="adam"), max_iter=1)
+
+
 # What a run promises
 
 
