@@ -6,6 +6,10 @@ import numpy as np
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from ..row_weights._estimator import dataframe_of
+
+__all__ = ["dataframe_of", "feature_names", "of_target", "unwrapped"]
+
 
 def unwrapped(estimator, *attributes):
     """The fitted estimator inside of searches and pipelines, and the steps before it or None.
@@ -45,12 +49,6 @@ def feature_names(estimator, before=None):
     if names is None or len(names) != estimator.n_features_in_:
         names = [f"x{number}" for number in range(estimator.n_features_in_)]
     return np.asarray(names, dtype=object)
-
-
-def dataframe_of(estimator):
-    """Kind of dataframe that the estimator was fitted on; "" for none."""
-    record = getattr(estimator, "label_record_", None)
-    return getattr(estimator, "dataframe_", "") if record is None else record.rows.backend
 
 
 def of_target(target, name, *values):

@@ -84,18 +84,18 @@ class RowWeightDisplay(Display):
         size = (5.2 * len(parts), max(3.6, 1.6 + 0.28 * tallest))
         axes = self._begin(ax, size=size, n_cols=len(parts))
         for one, part in zip(axes, parts, strict=True):
-            weight = np.ones(len(part.index)) if part.weight is None else part.weight
-            weight = weight / weight.max()
+            largest = 1.0 if part.weight is None else part.weight.max()
             if part.kind == "time":
-                self._draw_time(one, part, weight)
+                self._draw_time(one, part, largest)
             elif part.kind == "source":
-                self._draw_sources(one, part, weight)
+                self._draw_sources(one, part, largest)
             else:
-                self._draw_annotators(one, part, weight)
+                self._draw_annotators(one, part, largest)
             one.set_title(fill(part.sentence, 48), fontsize="small")
         return self
 
-    def _draw_time(self, ax, part, weight):
+    def _draw_time(self, ax, part, largest):
+        weight = np.ones(len(part.index)) if part.weight is None else part.weight / largest
         age = part.position.max() - part.position
         order = np.argsort(age, kind="stable")
         ax.plot(age[order], weight[order], color=BLUE, linewidth=2)
@@ -106,27 +106,27 @@ class RowWeightDisplay(Display):
         ax.set(xlim=(min(shown, age.max()) or 1, 0), ylim=(0, 1.05))
         ax.set(xlabel="age of a row (the newest at the right)", ylabel="weight")
 
-    def _draw_sources(self, ax, part, weight):
-        names, size, weights = _by_name(part, weight)
-        levels = np.zeros(len(names))
-        if part.level is not None:
-            levels = np.bincount(part.index, part.level.mean(axis=1), len(names)) / size
+    def _draw_sources(self, ax, part, largest):
+        names = part.names
+        size, weights, levels = part.means()
+        weights = weights / largest
         # Weights of sources that share one differ by rounding.
         order = np.lexsort((levels, weights.round(9)))[-MOST_BARS:]
         places = np.arange(len(order))
-        is_target = np.array([names[i] == "target" for i in order])
-        ax.barh(places, weights[order], color=np.where(is_target, RED, BLUE), height=0.6)
+        # The first one is the target.
+        ax.barh(places, weights[order], color=np.where(order == 0, RED, BLUE), height=0.6)
         if part.level is not None:
             beside = ax.get_yaxis_transform()
             for place, i in zip(places, order, strict=True):
-                text = "" if names[i] == "target" else f"{levels[i]:+.2g}"
+                text = "" if i == 0 else f"{levels[i]:+.2g}"
                 ax.text(1.02, place, text, va="center", transform=beside, fontsize="small")
             ax.text(1.02, 0, "level", va="top", transform=ax.transAxes, fontsize="small")
-        ax.set_yticks(places, [f"{shortened(names[i], 20)} ({size[i]:.0f})" for i in order])
+        ax.set_yticks(places, [f"{shortened(names[i], 20)} ({size[i]})" for i in order])
         ax.set(xlim=(0, 1.05), xlabel="weight of a row", ylabel="source (rows)")
 
-    def _draw_annotators(self, ax, part, weight):
-        _, size, weights = _by_name(part, weight)
+    def _draw_annotators(self, ax, part, largest):
+        size, weights, _ = part.means()
+        weights = weights / largest
         order = np.argsort(-weights, kind="stable")
         places = np.arange(len(order))
         ax.bar(places, weights[order], width=1.0, color=BLUE, alpha=0.35)
@@ -136,9 +136,3 @@ class RowWeightDisplay(Display):
         share.set(ylim=(0, 1.05), ylabel="share of ratings so far (dotted)")
         ax.set(ylim=(0, 1.05), xlim=(-0.5, len(order) - 0.5))
         ax.set(xlabel="annotators, by weight", ylabel="weight of a rating")
-
-
-def _by_name(part, weight):
-    """Names, numbers of rows and mean weights."""
-    size = np.bincount(part.index, minlength=len(part.names)).astype(float).clip(1)
-    return part.names, size, np.bincount(part.index, weight, len(part.names)) / size

@@ -86,10 +86,18 @@ class SampleWeightDisplay(Display):
 
         Raises
         ------
+        TypeError
+            For any other estimator: there are no labels.
         ValueError
             If the labels of all rows are verified: there is no weight to show.
         """
-        estimator, _ = unwrapped(estimator, "sample_weight_", "label_record_")
+        estimator, _ = unwrapped(estimator, "sample_weight_")
+        if not hasattr(estimator, "label_record_"):
+            raise TypeError(
+                "SampleWeightDisplay is for weights of labels: it takes a fitted "
+                "HyperCleaningClassifier, or a Pipeline or a search that ends in one, not "
+                f"{type(estimator).__name__}."
+            )
         record, weight = estimator.label_record_, estimator.sample_weight_
         noisy = record.is_noisy
         if not noisy.any():

@@ -26,6 +26,17 @@ class Average:
         return self.share.sum(axis=1)
 
 
+def shares_by_name(shares, candidates, *, is_last_learned):
+    """What each candidate is called and its share; those that print alike count together."""
+    names = [str(one) for one in candidates]
+    if is_last_learned:
+        names[-1] = f"learned: {names[-1]}"
+    found = dict.fromkeys(names, 0.0)
+    for name, share in zip(names, shares, strict=True):
+        found[name] += float(share)
+    return found
+
+
 def average(errors, plain, standard_errors, *, advantage=0.0):
     """An `Average` of errors by (candidate, strength, block or row).
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from datetime import UTC, date
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ from sklearn.utils import column_or_1d
 
 @dataclass(frozen=True)
 class RowColumns:
-    """Columns of a fit, as given; None for those that are not."""
+    """Columns of a fit, as given or `checked`; None for those that are not."""
 
     time: Any = None
     row_source: Any = None
     annotator: Any = None
     is_clean: Any = None
     target_source: Any = None
+    # Once they are checked: a mask, what the target is called, and what times are in.
+    is_target: Any = None
+    target_name: str = "target"
+    time_unit: str = ""
 
     @classmethod
     def of(cls, told, target_source):
@@ -26,16 +31,18 @@ class RowColumns:
         return cls(time, row_source, annotator, is_clean, target_source)
 
     def __bool__(self):
-        return any(getattr(self, field.name) is not None for field in fields(self))
+        told = (self.time, self.row_source, self.annotator, self.is_clean, self.target_source)
+        return any(one is not None for one in told)
 
     def checked(self, n_samples):
-        """The same as arrays of one entry for each row, `is_clean` for the rows of the target."""
-        time = _times(self.time, n_samples)
+        """The same as arrays of one entry for each row; what the user said of the target in one."""
+        time, unit = _times(self.time, n_samples)
         source = _labels(self.row_source, "row_source", n_samples)
         annotator = _labels(self.annotator, "annotator", n_samples)
-        is_target = _mask(self.is_clean, n_samples)
+        is_target, name = _mask(self.is_clean, n_samples), "target"
         if self.target_source is not None:
             is_target = self._of_target(source, is_target)
+            name = str(source[is_target][0])
         if source is not None and is_target is None:
             raise ValueError(
                 "row_source needs to know which rows are like those that are predicted: pass "
@@ -44,7 +51,8 @@ class RowColumns:
             )
         if is_target is not None and source is None:
             source = np.where(is_target, "target", "other rows")
-        return RowColumns(time, source, annotator, is_target)
+        told = {"is_target": is_target, "target_name": name, "time_unit": unit}
+        return RowColumns(time, source, annotator, **told)
 
     def _of_target(self, source, is_clean):
         if source is None:
@@ -53,7 +61,9 @@ class RowColumns:
             raise ValueError(
                 "Pass is_clean or target_source, not both: either says which rows count."
             )
-        is_target = source == self.target_source
+        is_target = _column(self.row_source, "row_source", len(source)) == self.target_source
+        if source.dtype.kind == "U":  # labels of several types have become strings
+            is_target = is_target | (source == str(self.target_source))
         if not np.any(is_target):
             known = np.unique(source)[:20].tolist()
             raise ValueError(
@@ -62,9 +72,11 @@ class RowColumns:
         return is_target
 
     def rows(self, kept):
-        """Those of some rows."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return RowColumns(*(None if one is None else one[kept] for one in values))
+        """Those of some rows, once they are checked."""
+        names = ("time", "row_source", "annotator", "is_target")
+        found = {name: getattr(self, name) for name in names}
+        some = {name: one[kept] for name, one in found.items() if one is not None}
+        return replace(self, **some)
 
 
 def _column(values, name, n_samples):
@@ -79,10 +91,13 @@ def _column(values, name, n_samples):
 
 
 def _times(values, n_samples):
-    """As float64; dates in days."""
+    """As float64, and their unit: "days" of dates, else "", which is not known."""
     found = _column(values, "time", n_samples)
     if found is None:
-        return None
+        return None, ""
+    if found.dtype.kind == "O" and all(one is None or isinstance(one, date) for one in found):
+        found = np.array([_without_zone(one) for one in found], "datetime64[ns]")
+    unit = "days" if found.dtype.kind == "M" else ""
     if found.dtype.kind == "M":
         gaps = np.isnat(found)
         found = found.astype("datetime64[ns]").astype(np.int64) / 86400e9
@@ -98,7 +113,16 @@ def _times(values, n_samples):
             f"time must be known for each row: {np.count_nonzero(~np.isfinite(found))} entries are "
             "missing or infinite."
         )
-    return found
+    return found, unit
+
+
+def _without_zone(one):
+    """A date for NumPy, which has no time zones: in UTC. That of pandas with one is an object."""
+    if one is None or one != one:
+        return np.datetime64("NaT")
+    if getattr(one, "tzinfo", None) is not None:
+        one = one.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(one, "ns")
 
 
 def _labels(values, name, n_samples):

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-__all__ = ["RowColumns", "RowWeightMixin"]
+__all__ = ["RowColumns", "RowWeightMixin", "dataframe_of"]
+
+
+def dataframe_of(estimator):
+    """Kind of dataframe that an estimator was fitted on; "" for none."""
+    for name in ("label_record_", "target_record_"):
+        if hasattr(estimator, name):
+            return getattr(estimator, name).rows.backend
+    return getattr(estimator, "dataframe_", "")
 
 
 class RowWeightMixin(_Base):
@@ -72,10 +80,12 @@ class RowWeightMixin(_Base):
             dict of arrays. A row for each source, each annotator and each tenth of the rows by age:
 
             - "kind": "time", "source" or "annotator";
-            - "name";
+            - "name": of sources the target is the first, by its name if `target_source` gave it;
             - "n_rows";
             - "weight": mean of the kind's own weight over these rows, relative to that of all;
             - "level": what was taken off the targets of a source, mean over the targets.
+
+        Shares of the weightings in the mean are in ``row_weights_.parts``: `average` of each kind.
 
         Raises
         ------
@@ -89,4 +99,4 @@ class RowWeightMixin(_Base):
                 "There is no report of row weights: fit got none of time=, row_source= and "
                 "annotator=."
             )
-        return as_table(found.columns(), getattr(self, "dataframe_", ""))
+        return as_table(found.columns(), dataframe_of(self))

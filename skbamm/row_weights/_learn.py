@@ -37,17 +37,21 @@ def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
     if columns.annotator is not None:
         from ._annotator import learn_annotator
 
+        if labels is None and rows.y.shape[1] > 1:
+            raise ValueError(
+                f"annotator needs ratings, one for each row: y has {rows.y.shape[1]} columns."
+            )
         ratings = rows.y[:, 0] if labels is None else labels
         parts.append(learn_annotator(rows.weight, ratings, columns.annotator))
     if columns.row_source is not None:
         from ._source import learn_source
 
-        found = _weighted(rows, parts)
-        parts.append(learn_source(found, columns.row_source, columns.is_clean, run, seed))
+        told = columns.row_source, columns.is_target, run, seed, columns.target_name
+        parts.append(learn_source(_weighted(rows, parts), *told))
     if columns.time is not None:
         from ._time import learn_time
 
-        parts.append(learn_time(_weighted(rows, parts), columns.time, run))
+        parts.append(learn_time(_weighted(rows, parts), columns.time, run, columns.time_unit))
     items = None if columns.annotator is None else equal_rows(X, kept)
     return RowWeights.of(parts, kept, items)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -110,7 +109,7 @@ def make_problem(combine, held_out, n_targets, initial, bounds, *, logarithm=Non
     )
 
 
-def learn(problem, run) -> tuple[np.ndarray, Any]:
-    """The learned numbers, and the `Solution`."""
+def learn(problem, run) -> np.ndarray:
+    """The learned numbers."""
     solution = solve(problem, run.solver, max_iter=min(run.max_iter, MAX_ITER), tol=TOL)
-    return to_numpy(solution.hyper), solution
+    return to_numpy(solution.hyper)

@@ -37,6 +37,18 @@ class Part:
     def found(self):
         return self.weight is not None or self.level is not None
 
+    def means(self):
+        """Of each entry: the number of its rows, their mean weight and mean level."""
+        n = len(self.names)
+        counts = np.bincount(self.index, minlength=n)
+
+        def mean(values):
+            return np.bincount(self.index, values, n) / counts.clip(1)
+
+        weight = np.ones(n) if self.weight is None else mean(self.weight)
+        level = np.zeros(n) if self.level is None else mean(self.level.mean(axis=1))
+        return counts, weight, level
+
 
 @dataclass(frozen=True)
 class RowWeights:
@@ -45,7 +57,6 @@ class RowWeights:
     weight: np.ndarray  # (n_samples,)
     level: np.ndarray | None  # (n_samples, n_targets); None: no level is shifted
     parts: list[Part]
-    kept: np.ndarray  # (n_samples,), rows that have a weight of the user's
     items: np.ndarray | None = None  # (n_samples,), rows to be held out together
 
     @property
@@ -58,6 +69,7 @@ class RowWeights:
 
     @classmethod
     def of(cls, parts, kept, items=None):
+        """Of `kept` rows, by a mask; others have weight 0."""
         n_samples = len(kept)
         weights = [part.weight for part in parts if part.weight is not None]
         weight = np.zeros(n_samples)
@@ -69,7 +81,7 @@ class RowWeights:
         if levels:
             level = np.zeros((n_samples, levels[0].shape[1]))
             level[kept] = sum(levels)
-        return cls(weight, level, parts, kept, items)
+        return cls(weight, level, parts, items)
 
     def columns(self):
         """Of the report: a row for each source, annotator, or tenth of the times."""
@@ -77,17 +89,10 @@ class RowWeights:
             name: [] for name in ("kind", "name", "n_rows", "weight", "level")
         }
         for part in self.parts:
-            n = len(part.names)
-            counts = np.bincount(part.index, minlength=n)
-            size = counts.clip(1)
-            weight = np.ones(n)
+            counts, weight, level = part.means()
             if part.weight is not None:
-                relative = part.weight / part.weight.mean()
-                weight = np.bincount(part.index, relative, n) / size
-            level = np.zeros(n)
-            if part.level is not None:
-                level = np.bincount(part.index, part.level.mean(axis=1), n) / size
-            table["kind"] += [part.kind] * n
+                weight = weight / part.weight.mean()
+            table["kind"] += [part.kind] * len(counts)
             table["name"] += list(part.names)
             table["n_rows"] += counts.tolist()
             table["weight"] += weight.tolist()

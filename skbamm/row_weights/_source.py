@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from ..data._folds import position_folds
-from ._average import average
+from ._average import average, shares_by_name
 from ._cells import Cells, leading_directions, ridge_path, squared_errors
 from ._record import Part
 
@@ -86,21 +86,23 @@ class Sources:
         return self.cells.products[1 : 1 + n_folds].sum(axis=0)
 
 
-def learn_source(rows, source, is_target, run, seed=0):
-    """A `Part` of a weight and a level of the other sources' rows.
+def learn_source(rows, source, is_target, run, seed=0, name="target"):
+    """A `Part` of a weight and a level of the other sources' rows; its first entry is the target.
 
     `source` are labels of rows; those of the target, by a mask, have weight 1 and no level. Errors
     of these, each predicted from the others of them and all other rows, are compared.
     """
-    names, index = np.unique(np.where(is_target, "", source.astype(str)), return_inverse=True)
-    blank = Part("source", ["target" if name == "" else name for name in names], index)
+    found, others = np.unique(source[~is_target], return_inverse=True)
+    index = np.zeros(len(source), int)
+    index[~is_target] = 1 + others
+    names = found.astype(str).tolist()
+    blank = Part("source", [f"{name} (verified)" if name in names else name, *names], index)
     own = np.flatnonzero(is_target)
     if len(own) == len(source):
         return replace(blank, sentence=ALL_VERIFIED)
     if len(own) < FEWEST:
         sentence = f"only {len(own)} rows of the target, of {FEWEST} at least: rows count alike"
         return replace(blank, sentence=sentence)
-    others = np.unique(source[~is_target], return_inverse=True)[1]
     X = leading_directions(rows.X, rows.weight)
     n_repeats = REPEATS if len(own) <= FEW_ROWS else 1
     # Places among the target's rows, not among all: the same whatever else there is.
@@ -124,7 +126,7 @@ def learn_source(rows, source, is_target, run, seed=0):
     pooled = Candidate(1.0, LEVELS[-1] if rows.has_levels else np.inf)
     found = average(errors, candidates.index(pooled), STANDARD_ERRORS, advantage=ADVANTAGE)
     plain = average(errors, candidates.index(Candidate(1.0, np.inf)), STANDARD_ERRORS)
-    by_name = dict(zip(map(str, candidates), found.by_candidate.tolist(), strict=True))
+    by_name = shares_by_name(found.by_candidate, candidates, is_last_learned=bool(numbers))
     blank = replace(blank, average=by_name, numbers=numbers)
     if plain.gain < SIGN and not _levels_differ(sources, STRENGTHS[plain.first]):
         return replace(blank, sentence=NO_DIFFERENCE)
@@ -272,6 +274,6 @@ def learn_candidate(sources, candidates, errors, run):
     if not np.isinf(best.level):
         initial.insert(1, np.log(best.level))
         names = list(NAMES)
-    hyper, _ = learn(source_problem(sources, initial), run)
+    hyper = learn(source_problem(sources, initial), run)
     level = float(np.exp(hyper[1])) if len(hyper) == 3 else np.inf
     return Candidate(float(np.exp(hyper[0])), level), dict(zip(names, hyper.tolist(), strict=True))

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ._average import average
+from ._average import average, shares_by_name
 from ._cells import Cells, leading_directions, ridge_path, squared_errors
 from ._record import Part
 
@@ -185,7 +185,7 @@ def is_worse_ahead(cells, blocks, weighting):
     return bool(more.mean() + STANDARD_ERRORS * error > CLEARLY_WORSE)
 
 
-def learn_time(rows, time, run):
+def learn_time(rows, time, run, unit=""):
     """A `Part` of weights that fall with age, where newer rows are predicted better so."""
     names, index = _tenths(time)
     blank = Part("time", names, index, position=time)
@@ -215,11 +215,16 @@ def learn_time(rows, time, run):
         return replace(blank, sentence=NEAR_ALONE, numbers=numbers)
     weight = mean(timeline.age)
     weight /= weight.max()
-    half = timeline.age[weight < 0.5].min(initial=np.inf)
-    average_weights = dict(zip(map(str, candidates), found.by_candidate.tolist(), strict=True))
-    sentence = f"rows older than {half:.3g} (by time) count less than half"
-    blank = replace(blank, average=average_weights, numbers=numbers)
-    return replace(blank, sentence=sentence, weight=weight)
+    by_name = shares_by_name(found.by_candidate, candidates, is_last_learned=bool(numbers))
+    blank = replace(blank, average=by_name, numbers=numbers)
+    return replace(blank, sentence=_sentence(timeline.age[weight < 0.5], unit), weight=weight)
+
+
+def _sentence(ages, unit):
+    """What was found, given the ages of rows that count less than half."""
+    if not len(ages):
+        return "older rows count less, but none less than half"
+    return f"rows older than {ages.min():.3g} {unit or '(by time)'} count less than half"
 
 
 def _log_errors(cells, train, test):
@@ -269,7 +274,7 @@ def learn_decay(cells, timeline, test, candidates, errors, run):
     best = candidates[decays[which]]
     logit = np.log(best.floor / (1 - best.floor)) if best.floor else LOGIT_OF_NONE
     initial = [np.log(best.half_life), logit, np.log(STRENGTHS[strength])]
-    hyper, _ = learn(decay_problem(cells, timeline, test, initial), run)
+    hyper = learn(decay_problem(cells, timeline, test, initial), run)
     learned = Decay(float(np.exp(hyper[0])), float(1 / (1 + np.exp(-hyper[1]))))
     names = ("log half-life", "logit floor", "log strength")
     return learned, dict(zip(names, hyper.tolist(), strict=True))

@@ -3,11 +3,13 @@
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbamm import BilevelRegularizedRegressor
 from skbamm.inspection import RowWeightDisplay
+from skbamm.inspection._display import RED
 from tests.row_weights.made_rows import drifting, ratings, sites
 
 matplotlib.use("Agg")
@@ -35,7 +37,9 @@ def test_sources_are_bars_with_their_levels():
     ax = DRAW(model).ax_
     assert max(bar.get_width() for bar in ax.patches) == 1
     named = [label.get_text() for label in ax.get_yticklabels()]
-    assert "target (30)" in named and len(named) == 3
+    assert "0 (30)" in named and len(named) == 3
+    [red] = [bar for bar in ax.patches if bar.get_facecolor() == to_rgba(RED)]
+    assert named[ax.patches.index(red)] == "0 (30)"
     texts = [text.get_text() for text in ax.texts]
     assert sum(text.startswith("+") for text in texts) == 1
     assert sum(text.startswith("-") for text in texts) == 1

@@ -17,6 +17,7 @@ from skbamm import (
     BilevelRegularizedRegressor,
     HyperCleaningClassifier,
 )
+from skbamm.inspection import RowWeightDisplay
 from tests.row_weights.made_rows import drifting, ratings, sites, steady
 
 X_DRIFT, Y_DRIFT, TIME = drifting(400, 300)
@@ -85,7 +86,7 @@ def test_levels_are_taken_off_and_the_target_is_predicted():
     assert abs(model.intercept_) < 0.6
     report = model.row_weight_report()
     levels = dict(zip(report["name"], report["level"], strict=True))
-    assert levels["target"] == 0 and levels["1"] > 2 and levels["2"] < -2
+    assert levels["0"] == 0 and levels["1"] > 2 and levels["2"] < -2
     mask = fit(Regression, X_SITES, Y_SITES, row_source=SOURCE, is_clean=SOURCE == 0)
     np.testing.assert_array_equal(mask.coef_, model.coef_)
 
@@ -193,6 +194,38 @@ def test_sparse_rows_have_the_weights_of_dense_ones(case):
     np.testing.assert_allclose(model.row_weights_.weight, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["column", "objects"])
+def test_dates_with_a_time_zone_are_times(kind):
+    dates = pd.Series(pd.date_range("2020-01-01", periods=400, tz="Europe/Paris"))
+    plain = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+    model = fit(Regression, time=dates.astype(object) if kind == "objects" else dates)
+    np.testing.assert_array_equal(model.sample_weight_, fit(Regression, time=plain).sample_weight_)
+    assert " days count less than half" in model.status_
+    dates[7] = pd.NaT
+    with pytest.raises(ValueError, match="time must be known for each row: 1 entries"):
+        fit(Regression, time=dates)
+
+
+@pytest.mark.parametrize("source", [SOURCE.astype(object), [{0: "a"}.get(s, s) for s in SOURCE]])
+def test_sources_may_be_objects(source):
+    model = fit(Regression, X_SITES, Y_SITES, row_source=source, target_source=1)
+    expected = fit(Regression, X_SITES, Y_SITES, row_source=SOURCE, target_source=1)
+    np.testing.assert_allclose(model.sample_weight_, expected.sample_weight_, rtol=1e-6)
+
+
+def test_ratings_of_several_targets_are_an_error():
+    with pytest.raises(ValueError, match="y has 2 columns"):
+        fit(Regression, y=np.column_stack([Y_DRIFT, Y_DRIFT]), annotator=TIME)
+
+
+def test_the_report_is_a_dataframe_of_the_kind_that_was_fitted(case):
+    polars = pytest.importorskip("polars")
+    model = fit(case, polars.DataFrame(X_DRIFT, schema=list("abcd")), time=TIME)
+    report = model.row_weight_report()
+    assert isinstance(report, polars.DataFrame)
+    assert report.equals(RowWeightDisplay.from_estimator(model).frame())
+
+
 def test_another_fit_forgets(case):
     model = fit(case, time=TIME)
     model.fit(X_DRIFT, case.target(Y_DRIFT))
@@ -220,7 +253,7 @@ def test_the_report_has_a_row_for_each_name(case):
     report = fit(case, X_SITES, Y_SITES, row_source=SOURCE, target_source=1).row_weight_report()
     assert list(report.columns) == ["kind", "name", "n_rows", "weight", "level"]
     assert report["n_rows"].sum() == len(SOURCE)
-    assert sorted(report["name"]) == ["0", "2", "target"]
+    assert list(report["name"]) == ["1", "0", "2"]
 
 
 @pytest.mark.parametrize("name", ["time", "row_source", "annotator", "target_source"])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from skbamm.row_weights._average import shares_by_name
 from skbamm.row_weights._cells import ridge_path
 from skbamm.row_weights._record import Rows
 from skbamm.row_weights._source import (
@@ -52,6 +53,29 @@ def test_names_of_sources_and_order_of_rows_do_not_matter():
     other = learned(X[order] * 3 + 1, 5 * y[order] + 2, names[order], target="b")
     np.testing.assert_allclose(other.weight, part.weight[order], rtol=1e-6)
     np.testing.assert_allclose(other.level, 5 * part.level[order], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("others", [["", "target"], ["a", ""]])
+def test_any_name_of_a_source_is_its_own(others):
+    X, y, source = sites()
+    part = learned(X, y, np.array(["b", *others])[source], target="b")
+    expected = learned(X, y, source)
+    np.testing.assert_allclose(part.weight, expected.weight, rtol=1e-6)
+    assert sorted(part.names[1:]) == sorted(others) and len(set(part.names)) == 3
+    assert part.means()[0].sum() == len(y) and part.means()[0][0] == 30
+
+
+def test_shares_of_all_candidates_are_kept():
+    part = learned(*sites(), LEARN)
+    assert sum(part.average.values()) == pytest.approx(1)
+    assert sum(name.startswith("learned: ") for name in part.average) == 1
+
+
+def test_candidates_that_print_alike_count_together():
+    some = [Candidate(0.1, 3.0), Candidate(0.1 + 1e-9, 3.0), Candidate(0.1, 3.0)]
+    found = shares_by_name([0.5, 0.2, 0.3], some, is_last_learned=True)
+    name = str(some[0])
+    assert found == {name: 0.7, f"learned: {name}": 0.3}
 
 
 def test_shrunken_levels_are_ridge_columns():

@@ -160,3 +160,15 @@ def test_a_window_ends_and_a_decay_halves():
     np.testing.assert_array_equal(Window(1.0)(age), [1, 1, 0])
     np.testing.assert_allclose(Decay(1.0, 0.0)(age), [1, 0.5, 0.25])
     np.testing.assert_allclose(Decay(1.0, 0.5)(age), [1, 0.75, 0.625])
+
+
+@pytest.mark.parametrize(
+    ("ages", "unit", "said"),
+    [
+        ([], "days", "older rows count less, but none less than half"),
+        ([3.0, 2.0], "days", "rows older than 2 days count less than half"),
+        ([3.0, 2.0], "", "rows older than 2 (by time) count less than half"),
+    ],
+)
+def test_the_sentence_says_which_rows_count_less_than_half(ages, unit, said):
+    assert _time._sentence(np.array(ages), unit) == said

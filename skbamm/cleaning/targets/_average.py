@@ -20,25 +20,25 @@ def shares(found, residuals, log_densities, rows):
     null = int(np.where(is_mixture, -np.inf, total).argmax())
     share = np.where(is_usable & ~is_mixture, 1.0, 0.0)
     plain = share > 0
-    share[plain] = nearness(residuals[plain] ** 2, rows.weight, 1.0)
+    share[plain] = nearness_by_rows(residuals[plain] ** 2, rows.weight, 1.0)
     share /= share.sum()
     if is_mixture.any():
         which = [null, *np.flatnonzero(is_mixture)]
         more = ADVANTAGE + ADVANTAGE_ROWS / rows.weight.sum()
         advantage = np.array([0.0] + [more] * (len(which) - 1))
-        near = nearness(-log_densities[which], rows.weight, STANDARD_ERRORS, advantage)
+        near = nearness_by_rows(-log_densities[which], rows.weight, STANDARD_ERRORS, advantage)
         share *= near[0]
         share[which[1:]] = near[1:]
     if rows.is_clean.sum() >= VERIFIED_ROWS:
         own = rows.is_clean
-        near = nearness(residuals[is_usable][:, own] ** 2, rows.weight[own], 1.0)
+        near = nearness_by_rows(residuals[is_usable][:, own] ** 2, rows.weight[own], 1.0)
         share[is_usable] *= near
     share /= share.sum()
     share = np.where(share < LEAST_SHARE, 0.0, share)
     return share / share.sum()
 
 
-def nearness(losses, weight, standard_errors, advantage=None):
+def nearness_by_rows(losses, weight, standard_errors, advantage=None):
     """``exp(-z^2 / (2 c^2))`` of each to the best, z its loss over rows less the best one's.
 
     In standard errors over the rows. All but the first have to be better than it by an

@@ -14,6 +14,7 @@ from ._constants import LEAST_WEIGHT, MOST_COLUMNS, MOST_FINAL_COLUMNS
 from ._input import searched_rows
 from ._learning import learn
 from ._noise import Normal, Student
+from ._report import FLAGGED
 from ._ridge import FoldedRidge, rotation, standardized
 from ._search import TargetRows, fit_all, held_out
 
@@ -72,7 +73,7 @@ class LearnedTargets:
 
     @property
     def is_noise_shown(self):
-        return bool((self.right < 0.5).any())
+        return bool((self.right < FLAGGED).any())
 
 
 class TargetSearch:

@@ -25,7 +25,7 @@ from ._search import Fitted
 class StudentNumbers:
     """Of errors with heavy tails."""
 
-    names = ("log_scale", "log_degrees", "log_ridge")
+    names = ("log scale", "log degrees", "log ridge")
 
     @staticmethod
     def pack(model, ridge):
@@ -58,7 +58,7 @@ class MixtureNumbers:
 
     is_marginal: bool
     unit: float
-    names = ("logit_rate", "log_scale", "shift", "log_wrong_scale", "log_ridge")
+    names = ("logit rate", "log scale", "shift", "log wrong scale", "log ridge")
 
     def pack(self, model, ridge):
         logit = math.log(model.rate / (1 - model.rate))
@@ -143,13 +143,14 @@ class TrainingLoss(Objective):
         return torch.cholesky_solve(moment[:, :, None], factor)[:, :, 0]
 
     def metric(self, hyper, params, averaging):
-        return _InverseHessian(self.system(hyper)[0])
+        factor = self.system(hyper)[0] * math.sqrt(1 - averaging)
+        return _InverseHessian(factor, averaging == 0)
 
 
 @dataclass(frozen=True, eq=False)
 class _InverseHessian:
     factor: torch.Tensor
-    exact = True
+    exact: bool
 
     def solve(self, vector):
         return torch.cholesky_solve(vector[:, :, None], self.factor)[:, :, 0]

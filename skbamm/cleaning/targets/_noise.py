@@ -100,7 +100,7 @@ class SkewedStudent:
     is_mixture, is_usable = False, False
 
     @staticmethod
-    def start(residual, variance, degrees):
+    def start(variance, degrees):
         scale = 0.5 * np.log(variance)
         return SkewedStudent((0.0, scale, scale, np.log(degrees), 0.0))
 

@@ -15,6 +15,7 @@ from ...data._containers import RowContainer
 from ...data._validation import HasMethods, _fit_context, check_is_fitted, validate_data
 from ...linalg._session import threads_for, torch_session
 from .._final_estimator import check_final_estimator, fit_final_estimator, weight_names
+from ._constants import MOST_COLUMNS
 from ._input import given_rows
 from ._report import TargetRecord
 
@@ -262,7 +263,7 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
         held_out = split_columns(X_val, y_val, sample_weight_val, name="X_val")[1:]
         container = RowContainer.of(X, y)
         rows = given_rows(self, X, y, sample_weight, is_clean, held_out, predictions)
-        work = rows.X.size * min(rows.X.shape[1], 300)
+        work = rows.X.size * min(rows.X.shape[1], MOST_COLUMNS)
         with (
             torch_session(),
             threads_for(work),
@@ -436,8 +437,10 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
 
         Returns
         -------
-        targets : ndarray of shape (n_samples,)
-            In the order of y in `fit`.
+        targets : array of float of shape (n_samples,)
+            In the order of y in `fit`, and in the container that y was: a Series (or dataframe
+            of one column) with its name and, in pandas, index, or an array of pyarrow; else an
+            ndarray.
         """
         check_is_fitted(self)
         return self.target_record_.fixed()

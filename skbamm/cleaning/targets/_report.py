@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 
 from ...data._containers import RowContainer
@@ -32,7 +33,13 @@ class TargetRecord:
         return self.right * self.y + (1 - self.right) * self.predicted
 
     def fixed(self):
-        return np.where(self.is_issue, self.expected, self.y)
+        """See `HyperCleaningRegressor.fix_targets`."""
+        values, given = np.where(self.is_issue, self.expected, self.y), self.rows.y
+        if given is None:
+            return values
+        # Suggested targets of integers are none.
+        number = values.dtype if given.backend == "pandas" else nw.Float64()
+        return replace(given, dtype=number).filled(values)
 
     def report(self, sample_weight):
         order = np.argsort(self.right, kind="stable")

@@ -93,7 +93,7 @@ def fit_all(ridge, rows, may_be_wrong, rounds=ROUNDS):
     ones = np.ones(len(rows.y))
     plain = fit_in_turn(ridge, rows, lambda *_: Normal(), ones, rounds=1)
     heavy = fit_in_turn(ridge, rows, lambda *_: Student(), ones, rounds)
-    begin = SkewedStudent.start(heavy.residual, heavy.noise.variance, heavy.noise.degrees)
+    begin = SkewedStudent.start(heavy.noise.variance, heavy.noise.degrees)
     skewed = begin.fit(heavy.residual, rows, heavy.label_weight)
     log_density = skewed.log_density(heavy.residual, rows)
     skewed = Fitted(skewed, heavy.label_weight, heavy.ridge, heavy.residual, log_density)

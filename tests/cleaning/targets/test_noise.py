@@ -6,7 +6,7 @@ import torch
 from scipy import integrate, stats
 from sklearn.linear_model import Ridge
 
-from skbamm.cleaning.targets._average import nearness
+from skbamm.cleaning.targets._average import nearness_by_rows
 from skbamm.cleaning.targets._learning import problem_of
 from skbamm.cleaning.targets._noise import Mixture, Normal, SkewedStudent, Student
 from skbamm.cleaning.targets._ridge import FoldedRidge, rotation, standardized
@@ -114,7 +114,7 @@ def test_nearness_prefers_the_first_by_its_advantage():
     losses = generator.standard_normal((2, 100))
     difference = losses[1] - losses[0]
     losses[1] -= difference.mean() + difference.std(ddof=1) / 10  # better by one standard error
-    found = nearness(losses, np.ones(100), 0.5, np.array([0.0, 3.0]))
+    found = nearness_by_rows(losses, np.ones(100), 0.5, np.array([0.0, 3.0]))
     np.testing.assert_allclose(found, [1.0, np.exp(-((2 / 0.5) ** 2) / 2)], rtol=1e-6)
 
 
@@ -154,3 +154,16 @@ def test_numbers_of_a_run_are_those_of_the_model(ridge, rows, model):
     stacked = problem.upper.rows
     found = numbers.label_weight(problem.initial_hyper, stacked.score, stacked.y, stacked.is_clean)
     np.testing.assert_allclose(found.numpy(), expected)
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.5])
+def test_metric_is_the_inverse_of_the_averaged_hessian(ridge, rows, averaging):
+    residual = ridge.y - ridge.out_of_fold(np.ones(N_ROWS), 0.05)
+    fitted = Fitted(Student(0.2, 4.0), None, 0.05, residual, None)
+    problem, _ = problem_of(ridge, rows, fitted)
+    hyper = problem.initial_hyper
+    params = problem.solve_lower(hyper, None)
+    metric = problem.metric(hyper, params, averaging)
+    found = metric.solve(problem.lower.hessian_product(hyper, params, params))
+    torch.testing.assert_close((1 - averaging) * found, params)
+    assert metric.exact == (averaging == 0)

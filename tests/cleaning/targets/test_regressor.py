@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbamm import HyperCleaningRegressor
+from skbamm.inspection import SampleWeightDisplay
 
 N_ROWS = 300
 
@@ -181,6 +182,26 @@ def test_fixed_targets_are_nearer_to_the_right_ones(table, fitted):
     assert np.abs(fixed - right)[is_wrong].mean() < 0.3 * np.abs(given - right)[is_wrong].mean()
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test_fixed_targets_come_as_the_given_ones(table, kind):
+    X, given = table[0], np.round(10 * table[1]).astype(int)
+    library = pytest.importorskip(kind)
+    if kind == "pandas":
+        y = pd.Series(given, index=np.arange(N_ROWS) + 7, name="height")
+    else:
+        y = library.Series("height", given) if kind == "polars" else library.array(given)
+    model = HyperCleaningRegressor(max_iter=0).fit(X, y)
+    fixed = model.fix_targets()
+    assert isinstance(fixed, library.Array if kind == "pyarrow" else library.Series)
+    expected = HyperCleaningRegressor(max_iter=0).fit(X, given).fix_targets()
+    assert (expected % 1 > 0).any()  # integers would have lost that
+    np.testing.assert_array_equal(fixed, expected)
+    if kind == "pandas":
+        assert fixed.index.equals(y.index)
+    if kind != "pyarrow":
+        assert fixed.name == "height"
+
+
 def test_predictions_of_a_better_model_tell_more(table):
     generator = np.random.default_rng(4)
     X = generator.standard_normal((N_ROWS, 2))
@@ -242,6 +263,7 @@ def test_learning_lowers_the_held_out_loss(table, fitted):
     assert fitted.criterion_ < fitted.initial_criterion_ == unlearned.criterion_
     assert fitted.residual_ <= fitted.tol
     assert len(fitted.hyper_) == len(fitted.hyper_names_)
+    assert {"logit rate", "log scale", "log ridge"} < set(fitted.hyper_names_)
     assert "nothing was learned" in unlearned.status_
 
 
@@ -302,3 +324,8 @@ def test_masks_and_groups_are_routed(table):
 
 def test_it_is_shown_in_notebooks(fitted):
     assert "HyperCleaningRegressor" in fitted._repr_html_()
+
+
+def test_the_picture_of_label_weights_says_that_it_takes_labels(fitted):
+    with pytest.raises(TypeError, match="takes a fitted HyperCleaningClassifier"):
+        SampleWeightDisplay.from_estimator(make_pipeline(StandardScaler(), fitted))
