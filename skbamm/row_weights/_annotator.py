@@ -6,11 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from ..data._folds import position_folds
 from ..linalg._tensors import to_numpy, to_tensor
-from ._record import Part
+from ._record import Part, equal_rows
 
 # So many different ratings are levels of a scale; more are put into as many bins of one width.
 LEVELS = 7
@@ -24,7 +30,16 @@ MOST_KINDS = 3
 MEMORY, SPREAD = 5.0, 1.5
 # The least weight of a rating, relative to the largest.
 LEAST = 1e-6
+# Ratings of annotators who seem random are predicted from X by each other: better than by their
+# mean by so many standard errors, and they are not.
+TOLD = 2.0
 NO_RANDOM = "no sign of annotators who answer at random: ratings count alike"
+
+
+NOT_RANDOM = (
+    "annotators who use all levels equally often rate by the columns of X: ratings count alike"
+)
+RIDGES, MOST_FOLDS = np.logspace(-1, 5, 7), 5
 
 
 def rating_levels(y):
@@ -36,7 +51,27 @@ def rating_levels(y):
     return np.searchsorted(edges[1:-1], y, side="right"), LEVELS
 
 
-def learn_annotator(weight, y, annotator):
+def have_to_do_with(X, y, seed=0):
+    """Whether ridge regression predicts rows from others of them better than their mean does.
+
+    Honest ratings of balanced items are as likely at each level as random ones; these are not told
+    by X.
+    """
+    if len(y) < 2 * MOST_FOLDS:
+        return False
+    y = (y - y.mean(axis=0)) / max(float(y.std()), np.finfo(float).tiny)
+    groups = equal_rows(X, np.ones(len(y), bool))
+    n_folds = min(MOST_FOLDS, groups.max() + 1)
+    if n_folds < 2:
+        return False
+    folds = position_folds(groups.max() + 1, n_folds, seed)[groups]
+    model = make_pipeline(StandardScaler(with_mean=not sparse.issparse(X)), RidgeCV(RIDGES))
+    found = cross_val_predict(model, X, y, cv=PredefinedSplit(folds))
+    gain = (y**2 - (y - found.reshape(y.shape)) ** 2).sum(axis=1)
+    return bool(gain.mean() > TOLD * gain.std() / np.sqrt(len(gain)))
+
+
+def learn_annotator(rows, y, annotator):
     """A `Part` of a weight for each annotator.
 
     The ratings of an annotator, counts of levels, are Dirichlet-multinomial of one of a few kinds,
@@ -50,7 +85,7 @@ def learn_annotator(weight, y, annotator):
         what = "one annotator" if len(names) < 2 else "one rating"
         return replace(blank, sentence=f"only {what}: ratings count alike")
     counts = np.zeros((len(names), n_levels))
-    np.add.at(counts, (index, levels), weight)
+    np.add.at(counts, (index, levels), rows.weight)
     fits = [
         fit_kinds(counts, n_kinds, random=random)
         for n_kinds in range(1, MOST_KINDS + 1)
@@ -62,6 +97,9 @@ def learn_annotator(weight, y, annotator):
     blank = replace(blank, average=average)
     if weights[1::2].sum() < 0.5:
         return replace(blank, sentence=NO_RANDOM)
+    doubted = is_random[index] > 0.5
+    if have_to_do_with(rows.X[doubted], rows.y[doubted]):
+        return replace(blank, sentence=NOT_RANDOM)
     share = float(is_random.mean())
     each = np.maximum(1 - is_random, LEAST)
     sentence = f"{100 * share:.0f} % of annotators seem to answer at random"

@@ -100,7 +100,8 @@ def _times(values, n_samples):
     unit = "days" if found.dtype.kind == "M" else ""
     if found.dtype.kind == "M":
         gaps = np.isnat(found)
-        found = found.astype("datetime64[ns]").astype(np.int64) / 86400e9
+        # Nanoseconds end in 2262.
+        found = found.astype("datetime64[us]").astype(np.int64) / 86400e6
         found[gaps] = np.nan
     if found.dtype.kind not in "iufb":
         raise TypeError(

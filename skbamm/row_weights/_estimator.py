@@ -85,12 +85,14 @@ class RowWeightMixin(_Base):
             - "weight": mean of the kind's own weight over these rows, relative to that of all;
             - "level": what was taken off the targets of a source, mean over the targets.
 
-        Shares of the weightings in the mean are in ``row_weights_.parts``: `average` of each kind.
-
         Raises
         ------
         AttributeError
             If `fit` was told nothing of rows.
+
+        Notes
+        -----
+        Shares of the weightings in the mean are in ``row_weights_.parts``: `average` of each kind.
         """
         check_is_fitted(self)
         found = getattr(self, "row_weights_", None)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from ._record import Rows, RowWeights
+from ._record import Rows, RowWeights, equal_rows
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
                 f"annotator needs ratings, one for each row: y has {rows.y.shape[1]} columns."
             )
         ratings = rows.y[:, 0] if labels is None else labels
-        parts.append(learn_annotator(rows.weight, ratings, columns.annotator))
+        parts.append(learn_annotator(rows, ratings, columns.annotator))
     if columns.row_source is not None:
         from ._source import learn_source
 
@@ -64,20 +63,3 @@ def _weighted(rows, parts):
         if part.level is not None:
             y = y - part.level
     return Rows(rows.X, y, weight / weight.mean(), rows.has_levels)
-
-
-def equal_rows(X, kept):
-    """A number for each different row of X, in order of first appearance; others have their own."""
-    if sparse.issparse(X):
-        X = X.tocsr()
-        X.sum_duplicates()
-        bounds = zip(X.indptr[:-1], X.indptr[1:], strict=True)
-        keys = [X.indices[a:b].tobytes() + X.data[a:b].tobytes() for a, b in bounds]
-    else:
-        keys = [row.tobytes() for row in np.ascontiguousarray(X) + 0.0]  # of -0.0 too
-    numbers: dict[bytes, int] = {}
-    found = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
-    items = np.empty(len(kept), dtype=int)
-    items[kept] = found
-    items[~kept] = len(numbers) + np.arange(np.count_nonzero(~kept))
-    return items

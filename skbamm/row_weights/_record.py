@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 import numpy as np
+from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,20 @@ class RowWeights:
             table["weight"] += weight.tolist()
             table["level"] += level.tolist()
         return {name: np.array(column) for name, column in table.items()}
+
+
+def equal_rows(X, kept):
+    """A number for each different row of X, in order of first appearance; others have their own."""
+    if sparse.issparse(X):
+        X = X.tocsr()
+        X.sum_duplicates()
+        bounds = zip(X.indptr[:-1], X.indptr[1:], strict=True)
+        keys = [X.indices[a:b].tobytes() + X.data[a:b].tobytes() for a, b in bounds]
+    else:
+        keys = [row.tobytes() for row in np.ascontiguousarray(X) + 0.0]  # of -0.0 too
+    numbers: dict[bytes, int] = {}
+    found = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    items = np.empty(len(kept), dtype=int)
+    items[kept] = found
+    items[~kept] = len(numbers) + np.arange(np.count_nonzero(~kept))
+    return items

@@ -2,8 +2,30 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from skbamm.row_weights._annotator import LEVELS, learn_annotator, rating_levels
+from skbamm.row_weights import _annotator
+from skbamm.row_weights._annotator import LEVELS, rating_levels
+from skbamm.row_weights._record import Rows
 from tests.row_weights.made_rows import ratings
+
+
+def learn_annotator(weight, y, annotator, X=None):
+    """Of ratings that have nothing to do with X, or with the one given."""
+    X = np.random.default_rng(9).normal(size=(len(y), 2)) if X is None else X
+    return _annotator.learn_annotator(Rows(X, y[:, None], weight), y, annotator)
+
+
+@pytest.mark.parametrize("spam", [False, True])
+def test_honest_labels_of_balanced_items_are_not_random(spam):
+    """They are as likely at each level as coins; X tells them apart."""
+    generator = np.random.default_rng(0)
+    X, annotator = generator.normal(size=(1600, 3)), np.arange(1600) % 40
+    y = (X[:, 0] + 0.3 * generator.normal(size=1600) > 0).astype(float)
+    if spam:
+        y = np.where(annotator >= 20, generator.random(1600) < 0.8, y).astype(float)
+    part = learn_annotator(np.ones(1600), y, annotator, X)
+    assert (
+        not part.found or part.weight[annotator < 20].mean() > part.weight[annotator >= 20].mean()
+    )
 
 
 def test_annotators_who_answer_at_random_are_found():

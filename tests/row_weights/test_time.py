@@ -51,6 +51,13 @@ def test_a_season_that_no_column_tells_leaves_rows_alone(seed):
     assert "further ahead" in part.sentence
 
 
+def test_a_rare_class_is_in_every_block():
+    """Where none of its rows is in a block, windows without one are best, and wrong."""
+    X, y, time = steady(100)
+    labels = (y > np.sort(y)[-6]).astype(float)
+    assert "too few times" in learned(X, np.stack([1 - labels, labels], axis=1), time).sentence
+
+
 def test_most_rows_of_one_time_leave_no_long_blocks():
     X, y, time = drifting(400, 390)
     loaded = np.where(time < 380, 0.0, time)

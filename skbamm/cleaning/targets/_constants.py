@@ -5,7 +5,9 @@ import numpy as np
 # Ridge strengths of mean squares, on standardized columns, that are compared.
 RIDGES = np.logspace(-7, 3, 31)
 # Weights below are none, but keep the sums of a fold away from zero.
-LEAST_WEIGHT = 1e-6
+LEAST_WEIGHT = 1e-12
+# The square of a wrong target counts as that of a right one so many deviations off, at most.
+FAR = 3.0
 # More columns are turned to so many leading directions: only residuals are asked of that fit.
 MOST_COLUMNS = 300
 # Noise models are learned from so many rows, those of a pseudo-random sample; the rest is scored.

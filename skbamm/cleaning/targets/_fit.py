@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 
 from ...linalg._tensors import resolve_device, to_numpy
 from ._average import shares
-from ._constants import LEAST_WEIGHT, MOST_COLUMNS, MOST_FINAL_COLUMNS
+from ._constants import FAR, LEAST_WEIGHT, MOST_COLUMNS, MOST_FINAL_COLUMNS
 from ._input import searched_rows
 from ._learning import learn
 from ._noise import Normal, Student
@@ -168,6 +168,7 @@ class TargetSearch:
             right += part * (own if one.noise.is_mixture else 1.0)
             predicted += part * (every.y - residual)
         weight[rows.is_clean] = right[rows.is_clean] = 1.0
+        weight = np.minimum(weight, bounded(every, right, every.y - predicted))
         predicted = self.units.mean_y + self.units.unit * predicted
         return np.clip(weight, 0.0, 1.0), np.clip(right, 0.0, 1.0), predicted
 
@@ -182,6 +183,22 @@ class TargetSearch:
             )
             ridge = FoldedRidge(units.columns(X), ridge.y, ridge.weight, ridge.bounds)
         return ridge.search(weight[self.index])[0]
+
+
+def bounded(targets, right, residual):
+    """The most that rows may weigh: wrong ones no more than a right one `FAR` deviations off.
+
+    A model without wrong targets keeps a share where few rows tell, and 5 % of a gross error's
+    square is far more than all others.
+    """
+    is_right = right >= FLAGGED
+    most = np.ones(len(right))
+    if is_right.all() or not targets.weight[is_right].any():
+        return most
+    square = np.average(residual[is_right] ** 2, weights=targets.weight[is_right])
+    wrong = ~is_right
+    most[wrong] = FAR**2 * square / np.maximum(residual[wrong] ** 2, square)
+    return np.minimum(most, 1.0)
 
 
 def fit_linear(rows, label_weight, ridge):

@@ -60,7 +60,7 @@ class Student:
         square, weight = residual**2, rows.weight
         start = self.variance
         if np.isnan(start):
-            start = np.average(square, weights=weight)
+            start = max(np.average(square, weights=weight), LEAST_VARIANCE)
         found = []
         for degrees in DEGREES:
             variance = start
@@ -146,6 +146,9 @@ class Mixture:
     @classmethod
     def start(cls, residual, rows, label_weight, is_marginal):
         wrong = rows.weight * np.where(rows.is_clean, 0.0, np.maximum(1 - label_weight, 1e-3))
+        if not wrong.any():  # all rows of the other folds are verified
+            variance = max(np.average(residual**2, weights=rows.weight), LEAST_VARIANCE)
+            return cls(0.02, variance, 0.0, 4 * variance, is_marginal)
         right = rows.weight * label_weight
         noisy = rows.weight * ~rows.is_clean
         rate = np.clip(wrong.sum() / noisy.sum(), 0.02, 0.5)
