@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "skbamm"
 #: Where arrays become tensors.
 DOOR = "linalg/_tensors.py"
 #: Bounds of a problem are numbers or tensors, as its user gives them.
-NUMBERS = "problems/_base.py"
+NUMBERS = "problems/_variables.py"
 
 
 def test_arrays_become_tensors_at_one_door():

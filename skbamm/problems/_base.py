@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,9 @@ import torch
 from ._minimizer import LowerMinimizer
 from ._nonsmooth import NonSmooth
 from ._objective import FunctionObjective, Objective
+from ._structure import Structure
+from ._structured import StructuredObjective
+from ._variables import Variables
 
 
 class Metric(Protocol):
@@ -30,7 +33,7 @@ class Metric(Protocol):
 
 
 @dataclass(frozen=True)
-class BilevelProblem:
+class BilevelProblem(Variables):
     """Two objectives, an initial point and a feasible set.
 
     Sought is the minimum over hyper of upper(hyper, params), params minimising
@@ -112,7 +115,7 @@ class BilevelProblem:
                         f"got {type(objective).__name__}."
                     )
                 object.__setattr__(self, name, self._objective(objective))
-        self._check_initial_point()
+        self._check_variables(self.initial_hyper, self.initial_params)
         if isinstance(self.solve_lower, str | LowerMinimizer):
             method: Any = getattr(self.solve_lower, "method", self.solve_lower)
             minimizer = LowerMinimizer(method, self.lower, self.nonsmooth)
@@ -127,125 +130,21 @@ class BilevelProblem:
         for number, name in enumerate(("initial_hyper", "initial_params")):
             given = getattr(self, name)
             structure = next((forms[number] for forms in known if forms[number]), None)
-            if isinstance(given, torch.nn.Module | Mapping | tuple | list):
-                from ._structure import Structure  # which stands on modules, and these on problems
-
-                structure, given = Structure.of(given, name)
-                object.__setattr__(self, name, given)
-            structures.append(structure)
+            of_given, tensor = Structure.of(given, name)
+            object.__setattr__(self, name, tensor)
+            is_copy = structure is not None and isinstance(given, torch.Tensor)
+            structures.append(structure if is_copy else of_given)
         object.__setattr__(self, "_structures", tuple(structures))
 
     def _objective(self, function):
-        if self._structures == (None, None):
+        if all(structure.is_tensor for structure in self._structures):
             return FunctionObjective(function)
-        from ._structure import Structure
-        from ._structured import StructuredObjective
-
-        forms = (
-            structure or Structure.of(tensor)[0]
-            for structure, tensor in zip(
-                self._structures, (self.initial_hyper, self.initial_params), strict=True
-            )
-        )
-        return StructuredObjective(function, *forms)
-
-    def _check_initial_point(self):
-        for name in ("initial_hyper", "initial_params"):
-            value = getattr(self, name)
-            kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-            # Half precision has no digits for differences of nearly equal values.
-            if kind not in (torch.float32, torch.float64):
-                raise TypeError(f"{name} must be a tensor of float32 or float64: got {kind}.")
-            # Leaves of the user's own graphs stay out of ours.
-            object.__setattr__(self, name, value.detach())
-        for kind in ("dtype", "device"):
-            of_hyper, of_params = (
-                getattr(value, kind) for value in (self.initial_hyper, self.initial_params)
-            )
-            if of_hyper != of_params:
-                raise TypeError(
-                    f"initial_hyper and initial_params must have one {kind}: got {of_hyper} and "
-                    f"{of_params}."
-                )
-        lower, upper = (
-            torch.as_tensor(bound, dtype=self.initial_hyper.dtype, device=self.initial_hyper.device)
-            for bound in (self.lower_bound, self.upper_bound)
-        )
-        if bool((lower > upper).any()):
-            raise ValueError(
-                "lower_bound must not be above upper_bound: got "
-                f"{float(lower.max())} and {float(upper.min())} somewhere."
-            )
-
-    def project_hyper(self, hyper: torch.Tensor) -> torch.Tensor:
-        """Project on the feasible set of `hyper`.
-
-        Returns
-        -------
-        hyper : Tensor
-            The nearest feasible point.
-        """
-        if self.project is not None:
-            projected = self.project(self.hyper_of(hyper))
-            if not isinstance(projected, torch.Tensor):
-                from ._structure import Structure
-
-                projected = Structure.of(projected, "what project returns")[1]
-            hyper = projected.detach()
-        if not isinstance(self.lower_bound, torch.Tensor) and not isinstance(
-            self.upper_bound, torch.Tensor
-        ):
-            if math.isinf(self.lower_bound) and math.isinf(self.upper_bound):
-                return hyper
-            return hyper.clamp(self.lower_bound, self.upper_bound)
-        lower = torch.as_tensor(self.lower_bound, dtype=hyper.dtype, device=hyper.device)
-        upper = torch.as_tensor(self.upper_bound, dtype=hyper.dtype, device=hyper.device)
-        return torch.minimum(torch.maximum(hyper, lower), upper)
+        return StructuredObjective(function, *self._structures)
 
     @property
     def descends(self) -> bool:
         """Whether the lower level is solved by a descent of ours, from the params of the moment."""
         return isinstance(self.solve_lower, LowerMinimizer)
-
-    def hyper_of(self, hyper: torch.Tensor) -> Any:
-        """Give a tensor of a solver the form of `initial_hyper`.
-
-        Returns
-        -------
-        hyper : Tensor, Module, tuple, list or dict
-            Modules are copies.
-        """
-        return hyper if self._structures[0] is None else self._structures[0].unflatten(hyper)
-
-    def params_of(self, params: torch.Tensor) -> Any:
-        """Give a tensor of a solver the form of `initial_params`.
-
-        Returns
-        -------
-        params : Tensor, Module, tuple, list or dict
-            Modules are copies.
-        """
-        return params if self._structures[1] is None else self._structures[1].unflatten(params)
-
-    def load_hyper(self, hyper: torch.Tensor) -> Any:
-        """Write a tensor of a solver into the modules of `initial_hyper`.
-
-        Returns
-        -------
-        hyper : Tensor, Module, tuple, list or dict
-            In the form of `initial_hyper`, with the given modules themselves.
-        """
-        return hyper if self._structures[0] is None else self._structures[0].load(hyper)
-
-    def load_params(self, params: torch.Tensor) -> Any:
-        """Write a tensor of a solver into the modules of `initial_params`.
-
-        Returns
-        -------
-        params : Tensor, Module, tuple, list or dict
-            In the form of `initial_params`, with the given modules themselves.
-        """
-        return params if self._structures[1] is None else self._structures[1].load(params)
 
     def project_params(self, params: torch.Tensor) -> torch.Tensor:
         """Project on where the non-smooth term is finite.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-# torch has one generator for all threads.
-_generator_lock = threading.RLock()
+from ._random import borrowed, random_numbers
+
 # Rows of a chunk where all of them are gone through.
 CHUNK = 2048
 
@@ -107,6 +106,11 @@ class LoadedBatches(Batches):
                 f"{name} must be a tuple of tensors, or an iterable of batches that can be gone "
                 f"through again (a DataLoader, a list): got {type(data).__name__}."
             )
+        if getattr(data, "persistent_workers", False):
+            # Such a loader has one iterator: a pass would break off the open one, and what workers
+            # draw would depend on the epochs before.
+            data = copy.copy(data)
+            vars(data)["persistent_workers"] = False
         self.data = data
         self.seed = seed
         self.device = device
@@ -150,14 +154,13 @@ class LoadedBatches(Batches):
 
     def _begin(self, epoch):
         """One pass, whose random numbers depend on seed, epoch and place alone."""
-        generator = getattr(self.data, "generator", None)
-        with random_numbers(_mixed(self.seed, epoch, "pass"), None):
-            if isinstance(generator, torch.Generator):
-                generator.manual_seed(_mixed(self.seed, epoch, "pass"))
+        seed = _mixed(self.seed, epoch, "pass")
+        borrow = borrowed(getattr(self.data, "generator", None), seed)
+        with random_numbers(seed), borrow():
             iterator = iter(self.data)
         number = 0
         while True:
-            with random_numbers(_mixed(self.seed, epoch, number, "place"), None):
+            with random_numbers(_mixed(self.seed, epoch, number, "place")), borrow():
                 try:
                     contents = next(iterator)
                 except StopIteration:
@@ -197,15 +200,3 @@ def _mixed(*numbers):
         int.from_bytes(x.encode(), "big") if isinstance(x, str) else x % 2**63 for x in numbers
     ]
     return int(np.random.SeedSequence(words).generate_state(1)[0])
-
-
-@contextlib.contextmanager
-def random_numbers(seed, device):
-    """Other random numbers of torch for the length of a block; the global ones come back after."""
-    devices = [device] if device is not None and device.type == "cuda" else []
-    with _generator_lock, torch.random.fork_rng(devices):
-        # `torch.manual_seed` looks for all devices, which takes longer than a small module.
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            torch.cuda.manual_seed(seed)
-        yield

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,152 +9,8 @@ from typing import Any
 import torch
 
 from ._base import BilevelProblem
+from ._module_copy import ModuleCopy
 from ._objective import Objective, tensor_of
-
-# torch has one generator for all threads.
-_generator_lock = threading.RLock()
-
-
-class _ByName:
-    """What a bound module can do besides being one: ``bound["linear.weight"]`` is a tensor."""
-
-    named_parameters: Any
-    named_buffers: Any
-
-    def __getitem__(self, key):
-        if isinstance(key, str):
-            of_all = {"remove_duplicate": False}  # tied ones have several names
-            named = dict(self.named_parameters(**of_all)) | dict(self.named_buffers(**of_all))
-            if key in named:
-                return named[key]
-        try:
-            return super().__getitem__(key)  # type: ignore[misc]  # Sequential, ModuleDict
-        except (AttributeError, TypeError):
-            raise KeyError(f"{key!r} names no parameter and no buffer of the module.") from None
-
-
-class _BoundModule:
-    """A copy of a module that takes any tensors for its own."""
-
-    def __init__(self, module):
-        model = self.model = copy.deepcopy(module)
-        # A subclass of the model's own class: losses ask it whatever they ask a module.
-        model.__class__ = type(f"Bound{type(model).__name__}", (_ByName, type(model)), {})
-        self.parts = list(model.modules())
-        self.places: dict = {}  # of each tensor by its first name, more than one where it is tied
-        first: dict = {}
-        for prefix, part in model.named_modules(remove_duplicate=False):
-            for tensors in (part._parameters, part._buffers):
-                for name, tensor in tensors.items():
-                    if tensor is not None:
-                        path = f"{prefix}.{name}" if prefix else name
-                        places = self.places.setdefault(first.setdefault(id(tensor), path), [])
-                        places.append((tensors, name))
-
-    def place(self, tensors):
-        for path, tensor in tensors.items():
-            for owner, name in self.places[path]:
-                owner[name] = tensor
-
-
-class ModuleCopy:
-    """A module as it was when copied, to be evaluated at other parameters."""
-
-    def __init__(self, module):
-        if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
-            raise TypeError("module must not be scripted: torch cannot exchange its parameters.")
-        # torch refuses to copy results of autograd, which older modules keep as attributes.
-        memo = {
-            id(value): value.detach().clone()
-            for part in module.modules()
-            for value in vars(part).values()
-            if isinstance(value, torch.Tensor) and not value.is_leaf
-        }
-        self.module = copy.deepcopy(module, memo)
-        parameters = dict(self.module.named_parameters())
-        self.trainable = {name: p.detach() for name, p in parameters.items() if p.requires_grad}
-        frozen = {name: p.detach() for name, p in parameters.items() if not p.requires_grad}
-        self.fixed = frozen | dict(self.module.named_buffers())
-        self.draws = any(map(_draws, self.module.modules()))
-        self.seed = torch.initial_seed()
-        self._idle = []
-        self._drawless: set = set()  # functions that were seen to draw nothing
-
-    @property
-    def size(self):
-        """How many numbers its trainable parameters are."""
-        return sum(tensor.numel() for tensor in self.trainable.values())
-
-    def named_params(self, params):
-        """A vector of params cut into the trainable parameters, in their shapes."""
-        pieces = params.split([tensor.numel() for tensor in self.trainable.values()])
-        return {
-            name: piece.reshape(tensor.shape)
-            for (name, tensor), piece in zip(self.trainable.items(), pieces, strict=True)
-        }
-
-    def unflatten(self, params):
-        """A module of its own under params, whose graph it keeps."""
-        bound = _BoundModule(self.module)
-        bound.place(self.named_params(params) | self.fixed)
-        return bound.model
-
-    @contextlib.contextmanager
-    def bound(self, params):
-        """The module under params, with the mode and the buffers it had; until the block ends."""
-        try:
-            bound = self._idle.pop()
-        except IndexError:  # the first time, and where several threads evaluate at once
-            bound = _BoundModule(self.module)
-        for part, original in zip(bound.parts, self.module.modules(), strict=True):
-            part.training = original.training
-        # Losses tell trainable parameters by `requires_grad`, also where nobody differentiates.
-        tensors = {
-            name: tensor if tensor.requires_grad else tensor.detach().requires_grad_()
-            for name, tensor in self.named_params(params).items()
-        }
-        bound.place(tensors | {name: tensor.clone() for name, tensor in self.fixed.items()})
-        yield bound.model
-        bound.place(self.trainable | self.fixed)  # an idle one keeps no graph
-        self._idle.append(bound)
-
-    def evaluate(self, function, hyper, params):
-        """``function(hyper, model)``, the same for the same arguments whatever came before."""
-        with self.bound(params) as model, self._same_random_numbers(function, params.device):
-            return function(hyper, model)
-
-    @contextlib.contextmanager
-    def _same_random_numbers(self, function, device):
-        """A generator that is the same each time, without which there is nothing to minimise."""
-        asked = id(function), self.module.training
-        if asked in self._drawless:
-            yield
-            return
-        devices = [device] if device.type == "cuda" else []
-        with _generator_lock, torch.random.fork_rng(devices):
-            # `torch.manual_seed` looks for all devices, which takes longer than a small module.
-            torch.default_generator.manual_seed(self.seed)
-            if devices:
-                torch.cuda.manual_seed(self.seed)
-            before = _generators(devices)
-            yield
-            # Any part may draw, by `torch.nn.functional.dropout` or in the function itself.
-            if not self.draws and all(map(torch.equal, before, _generators(devices))):
-                self._drawless.add(asked)
-
-    def __getstate__(self):
-        return {**vars(self), "_idle": [], "_drawless": set()}
-
-
-def _generators(devices):
-    """States of the generators that may be drawn from."""
-    return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
-
-
-def _draws(part):
-    """Whether a module may draw random numbers."""
-    random = torch.nn.modules.dropout._DropoutNd, torch.nn.RReLU
-    return isinstance(part, random) or bool(getattr(part, "dropout", False))
 
 
 @dataclass(frozen=True)
@@ -222,6 +75,12 @@ class ModuleProblem(BilevelProblem):
             for name, tensor in self.named_params(params).items():
                 self.module.get_parameter(name).copy_(tensor)
         return self.module
+
+    def params_of(self, params):
+        return self.lower.module.unflatten(params)
+
+    def load_params(self, params):
+        return self.load(params)
 
 
 def module_problem(module, upper, lower, initial_hyper, **options):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -11,13 +10,15 @@ from typing import Any, NamedTuple
 import torch
 
 from ._base import BilevelProblem
-from ._batches import Batch, Batches, batches_of, random_numbers
+from ._batches import Batch, Batches, batches_of
 from ._objective import Objective, tensor_of
-from ._point import CurvatureProducts, Gradients
-from ._structure import Structure
+from ._point import CurvatureProducts, Gradients, derivatives
+from ._random import SameNumbers
+from ._structure import Structure, forms_of
+from ._variables import Variables
 
 
-class Evaluation(NamedTuple):
+class BatchEvaluation(NamedTuple):
     """What one forward pass and its derivatives tell of a batch; None where it was not asked."""
 
     value: float
@@ -36,7 +37,7 @@ class StochasticLevel:
         self.batches = batches
         self.hyper = hyper
         self.params = params
-        self._draws: bool | None = True if hyper.draws or params.draws else None
+        self._numbers = SameNumbers(hyper.draws or params.draws)
 
     def batch(self, number) -> BatchObjective:
         """The loss on one batch, whose numbers go through all epochs."""
@@ -51,24 +52,12 @@ class StochasticLevel:
         asked = torch.is_grad_enabled() and (hyper.requires_grad or params.requires_grad)
         with (
             torch.set_grad_enabled(asked),
-            self._random_numbers(batch.seed, params.device),
+            self._numbers.again(batch.seed, params.device),
             self.hyper.bound(hyper) as of_hyper,
             self.params.bound(params) as of_params,
         ):
             found = self.function(of_hyper, of_params, batch.contents)
         return tensor_of(self.function, found)
-
-    @contextlib.contextmanager
-    def _random_numbers(self, seed, device):
-        """The batch's own ones (Dropout), unless the loss was seen to draw none."""
-        if self._draws is False:
-            yield
-            return
-        with random_numbers(seed, device):
-            before = torch.get_rng_state()
-            yield
-            if self._draws is None and device.type == "cpu":
-                self._draws = not torch.equal(before, torch.get_rng_state())
 
 
 @dataclass(frozen=True)
@@ -94,25 +83,16 @@ class BatchObjective(Objective):
             params = params.detach().requires_grad_()
             value = self.value(hyper, params).sum()
             inputs = (params, hyper) if with_hyper else (params,)
-            first = _gradients(value, inputs, vector is not None)
+            first = derivatives(value, inputs, create_graph=vector is not None)
             hessian = mixed = None
             if vector is not None:
                 directional = (first[0] * vector).sum()
-                hessian, mixed = _gradients(directional, (params, hyper), False)
+                hessian, mixed = derivatives(directional, (params, hyper))
         gradients = [gradient.detach() for gradient in first]
         of_hyper = gradients[1] if with_hyper else None
-        return Evaluation(
+        return BatchEvaluation(
             float(value.detach()), of_hyper, gradients[0], hessian, mixed, value.requires_grad
         )
-
-
-def _gradients(output, inputs, differentiable):
-    """Gradients that are zero, not missing, where the output does not depend on an input."""
-    if not output.requires_grad:
-        return [torch.zeros_like(tensor) for tensor in inputs]
-    return torch.autograd.grad(
-        output, inputs, create_graph=differentiable, allow_unused=True, materialize_grads=True
-    )
 
 
 @dataclass(frozen=True)
@@ -120,6 +100,10 @@ class WholeObjective(Objective):
     """The mean of a loss over all data, batch by batch, so that memory is that of a batch."""
 
     level: StochasticLevel
+
+    @property
+    def forms(self):
+        return forms_of(self.level.hyper, self.level.params)
 
     def value(self, hyper, params):
         return self._mean(lambda batch: (batch.value(hyper, params).reshape(()),))[0]
@@ -148,7 +132,7 @@ class WholeObjective(Objective):
 
 
 @dataclass(frozen=True, eq=False)
-class StochasticProblem:
+class StochasticProblem(Variables):
     """Two losses on batches of data, an initial point and a feasible set.
 
     Sought is the minimum over hyper of the mean of `upper` over its data, params minimising the
@@ -209,8 +193,7 @@ class StochasticProblem:
     seed: int = 0
     upper_level: Any = field(init=False, repr=False)
     lower_level: Any = field(init=False, repr=False)
-    _hyper: Structure = field(init=False, repr=False)
-    _params: Structure = field(init=False, repr=False)
+    _structures: tuple = field(init=False, repr=False)
     _first: tuple = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -225,14 +208,8 @@ class StochasticProblem:
             raise ValueError(f"batch_size must be a whole number above 0: got {size!r}.")
         hyper, first_hyper = Structure.of(self.initial_hyper, "initial_hyper")
         params, first_params = Structure.of(self.initial_params, "initial_params")
-        for kind in ("dtype", "device"):
-            kinds = getattr(first_hyper, kind), getattr(first_params, kind)
-            if kinds[0] != kinds[1]:
-                raise TypeError(
-                    f"initial_hyper and initial_params must have one {kind}: got {kinds[0]} and "
-                    f"{kinds[1]}."
-                )
-        self._set(_hyper=hyper, _params=params, _first=(first_hyper, first_params))
+        self._check_variables(first_hyper, first_params)
+        self._set(_structures=(hyper, params), _first=(first_hyper, first_params))
         for number, name in enumerate(("upper", "lower")):
             data = getattr(self, f"{name}_data")
             options = size, 2 * self.seed + number, first_params.device, f"{name}_data"
@@ -254,91 +231,6 @@ class StochasticProblem:
         hyper, params = self._first
         return self.project_hyper(hyper), params
 
-    def project_hyper(self, hyper):
-        """Project on the feasible set.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            As solvers have it.
-
-        Returns
-        -------
-        hyper : Tensor
-            The nearest feasible point.
-        """
-        if self.project is not None:
-            with torch.no_grad():
-                # A copy, which it may change in place.
-                projected = self._hyper.flatten(self.project(self._hyper.unflatten(hyper.clone())))
-            if projected.shape != hyper.shape:
-                raise ValueError(
-                    "project must return hyper in the form that it got: got "
-                    f"{tuple(projected.shape)} numbers instead of {tuple(hyper.shape)}."
-                )
-            hyper = projected.detach()
-        return hyper.clamp(min=self.lower_bound).clamp(max=self.upper_bound)
-
-    def hyper_of(self, hyper):
-        """Give a tensor of a solver the form of `initial_hyper`.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            Such as ``solution.hyper``.
-
-        Returns
-        -------
-        hyper : Tensor, Module, tuple, list or dict
-            Modules are copies.
-        """
-        return self._hyper.unflatten(hyper)
-
-    def params_of(self, params):
-        """Give a tensor of a solver the form of `initial_params`.
-
-        Parameters
-        ----------
-        params : Tensor
-            Such as ``solution.params``.
-
-        Returns
-        -------
-        params : Tensor, Module, tuple, list or dict
-            Modules are copies.
-        """
-        return self._params.unflatten(params)
-
-    def load_hyper(self, hyper):
-        """Write a tensor of a solver into the modules of `initial_hyper`.
-
-        Parameters
-        ----------
-        hyper : Tensor
-            Such as ``solution.hyper``.
-
-        Returns
-        -------
-        hyper : Tensor, Module, tuple, list or dict
-            In the form of `initial_hyper`, with the given modules themselves.
-        """
-        return self._hyper.load(hyper)
-
-    def load_params(self, params):
-        """Write a tensor of a solver into the modules of `initial_params`.
-
-        Parameters
-        ----------
-        params : Tensor
-            Such as ``solution.params``.
-
-        Returns
-        -------
-        params : Tensor, Module, tuple, list or dict
-            In the form of `initial_params`, with the given modules themselves.
-        """
-        return self._params.load(params)
-
     def full_batch(self, **options):
         """Make it a problem without batches, of the means over all data.
 
@@ -350,10 +242,8 @@ class StochasticProblem:
         Returns
         -------
         problem : BilevelProblem
-            Every evaluation goes through all batches. It has bounds, but no `project`.
+            Every evaluation goes through all batches.
         """
-        if self.project is not None:
-            raise ValueError("full_batch needs a problem whose hyper has bounds only: no project.")
         hyper, params = self._first
         return BilevelProblem(
             self.upper_level.whole(),
@@ -362,6 +252,7 @@ class StochasticProblem:
             params,
             lower_bound=self.lower_bound,
             upper_bound=self.upper_bound,
+            project=self.project,
             strongly_convex=self.strongly_convex,
             **options,
         )

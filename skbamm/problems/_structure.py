@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ._module import ModuleCopy
+from ._module_copy import ModuleCopy
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,12 @@ class _Leaf:
             return contextlib.nullcontext(piece.view(self.shape))
         return self.module.bound(piece)
 
-    def flatten(self, value):
-        if self.module is None:
-            return value.flatten()
-        named = dict(value.named_parameters())
-        return torch.cat([named[name].flatten() for name in self.module.trainable])
+    def tensors_of(self, part):
+        """The same of another value; None where one is missing."""
+        if self.module is None or not isinstance(part, torch.nn.Module):
+            return [part]
+        named = dict(part.named_parameters())
+        return [named.get(name) for name in self.module.trainable]
 
     def load(self, piece):
         if self.module is None:
@@ -101,13 +102,19 @@ class Structure:
             bound = [leaf.bound(piece) for leaf, piece in self._pieces(vector)]
             yield self._nest([stack.enter_context(one) for one in bound])
 
-    def flatten(self, value) -> torch.Tensor:
-        """Another value of the same form as a tensor."""
+    def flatten(self, value, name="value") -> torch.Tensor:
+        """Another value of the same form as a tensor; messages call it by `name`."""
         found: list[tuple[str, Any]] = []
-        if _number(value, "value", found) != self.nesting:
-            raise ValueError(f"got another form: {value!r}.")
-        pieces = [leaf.flatten(part) for leaf, (_, part) in zip(self.leaves, found, strict=True)]
-        return found[0][1] if self.is_tensor else torch.cat(pieces)
+        same = _number(value, name, found) == self.nesting
+        pairs = list(zip(self.leaves, (part for _, part in found), strict=same))
+        tensors = [tensor for leaf, part in pairs for tensor in leaf.tensors_of(part)]
+        shapes = [tensor.shape for leaf in self.leaves for tensor in leaf.tensors]
+        if not same or [getattr(tensor, "shape", None) for tensor in tensors] != shapes:
+            raise ValueError(
+                f"{name} must have the form, the shapes and the order that were given: got "
+                f"{value!r}."
+            )
+        return value if self.is_tensor else torch.cat([tensor.flatten() for tensor in tensors])
 
     def load(self, vector) -> Any:
         """The value without a graph; the vector is written into the modules that were given."""
@@ -121,6 +128,11 @@ class Structure:
 
     def _nest(self, values):
         return _fill(self.nesting, values)
+
+
+def forms_of(*structures):
+    """Those of users, for copies of a problem that have tensors; None for a lone tensor."""
+    return tuple(None if one.is_tensor else one for one in structures)
 
 
 def _number(value, path, found):
@@ -162,7 +174,8 @@ def _check(leaves):
         for tensor in leaf.tensors:
             # Half precision has no digits for differences of nearly equal values.
             if tensor.dtype not in (torch.float32, torch.float64):
-                raise TypeError(f"{path} must be of float32 or float64: got {tensor.dtype}.")
+                what = "be a tensor" if leaf.module is None else "have parameters"
+                raise TypeError(f"{path} must {what} of float32 or float64: got {tensor.dtype}.")
     for kind in ("dtype", "device"):
         kinds = {str(getattr(tensor, kind)) for _, leaf in leaves for tensor in leaf.tensors}
         if len(kinds) > 1:

@@ -1,4 +1,4 @@
-"""How to minimise: one file for each algorithm, one loop, one history."""
+"""How to minimise: one file for each algorithm, two loops, one history."""
 
 from ._bamm import SlBamm
 from ._base import Need, Solver, State

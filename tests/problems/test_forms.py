@@ -66,6 +66,71 @@ def test_a_problem_is_the_same_in_any_form(form):
     torch.testing.assert_close(initial[1].weight[0].detach(), solution.params)
 
 
+class FunctionalDropout(torch.nn.Linear):
+    """No part of it is known to draw random numbers."""
+
+    def forward(self, X):
+        return torch.nn.functional.dropout(super().forward(X))
+
+
+@pytest.mark.parametrize("kind", [torch.nn.Dropout, torch.nn.FeatureAlphaDropout, None])
+def test_a_module_that_draws_has_the_same_numbers_each_time(kind):
+    X = torch.ones(20, 3, 2, dtype=double)
+    layer = torch.nn.Linear(2, 2) if kind else FunctionalDropout(2, 2)
+    model = torch.nn.Sequential(layer, *([kind()] if kind else [])).to(double)
+
+    def loss(hyper, model):
+        return (model(X) - hyper).square().mean()
+
+    problem = BilevelProblem(loss, loss, torch.zeros(2, dtype=double), model)
+    point = problem.initial_hyper, problem.initial_params
+    before = torch.get_rng_state()
+    values = {float(problem.lower.value(*point)) for _ in range(3)}
+    torch.randn(1)
+    values.add(float(problem.upper.value(*point)))
+    assert len(values) == 1
+    torch.set_rng_state(before)
+    problem.lower.gradients(*point)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def formed_problem(project):
+    levels, *initial = ridge("nestings")
+    return BilevelProblem(*levels, *initial, project=project)
+
+
+def test_a_projection_may_change_its_copy_in_place():
+    def project(hyper):
+        hyper["a"].clamp_(max=-3.0)
+        return hyper
+
+    hyper = torch.zeros(2, dtype=double)
+    assert formed_problem(project).project_hyper(hyper).tolist() == [-3.0, 0.0]
+    lone, *_ = mixing_problem(lambda hyper: hyper.clamp_(max=-3.0))
+    wide = torch.zeros(4, dtype=double)
+    assert lone.project_hyper(wide).tolist() == [-3.0] * 4
+    assert not hyper.any() and not wide.any()
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        lambda hyper: {"b": hyper["b"], "a": hyper["a"]},
+        lambda hyper: {"a": hyper["a"].repeat(2), "b": [hyper["b"][0][None][:0]]},
+        lambda hyper: hyper["a"],
+    ],
+)
+def test_a_projection_that_returns_another_form_is_an_error(project):
+    with pytest.raises(ValueError, match="what project returns must have the form"):
+        formed_problem(project).project_hyper(torch.zeros(2, dtype=double))
+
+
+def test_a_projection_that_returns_another_shape_is_an_error():
+    problem, *_ = mixing_problem(lambda hyper: hyper.sum())
+    with pytest.raises(ValueError, match="what project returns must have the form"):
+        problem.project_hyper(torch.zeros(4, dtype=double))
+
+
 @pytest.mark.parametrize("total", [1.0, 2.5])
 def test_the_projection_on_a_simplex_is_the_nearest_point(total):
     generator = torch.Generator().manual_seed(0)

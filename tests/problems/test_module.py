@@ -86,6 +86,16 @@ def test_a_run_leaves_the_module_alone_until_it_is_loaded(module, data):
     torch.testing.assert_close(flat, solution.params)
 
 
+def test_params_of_a_problem_are_a_copy_and_loaded_params_are_in_the_module(module, data):
+    problem = ridge(module, *data)
+    params = problem.initial_params + 1
+    copied = problem.params_of(params)
+    assert copied is not module and torch.equal(copied.weight.flatten(), params[:4])
+    assert float(module.bias.detach()) == pytest.approx(0.1)
+    assert problem.load_params(params) is module
+    assert torch.equal(module.weight.detach().flatten(), params[:4])
+
+
 def test_a_module_without_parameters_is_an_error():
     with pytest.raises(ValueError, match="module must have parameters: ReLU has none"):
         module_problem(torch.nn.ReLU(), None, None, torch.zeros(1))

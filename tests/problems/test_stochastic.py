@@ -1,10 +1,12 @@
 """Problems on batches: which batches there are, and the losses on them."""
 
+import dataclasses
 import pickle
 from collections import Counter
 
 import pytest
 import torch
+from torch.nn.functional import dropout
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from skbamm.problems import FunctionObjective, Objective, StochasticProblem
@@ -124,6 +126,35 @@ def test_all_goes_through_every_row_once_whatever_was_open():
         assert plain(batches.batch(5).contents) == before[5]
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_all_does_not_break_the_pass_of_a_loader_with_workers(persistent):
+    loader = DataLoader(
+        TensorDataset(*rows()),
+        batch_size=3,
+        shuffle=True,
+        num_workers=1,
+        persistent_workers=persistent,
+        multiprocessing_context="fork",
+    )
+    batches = numbered(loader)
+    straight = [plain(batches.batch(number).contents) for number in range(4)]
+    again = numbered(loader)
+    assert plain(again.batch(1).contents) == straight[1]
+    assert first_of(again.all()) == list(range(10))
+    assert [plain(again.batch(number).contents) for number in (2, 3)] == straight[2:]
+
+
+def test_the_generator_of_a_loader_is_left_as_it_was():
+    generator = torch.Generator().manual_seed(7)
+    before = generator.get_state()
+    loader = DataLoader(TensorDataset(*rows()), batch_size=3, shuffle=True, generator=generator)
+    batches = numbered(loader)
+    batches.batch(5)
+    assert torch.equal(generator.get_state(), before)
+    assert first_of(batches.all()) == list(range(10))
+    assert torch.equal(generator.get_state(), before)
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
@@ -158,6 +189,17 @@ def test_one_pass_gives_what_autograd_gives_in_several(form):
         torch.testing.assert_close(found.hessian, products.hessian)
         torch.testing.assert_close(found.mixed, products.mixed)
         assert batch.evaluate(hyper, params, with_hyper=False).hyper is None
+
+
+def test_a_loss_that_draws_by_a_function_has_the_numbers_of_its_batch():
+    problem = dataclasses.replace(
+        tensors_problem(), lower=lambda hyper, params, batch: lower(dropout(hyper), params, batch)
+    )
+    hyper, params = problem.first_point()
+    before = torch.get_rng_state()
+    values = [float(problem.lower_level.batch(n).value(hyper + 1, params)) for n in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_whole_objective_is_that_of_all_rows_at_once():
@@ -222,8 +264,10 @@ def test_hyper_is_projected_in_its_own_form():
     found = problem.hyper_of(problem.project_hyper(point))
     assert float(found["weights"].weight) == 0.5 and float(found["ridge"]) == -1.0
     assert torch.equal(point, hyper + 5)
-    with pytest.raises(ValueError, match="bounds only"):
-        problem.full_batch()
+    whole = problem.full_batch()
+    assert torch.equal(whole.project_hyper(point), problem.project_hyper(point))
+    assert float(whole.hyper_of(point)["ridge"]) == 2.0
+    assert whole.load_params(problem.first_point()[1]) is problem.initial_params
     with pytest.raises(ValueError, match="form"):
         module_problem(project=lambda hyper: hyper["ridge"]).first_point()
 
@@ -240,6 +284,7 @@ def test_a_bound_may_be_a_tensor():
     [
         ({"batch_size": 0}, ValueError, "batch_size must be a whole number above 0: got 0"),
         ({"batch_size": True}, ValueError, "batch_size must be a whole number above 0: got True"),
+        ({"lower_bound": 1.0}, ValueError, "lower_bound must not be above upper_bound: got 1.0"),
     ],
 )
 def test_options_that_make_no_sense_are_errors(options, error, message):

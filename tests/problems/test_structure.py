@@ -124,7 +124,11 @@ def test_load_writes_into_the_module_that_was_given():
     [
         ({"a": 1.0}, TypeError, r"hyper\['a'\] must be a tensor, .*: got float"),
         ((), ValueError, "hyper must have a tensor"),
-        ([torch.ones(2).half()], TypeError, r"hyper\[0\] must be of float32 or float64: got"),
+        (
+            [torch.ones(2).half()],
+            TypeError,
+            r"hyper\[0\] must be a tensor of float32 or float64: got",
+        ),
         ((torch.ones(2), arange(2)), ValueError, r"hyper\[0\], hyper\[1\] must have one dtype"),
         (torch.nn.ReLU(), ValueError, "hyper must have parameters with requires_grad: ReLU"),
     ],
@@ -132,3 +136,13 @@ def test_load_writes_into_the_module_that_was_given():
 def test_what_is_no_variable_is_refused_by_its_place(value, error, message):
     with pytest.raises(error, match=message):
         Structure.of(value, "hyper")
+
+
+def test_only_values_of_the_same_form_are_flattened():
+    structure, vector = Structure.of({"head": layer(), "scale": arange(2)})
+    value = structure.unflatten(vector + 1)
+    assert torch.equal(structure.flatten(value), vector + 1)
+    wide = torch.nn.Linear(3, 1, dtype=double)
+    for other in ({"head": wide}, {"head": arange(3)}, {"scale": layer()}, {"scale": arange(3)}):
+        with pytest.raises(ValueError, match="value must have the form"):
+            structure.flatten(value | other)

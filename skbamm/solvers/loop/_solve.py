@@ -1,4 +1,4 @@
-"""The only loop: when a run ends, and what it is said to have found."""
+"""The loop on whole objectives: when a run ends, and what it is said to have found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Solvers on batches: one file for each algorithm, one loop."""
+"""Solvers on batches: one file for each algorithm, and their loop."""
 
 from ._bamm import StochasticSlBamm
 from ._f2sa import F2sa

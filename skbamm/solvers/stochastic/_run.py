@@ -33,7 +33,7 @@ def solve_on_batches(problem, solver, max_iter, tol, callback, state, verify, re
             _check_initial_point(problem)
             state = solver.init(problem)
         initial = _Whole(problem, verify).criterion(state.hyper, state.params)
-        end = partial(_solution, problem, solver, tol, verify, initial)
+        end = partial(_solution, problem, tol, verify, initial)
         recorder.begin(criterion=initial, hyper=state.hyper)
         callback = None if callback is None else as_callback(callback)
         n_iter, status = 0, Status.MAX_ITER if max_iter else Status.FROZEN
@@ -105,7 +105,7 @@ class _Whole:
     def criterion(self, hyper, params):
         return float(self.upper.value(hyper, params)) if self.verify else math.nan
 
-    def answer(self, solver, state):
+    def answer(self, state):
         """The mean of late iterates, in which the noise of batches cancels.
 
         Where the last params solve the lower level better, as far from convexity or in a short
@@ -136,12 +136,9 @@ class _Whole:
         )
 
 
-def _solution(problem, solver, tol, verify, initial, state, status, n_iter, history):
+def _solution(problem, tol, verify, initial, state, status, n_iter, history):
     whole = _Whole(problem, verify)
-    if n_iter == 0:
-        answer = _Answer(state.hyper, state.params, initial)
-    else:
-        answer = whole.answer(solver, state)
+    answer = whole.answer(state) if n_iter else _Answer(state.hyper, state.params, initial)
     if verify and not math.isfinite(answer.criterion):
         status = Status.DIVERGED
     elif status is Status.MAX_ITER and answer.residual is not None and answer.residual <= tol:
