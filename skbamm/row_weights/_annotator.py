@@ -97,8 +97,8 @@ def learn_annotator(rows, y, annotator):
     blank = replace(blank, average=average)
     if weights[1::2].sum() < 0.5:
         return replace(blank, sentence=NO_RANDOM)
-    doubted = is_random[index] > 0.5
-    if have_to_do_with(rows.X[doubted], rows.y[doubted]):
+    seem_random = is_random[index] > 0.5
+    if have_to_do_with(rows.X[seem_random], rows.y[seem_random]):
         return replace(blank, sentence=NOT_RANDOM)
     share = float(is_random.mean())
     each = np.maximum(1 - is_random, LEAST)
