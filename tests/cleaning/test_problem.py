@@ -1,5 +1,6 @@
 """The cleaning problem: fast derivatives, exact solves, hypergradient, and sl-BAMM on it."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -253,9 +254,7 @@ def test_steps_with_fixed_hyper_arrive_at_the_exact_hypergradient(problem):
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_no_step_of_params_raises_the_averaged_objective(n_classes, averaging):
     problem = cleaning_problem("verified", n_classes)
-    problem = type(problem)(
-        **{**vars(problem), "initial_params": 3 * random_params(problem.lower.rows)}
-    )
+    problem = replace(problem, initial_params=3 * random_params(problem.lower.rows))
     averaged = AveragedObjective(problem.lower, problem.upper, averaging)
     values = torch.stack(
         [
@@ -275,7 +274,7 @@ def test_a_metric_that_serves_well_is_kept():
 def test_a_metric_that_serves_badly_is_made_anew():
     problem = cleaning_problem("verified", 4)
     far = 20 * random_params(problem.lower.rows)
-    problem = type(problem)(**{**vars(problem), "initial_params": far})
+    problem = replace(problem, initial_params=far)
     states = converge(problem, 40)
     refreshed = [
         state.metric_age == 0 and state.metric is not before.metric
