@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import torch
 
 
+def _check_positive(name, value):
+    if not value > 0 or value == float("inf"):
+        raise ValueError(f"{name} must be a finite number above 0: got {value!r}.")
+
+
 @dataclass(frozen=True)
 class Simplex:
     """Numbers that are not negative and have a given sum, along the last axis.
@@ -18,6 +23,9 @@ class Simplex:
     """
 
     total: float = 1.0
+
+    def __post_init__(self):
+        _check_positive("total", self.total)
 
     def __call__(self, hyper: torch.Tensor) -> torch.Tensor:
         """Project on the set.
@@ -32,6 +40,8 @@ class Simplex:
         hyper : Tensor
             The nearest point.
         """
+        # A constant along the axis changes nothing; sums of what is left keep their digits.
+        hyper = hyper - hyper.amax(-1, keepdim=True)
         ordered = hyper.sort(dim=-1, descending=True).values
         excess = ordered.cumsum(-1) - self.total
         count = torch.arange(1, hyper.shape[-1] + 1, dtype=hyper.dtype, device=hyper.device)
@@ -56,6 +66,9 @@ class Ball:
     radius: float = 1.0
     centre: torch.Tensor | float = 0.0
 
+    def __post_init__(self):
+        _check_positive("radius", self.radius)
+
     def __call__(self, hyper: torch.Tensor) -> torch.Tensor:
         """Project on the set.
 
@@ -70,5 +83,10 @@ class Ball:
             The nearest point.
         """
         away = hyper - self.centre
-        distance = float(away.norm())
-        return hyper if distance <= self.radius else self.centre + self.radius / distance * away
+        size = float(away.abs().max()) if away.numel() else 0.0
+        # Squares of very large numbers are infinite.
+        direction = away / size if size > 0 else away
+        length = float(direction.norm())
+        if length * size <= self.radius:
+            return hyper
+        return self.centre + self.radius / length * direction

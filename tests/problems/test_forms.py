@@ -168,6 +168,21 @@ def mixing_problem(project):
     return problem, matrix, target
 
 
+def test_sets_keep_their_digits_far_away():
+    point = torch.full((1000,), 1e6)
+    torch.testing.assert_close(Simplex()(point), torch.full((1000,), 1e-3))
+    far = Ball()(torch.tensor([1e200, 1e200], dtype=double))
+    torch.testing.assert_close(far, torch.full((2,), 0.5**0.5, dtype=double))
+    assert torch.equal(Ball()(torch.zeros(2)), torch.zeros(2))
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, math.nan, math.inf])
+def test_sets_have_a_size(size):
+    for kind, name in ((Simplex, "total"), (Ball, "radius")):
+        with pytest.raises(ValueError, match=f"{name} must be a finite number above 0"):
+            kind(size)
+
+
 @pytest.mark.parametrize("project", [Simplex(), Ball(0.5)])
 @pytest.mark.parametrize("name", [name for name in SOLVERS if name != "implicit"])
 def test_hyper_ends_at_the_best_point_of_its_set(name, project):
