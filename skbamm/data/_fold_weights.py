@@ -25,14 +25,14 @@ def nearness(errors, standard_errors, best, *, floor=TINY, advantage=0.0):
     others have to be better by an `advantage` in standard errors, and which one is `best` follows
     from that where there is one.
     """
-    more = advantage * _deviation(errors - errors[0])  # 0 for the first one
+    more = advantage * standard_error(errors - errors[0])  # 0 for the first one
     base = int((errors.mean(axis=1) + more).argmin()) if advantage else best
     more += (errors - errors[base]).mean(axis=1) - more[base]
-    z = more / np.hypot(_deviation(errors - errors[base]), max(floor, TINY))
+    z = more / np.hypot(standard_error(errors - errors[base]), max(floor, TINY))
     with np.errstate(over="ignore"):
         return np.exp(-((z / standard_errors) ** 2) / 2)
 
 
-def _deviation(errors):
-    """Standard error of the mean over the folds, (n_fits,)."""
-    return errors.std(axis=1, ddof=1) / np.sqrt(errors.shape[1])
+def standard_error(errors):
+    """Of the mean over the last axis: folds, blocks or rows."""
+    return errors.std(axis=-1, ddof=1) / np.sqrt(errors.shape[-1])

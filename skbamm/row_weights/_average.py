@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data._fold_weights import nearness
+from ..data._fold_weights import nearness, standard_error
 
 # Errors are in units of the targets' variance: differences below this one are rounding.
 ROUNDING = 1e-9
@@ -55,6 +55,5 @@ def average(errors, plain, standard_errors, *, advantage=0.0):
     share = np.empty(len(members))
     share[order] = near / near.sum()
     more = some[0] - some[best]
-    deviation = more.std(ddof=1) / np.sqrt(len(more))
-    gain = float(more.mean() / np.hypot(deviation, ROUNDING))
+    gain = float(more.mean() / np.hypot(standard_error(more), ROUNDING))
     return Average(share.reshape(shape), divmod(int(order[best]), shape[1]), first - start, gain)

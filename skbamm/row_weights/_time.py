@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..data._fold_weights import advantage_on
+from ..data._fold_weights import advantage_on, standard_error
 from ._average import average, shares_by_name
 from ._cells import Cells, leading_directions, ridge_path, squared_errors
 from ._record import Part
@@ -193,8 +193,7 @@ def is_worse_ahead(cells, blocks, weighting):
         errors = _log_errors(cells, weight / scale, test)
         of_both.append(errors[errors.mean(axis=1).argmin()])
     more = of_both[1] - of_both[0]
-    error = more.std(ddof=1) / np.sqrt(len(more))
-    return bool(more.mean() + STANDARD_ERRORS * error > CLEARLY_WORSE)
+    return bool(more.mean() + STANDARD_ERRORS * standard_error(more) > CLEARLY_WORSE)
 
 
 def learn_time(rows, time, run, unit=""):

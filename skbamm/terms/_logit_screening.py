@@ -18,7 +18,7 @@ from scipy.special import expit, log_softmax, softmax
 
 from ..data._folds import make_folds
 from ._fold_fits import Fold
-from ._screening import COUNTS, LEAST_ROWS, MOST_COLUMNS, N_BINS, RELATIVE, binned
+from ._screening import COUNTS, LEAST_ROWS, MOST_COLUMNS, N_BINS, RELATIVE, TINY, binned
 
 # Strengths of the main effects that are compared, the strongest first.
 STRENGTHS = (1e-2, 1e-3, 1e-4)
@@ -146,9 +146,6 @@ def log_losses(scores, targets):
         scores = np.hstack([np.zeros_like(scores), scores])
         targets = np.hstack([1 - targets, targets])
     return -(log_softmax(scores, axis=1) * targets).sum(axis=1)
-
-
-TINY = float(np.finfo(np.float32).tiny)
 
 
 def _chosen(screening, scores, weight, folds, block, strength):

@@ -17,6 +17,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.blas import ssyrk
 from scipy.special import stdtrit
 
+from ..data._fold_weights import standard_error
 from ._fold_fits import FoldFits, squares
 
 # Bins of a column: quantiles of a number, the most frequent levels of a category.
@@ -33,6 +34,7 @@ MOST_COLUMNS = 100
 # standard error badly, and pairs that a standard error told from none made the error of few rows up
 # to 1.9 times larger (measured; what gained had 2.4 and more of these).
 LEVEL = 0.05
+TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,6 @@ def _cell_sums(indicators, values):
     return found.astype(np.float64)
 
 
-TINY = float(np.finfo(np.float32).tiny)
-
-
 def chosen_pairs(
     screening: Screening,
     residuals: Residuals,
@@ -163,7 +162,7 @@ def chosen_pairs(
     best = np.unravel_index(gains.mean(axis=0).argmax(), gains.shape[1:])
     gain = gains[(slice(None), *best)]
     enough = stdtrit(len(gain) - 1, 1 - LEVEL)
-    if gain.mean() <= enough * gain.std(ddof=1) / np.sqrt(len(gain)):
+    if gain.mean() <= enough * standard_error(gain):
         return []
     return screening.strongest(residuals.of_all, fits.weight, COUNTS[best[1]])
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
+
 from .._base import Need
 from .._implicit import Implicit
+from .._options import COUNT
 from .._steps import is_finite
 
 
@@ -31,6 +35,16 @@ def get_solver(solver):
                 f"batches, or an instance: got {solver!r}."
             ) from None
     return solver
+
+
+def check_lengths(max_iter, tol, max_history):
+    """Raise where a run has no length, or nothing it may end at."""
+    if not COUNT.holds(max_iter) and max_iter != 0:
+        raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
+    if not isinstance(tol, Real) or math.isnan(tol):
+        raise ValueError(f"tol must be a number: got {tol!r}.")
+    if max_history is not None and not COUNT.holds(max_history):
+        raise ValueError(f"max_history must be {COUNT.words} or None: got {max_history!r}.")
 
 
 def check_batches(is_stochastic, solver):
@@ -87,11 +101,16 @@ def _check_graphs(problem, hyper, params):
         if value.requires_grad:
             found = torch.autograd.grad(value, inputs, allow_unused=True)
         if all(gradient is None for gradient in found):
-            of = "hyper or params" if name == "upper" else "params"
-            raise ValueError(
-                f"{name} must depend on {of}: autograd finds no way from its value to them; is "
-                "something detached, or made anew as a number?"
-            )
+            raise_constant(name)
+
+
+def raise_constant(name):
+    """Of an objective from whose value autograd finds no way back."""
+    of = "hyper or params" if name == "upper" else "params"
+    raise ValueError(
+        f"{name} must depend on {of}: autograd finds no way from its value to them; is "
+        "something detached, or made anew as a number?"
+    )
 
 
 def check_needs(problem, solver):

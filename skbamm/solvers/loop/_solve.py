@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Real
 from typing import Any
 
 from ...linalg._session import torch_session
 from .._base import Solver
 from .._history import History, Recorder, Snapshot, Status, as_callback
 from .._implicit import Implicit
-from .._options import COUNT, check_options
+from .._options import check_options
 from ..lower._level import LowerGap
-from ._checks import check_batches, check_initial_point, check_needs, get_solver
+from ._checks import (
+    check_batches,
+    check_initial_point,
+    check_lengths,
+    check_needs,
+    get_solver,
+)
 from ._run import Run
 from ._verification import Finishing, FinishingState
 
@@ -158,12 +163,7 @@ def solve(
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
     check_options(solver)
-    if not COUNT.holds(max_iter) and max_iter != 0:
-        raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
-    if not isinstance(tol, Real) or math.isnan(tol):
-        raise ValueError(f"tol must be a number: got {tol!r}.")
-    if max_history is not None and not COUNT.holds(max_history):
-        raise ValueError(f"max_history must be {COUNT.words} or None: got {max_history!r}.")
+    check_lengths(max_iter, tol, max_history)
     check_batches(is_stochastic, solver)
     if is_stochastic:
         from ..stochastic import solve_on_batches

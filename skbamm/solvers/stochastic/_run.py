@@ -10,6 +10,7 @@ from typing import Any
 from ...linalg._session import torch_session
 from .._history import Snapshot, Status, as_callback
 from .._steps import is_finite, projected_norm
+from ..loop._checks import raise_constant
 from ..loop._solve import Solution
 from ..lower._level import LowerGap
 
@@ -86,11 +87,7 @@ def _check_initial_point(problem):
             )
         found = batch.evaluate(hyper, params, with_hyper=name == "upper")
         if not found.depends:
-            of = "hyper or params" if name == "upper" else "params"
-            raise ValueError(
-                f"{name} must depend on {of}: autograd finds no way from its value to them; is "
-                "something detached, or made anew as a number?"
-            )
+            raise_constant(name)
 
 
 class _Whole:
