@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from numbers import Real
 
 import numpy as np
-from scipy import sparse
-from scipy.special import expit, softmax
-from sklearn.base import ClassifierMixin
-from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import FLOAT_DTYPES
 
 from .._base import BilevelEstimator, fit_atomically
 from .._progress import Progress, attributes_after
@@ -22,43 +16,34 @@ from ..data._validation import (
     Interval,
     StrOptions,
     _fit_context,
-    available_if,
-    check_is_fitted,
     level_of_caller,
-    validate_data,
 )
-from ..linalg._cross_products import row_blocks
-from ..linalg._session import openmp_threads_for, threads_for, torch_session
+from ..linalg._session import threads_for, torch_session
 from ..row_weights._estimator import RowColumns, RowWeightMixin
-from ._constants import HYPER_NAMES, TRIED_ROWS, WORK_OF_ENTRY, LabelNumbers
+from ._constants import HYPER_NAMES, TRIED_ROWS
 from ._final_estimator import (
     check_final_estimator,
     class_probabilities,
-    class_scores,
-    final_estimator_has,
     fit_final_estimator,
     given_estimator,
     restrict_tags,
-    saw_all,
     weight_names,
     weighted_labels,
 )
-from ._input import label_positions, label_rows
+from ._input import label_rows
 from ._mixture import sum_of_scores
-from ._report import ClassSums, LabelRecord, check_precision, true_classes, vote_transition_matrix
+from ._prediction import PredictionMixin
+from ._report import (
+    ClassSums,
+    LabelRecord,
+    LabelReportMixin,
+    true_classes,
+    vote_transition_matrix,
+)
 from ._rows import product_work
 
 
-def _weighs_others(estimator):
-    """For `available_if`: a weight of its own for each row says nothing about others."""
-    if estimator.weighting != "adaptive":
-        raise AttributeError(
-            f"weigh needs weighting='adaptive': weighting={estimator.weighting!r} learns nothing "
-            "that scores other rows."
-        )
-
-
-class HyperCleaningClassifier(ClassifierMixin, RowWeightMixin, BilevelEstimator):
+class HyperCleaningClassifier(PredictionMixin, LabelReportMixin, RowWeightMixin, BilevelEstimator):
     r"""Logistic regression and boosted trees that learn how far to rely on each label.
 
     The label of every row that is not verified gets a weight :math:`s_i` in [0, 1]; a linear model
@@ -576,279 +561,9 @@ class HyperCleaningClassifier(ClassifierMixin, RowWeightMixin, BilevelEstimator)
             raise
         self.final_estimator_ = final
 
-    @available_if(final_estimator_has("decision_function"))
-    def decision_function(self, X):
-        """Confidence scores for each class.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Of the second class where there are two.
-        """
-        check_is_fitted(self)
-        if hasattr(self, "final_estimator_"):
-            return self._final(class_scores, X, self.classes_)
-        return self._scores(X)
-
-    def predict(self, X):
-        """Predict classes.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            Labels in `classes_`.
-        """
-        check_is_fitted(self)
-        if hasattr(self, "final_estimator_"):
-            return self._final(lambda final, X: final.predict(X), X)
-        scores = self._scores(X)
-        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
-
-    @available_if(final_estimator_has("predict_proba"))
-    def predict_proba(self, X):
-        """Predict probabilities of the classes.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        check_is_fitted(self)
-        if hasattr(self, "final_estimator_"):
-            return self._final(class_probabilities, X, self.classes_)
-        scores = self._scores(X)
-        if scores.ndim == 1:
-            scores = np.column_stack([np.zeros_like(scores), scores])
-        return softmax(scores, axis=1)
-
-    @available_if(final_estimator_has("predict_proba"))
-    def predict_log_proba(self, X):
-        """Predict logarithms of the probabilities of the classes.
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
-
-    def score(self, X, y, sample_weight=None):
-        """Share of rows whose class is predicted.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-
-        y : array-like of shape (n_samples,)
-            True labels, or the name of a column of X.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-            Or the name of a column of X.
-
-        Returns
-        -------
-        score : float
-            Accuracy; 1 is best.
-        """
-        check_is_fitted(self)
-        return super().score(*split_columns(X, y, sample_weight)[1:])
-
-    def to_sklearn(self):
-        """The fitted model as a plain classifier of scikit-learn.
-
-        It predicts the same without skbamm, and sklearn-onnx converts it;
-        `skbamm.export.to_sklearn` does so inside of pipelines, searches and ensembles.
-
-        Returns
-        -------
-        model : LogisticRegression, or classifier
-            The `final_estimator_` itself where there is one; it knows columns by position. To
-            predict with: fitted again it would learn no weights.
-
-        Raises
-        ------
-        ValueError
-            If `final_estimator_` has not seen all of `classes_`, in their order.
-        """
-        from sklearn.linear_model import LogisticRegression
-
-        check_is_fitted(self)
-        if hasattr(self, "final_estimator_"):
-            if not saw_all(self.final_estimator_, self.classes_):
-                raise ValueError(
-                    "There is no plain copy of this model: final_estimator_ has the classes "
-                    f"{np.asarray(self.final_estimator_.classes_).tolist()} of "
-                    f"{self.classes_.tolist()}, no label of the others having a weight, and no "
-                    "columns for these. Fit without rows of such classes."
-                )
-            return self.final_estimator_
-        return self._twin(
-            LogisticRegression,
-            classes_=self.classes_,
-            coef_=self.coef_,
-            intercept_=self.intercept_,
-            n_iter_=np.array([self.n_iter_]),
-        )
-
-    @available_if(_weighs_others)
-    def weigh(self, X, y):
-        """Weigh the labels of rows that were not in `fit`.
-
-        Models and learned numbers are those of `fit`: nothing is learned from these rows, so that
-        a table can be weighed in blocks. For rows that were in `fit` it is optimistic.
-        `pred_probs` of `fit` take no part: these rows have none. With `votes` in `fit`, each label
-        is one vote.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-
-        y : array-like of shape (n_samples,)
-            Given labels, all of them in `classes_`; or the name of a column of X.
-
-        Returns
-        -------
-        sample_weight : ndarray of shape (n_samples,)
-            In [0, 1], as `sample_weight_`.
-
-        Raises
-        ------
-        ValueError
-            For labels that were not in `fit`.
-        """
-        check_is_fitted(self)
-        _, X, y = split_columns(X, y)
-        X = self._validated_features(X)
-        scored = self.label_scorer_.score(X, label_positions(y, X, self.classes_))
-        return expit(LabelNumbers.unpack(self.hyper_).logit(scored.log_odds))
-
-    def label_report(self, *, precision=None):
-        """Report label issues among the rows of `fit`.
-
-        Of the rows of each given label as many are issues as `class_noise_rate_` says (by weight,
-        where rows have weights), the least probable labels first. Verified labels are no issues.
-        The share of wrong ones that is expected among issues is 1 less their mean probability.
-
-        Parameters
-        ----------
-        precision : float in (0, 1] or None, default=None
-            Issues are the least probable labels of all classes, as many as leave that share at
-            this or above; none where no wrong labels show.
-
-        Returns
-        -------
-        report : dataframe
-            One row for each row of X in `fit`, in the kind of dataframe that X was (else that of
-            y, else pandas if it is installed, else a dict of arrays). In pandas with the index
-            of X, or of y where X has none. Columns:
-
-            - "index": that index, else positions;
-            - "given_label";
-            - "probability": that the given label is right; 1 of verified ones, and of all where no
-              wrong labels show (`status_`), which "weight" ranks all the same; NaN without a label;
-            - "suggested_label": of an issue the most probable other class, of other rows the most
-              probable class;
-            - "suggested_probability": that this one is right;
-            - "weight": `sample_weight_`;
-            - "is_issue";
-            - "fixed_label": what `fix_labels` puts.
-
-        Raises
-        ------
-        ValueError
-            If `precision` is no share.
-        """
-        check_is_fitted(self)
-        check_precision(precision)
-        return self.label_record_.report(self.classes_, self.sample_weight_, precision)
-
-    def fix_labels(self, force=False, *, precision=None):
-        """The labels given in `fit`, those of issues replaced where another class is more probable.
-
-        For models that are to be fitted on all rows instead of on fewer. Changed are labels of
-        issues of `label_report` alone, to the suggested one, if that is more probable than the
-        given one. Where most labels of a class are issues, models may not be able to tell that
-        class: then its labels stay, with a warning, unless most of its verified rows are predicted
-        to be of it, out-of-fold.
-
-        Parameters
-        ----------
-        force : bool, default=False
-            Whether labels of such classes are changed as well.
-
-        precision : float in (0, 1] or None, default=None
-            Which labels are issues, as in `label_report`.
-
-        Returns
-        -------
-        labels : array of shape (n_samples,)
-            In the order of y in `fit`, and in the container that y was: a Series (or dataframe
-            of one column) with its name, dtype, categories and, in pandas, index, or an array of
-            pyarrow; else an ndarray.
-
-        Raises
-        ------
-        TypeError
-            If `force` is no truth value.
-        ValueError
-            If `precision` is no share.
-        """
-        check_is_fitted(self)
-        check_precision(precision)
-        if not isinstance(force, (bool, np.bool_)):
-            raise TypeError(
-                f"force must be True or False: got {type(force).__name__}. The labels to fix are "
-                "those that were given in fit."
-            )
-        record = self.label_record_
-        is_issue = record.is_issue(precision)
-        spared, n_issues, n_noisy = record.flagged_classes(is_issue)
-        if len(spared) and not force:
-            each = zip(self.classes_[spared].tolist(), n_issues, n_noisy, strict=True)
-            named = ", ".join(f"{label!r} ({few} of {all_})" for label, few, all_ in each)
-            warnings.warn(
-                f"Most labels of some classes are issues: {named}. Their labels stay as given: no "
-                "verified rows show that models can tell these classes from others. Look at "
-                "label_report(), mark verified labels (is_clean or X_val), or give a "
-                "final_estimator that can tell them; fix_labels(force=True) changes them as well.",
-                UserWarning,
-                stacklevel=2,
-            )
-        return record.rows.labels(record.fixed(self.classes_, is_issue, () if force else spared))
-
-    def __getattr__(self, name):
-        if name in ("coef_", "intercept_") and "final_estimator_" in vars(self):
-            raise AttributeError(
-                f"There is no {name}: boosted trees have a weight in this model. Its linear part: "
-                'final_estimator_.named_estimators_.get("linear"); final_estimator="linear" fits '
-                "without trees."
-            )
-        return super().__getattribute__(name)  # raises what was wrong
-
     def _grows_trees(self):
         """Whether boosted trees may join the average."""
         return self.final_estimator is None and self.standard_errors > 0
-
-    def _validated_features(self, X):
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
-        # Boosted trees, which take no sparse rows, were not grown from any.
-        return X.toarray() if sparse.issparse(X) and not hasattr(self, "coef_") else X
-
-    def _final(self, function, X, *args):
-        """What a function finds of the final estimator and X."""
-        X = self._validated_features(X)
-        is_users = given_estimator(self) is not None
-        with openmp_threads_for(math.inf if is_users else WORK_OF_ENTRY * X.size):
-            return function(self.final_estimator_, X, *args)
-
-    def _scores(self, X):
-        X = self._validated_features(X)
-        # Products of other precision than the coefficients' would copy all of X.
-        blocks = (X[rows] for rows in row_blocks(*X.shape))
-        products = [safe_sparse_dot(block, self.coef_.T, dense_output=True) for block in blocks]
-        scores = np.concatenate(products) + self.intercept_
-        return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

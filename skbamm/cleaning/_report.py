@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data._containers import RowContainer
+from ..data._validation import check_is_fitted
 from ._constants import TINY
 from ._unlabelled import labels_with_gaps
 from .label_quality._scores import NoiseModel, other_labels
@@ -190,3 +192,105 @@ class LabelRecord:
             "fixed_label": self.fixed(classes, is_issue, self.flagged_classes(is_issue)[0]),
         }
         return self.rows.table(columns)
+
+
+class LabelReportMixin:
+    """The public report on labels, and the labels as it would have them."""
+
+    classes_: np.ndarray
+    sample_weight_: np.ndarray
+    label_record_: LabelRecord
+
+    def label_report(self, *, precision=None):
+        """Report label issues among the rows of `fit`.
+
+        Of the rows of each given label as many are issues as `class_noise_rate_` says (by weight,
+        where rows have weights), the least probable labels first. Verified labels are no issues.
+        The share of wrong ones that is expected among issues is 1 less their mean probability.
+
+        Parameters
+        ----------
+        precision : float in (0, 1] or None, default=None
+            Issues are the least probable labels of all classes, as many as leave that share at
+            this or above; none where no wrong labels show.
+
+        Returns
+        -------
+        report : dataframe
+            One row for each row of X in `fit`, in the kind of dataframe that X was (else that of
+            y, else pandas if it is installed, else a dict of arrays). In pandas with the index
+            of X, or of y where X has none. Columns:
+
+            - "index": that index, else positions;
+            - "given_label";
+            - "probability": that the given label is right; 1 of verified ones, and of all where no
+              wrong labels show (`status_`), which "weight" ranks all the same; NaN without a label;
+            - "suggested_label": of an issue the most probable other class, of other rows the most
+              probable class;
+            - "suggested_probability": that this one is right;
+            - "weight": `sample_weight_`;
+            - "is_issue";
+            - "fixed_label": what `fix_labels` puts.
+
+        Raises
+        ------
+        ValueError
+            If `precision` is no share.
+        """
+        check_is_fitted(self)
+        check_precision(precision)
+        return self.label_record_.report(self.classes_, self.sample_weight_, precision)
+
+    def fix_labels(self, force=False, *, precision=None):
+        """The labels given in `fit`, those of issues replaced where another class is more probable.
+
+        For models that are to be fitted on all rows instead of on fewer. Changed are labels of
+        issues of `label_report` alone, to the suggested one, if that is more probable than the
+        given one. Where most labels of a class are issues, models may not be able to tell that
+        class: then its labels stay, with a warning, unless most of its verified rows are predicted
+        to be of it, out-of-fold.
+
+        Parameters
+        ----------
+        force : bool, default=False
+            Whether labels of such classes are changed as well.
+
+        precision : float in (0, 1] or None, default=None
+            Which labels are issues, as in `label_report`.
+
+        Returns
+        -------
+        labels : array of shape (n_samples,)
+            In the order of y in `fit`, and in the container that y was: a Series (or dataframe
+            of one column) with its name, dtype, categories and, in pandas, index, or an array of
+            pyarrow; else an ndarray.
+
+        Raises
+        ------
+        TypeError
+            If `force` is no truth value.
+        ValueError
+            If `precision` is no share.
+        """
+        check_is_fitted(self)
+        check_precision(precision)
+        if not isinstance(force, (bool, np.bool_)):
+            raise TypeError(
+                f"force must be True or False: got {type(force).__name__}. The labels to fix are "
+                "those that were given in fit."
+            )
+        record = self.label_record_
+        is_issue = record.is_issue(precision)
+        spared, n_issues, n_noisy = record.flagged_classes(is_issue)
+        if len(spared) and not force:
+            each = zip(self.classes_[spared].tolist(), n_issues, n_noisy, strict=True)
+            named = ", ".join(f"{label!r} ({few} of {all_})" for label, few, all_ in each)
+            warnings.warn(
+                f"Most labels of some classes are issues: {named}. Their labels stay as given: no "
+                "verified rows show that models can tell these classes from others. Look at "
+                "label_report(), mark verified labels (is_clean or X_val), or give a "
+                "final_estimator that can tell them; fix_labels(force=True) changes them as well.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return record.rows.labels(record.fixed(self.classes_, is_issue, () if force else spared))

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._base import fit_atomically
 from ..cleaning import HyperCleaningClassifier
-from ..cleaning._classifier import _weighs_others
+from ..cleaning._prediction import _weighs_others
 from ..data._columns import split_columns
 from ..data._validation import _fit_context, available_if, check_is_fitted, validate_data
 from ._client import kept
