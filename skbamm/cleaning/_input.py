@@ -64,43 +64,54 @@ def label_rows(
                 "is_clean and X_val were both given: mark rows with verified labels in X, or pass "
                 "them apart."
             )
-        y_val, is_val_gap = fill_gaps(y_val, estimator.unlabeled, "y_val")
-        if is_val_gap is not None and is_val_gap.any():
-            raise ValueError(
-                f"y_val has {np.count_nonzero(is_val_gap)} rows without a label "
-                f"(unlabeled={estimator.unlabeled!r}), and must be verified: put them into X."
-            )
-        X_val, y_val = validate_data(
-            estimator,
-            X_val,
-            y_val,
-            accept_sparse="csr",
-            dtype=FLOAT_DTYPES,
-            reset=False,
-            name="X_val",
-        )
-        weight_val = validate_weight(sample_weight_val, X_val, "sample_weight_val")
-        require_squares(X_val, "X_val", weight_val)
-        warn_if_unlike(X, X_val)
-        stack = sparse.vstack if sparse.issparse(X) else np.vstack
-        if sparse.issparse(X) != sparse.issparse(X_val):
-            X_val = sparse.csr_matrix(X_val) if sparse.issparse(X) else X_val.toarray()
-        X = stack([X, X_val])
-        y = np.concatenate([y, _checked_against(y, validated_labels(y_val))])
-        weight = np.concatenate([weight, weight_val])
-        clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
+        held_out = _validation_rows(estimator, X, y, X_val, y_val, sample_weight_val)
+        X, y, weight, clean = _stacked((X, y, weight, clean), held_out)
     classes, labels = np.unique(y, return_inverse=True)
     if pred_probs is not None:
         pred_probs = _pred_probs(pred_probs, estimator, len(y), n_given, classes)
     if votes is not None:
         given = estimator.weighting, classes, labels, clean
         votes, is_gap = validated_votes(votes, *given, n_given, is_gap)
-    soft_weight, is_unlabelled = None, None
+    is_unlabelled = None
     if is_gap is not None and is_gap.any():
-        is_unlabelled = np.zeros(len(y), dtype=bool)
-        is_unlabelled[:n_given] = is_gap
-        soft_weight, weight = weight, np.where(is_unlabelled, 0.0, weight)
-    weight = weight.copy()
+        is_unlabelled = np.concatenate([is_gap, np.zeros(len(y) - n_given, dtype=bool)])
+    known = X, labels, clean, n_given, classes
+    weight, soft_weight = _row_weights(estimator, *known, weight, is_unlabelled, columns)
+    told = pred_probs, is_unlabelled, soft_weight, votes
+    return LabelRows(X, labels, weight, clean, n_given, classes, *told)
+
+
+def _validation_rows(estimator, X, y, X_val, y_val, sample_weight_val):
+    """Validated rows that are not in X, all of them verified: X, labels, weights and mask."""
+    y_val, is_gap = fill_gaps(y_val, estimator.unlabeled, "y_val")
+    if is_gap is not None and is_gap.any():
+        raise ValueError(
+            f"y_val has {np.count_nonzero(is_gap)} rows without a label "
+            f"(unlabeled={estimator.unlabeled!r}), and must be verified: put them into X."
+        )
+    kinds = {"accept_sparse": "csr", "dtype": FLOAT_DTYPES, "reset": False, "name": "X_val"}
+    X_val, y_val = validate_data(estimator, X_val, y_val, **kinds)
+    weight = validate_weight(sample_weight_val, X_val, "sample_weight_val")
+    require_squares(X_val, "X_val", weight)
+    warn_if_unlike(X, X_val)
+    y_val = _checked_against(y, validated_labels(y_val))
+    return X_val, y_val, weight, np.ones(len(y_val), dtype=bool)
+
+
+def _stacked(first, second):
+    """X and columns of rows, above those of others; sparse where the first X is."""
+    (X, *above), (X_below, *below) = first, second
+    if sparse.issparse(X) != sparse.issparse(X_below):
+        X_below = sparse.csr_matrix(X_below) if sparse.issparse(X) else X_below.toarray()
+    stack = sparse.vstack if sparse.issparse(X) else np.vstack
+    return stack([X, X_below]), *map(np.concatenate, zip(above, below, strict=True))
+
+
+def _row_weights(estimator, X, labels, clean, n_given, classes, weight, is_unlabelled, columns):
+    """Weights of the rows by label, and of soft labels where some rows have none of their own."""
+    soft_weight = weight
+    # A copy: the user's weights may be multiplied.
+    weight = weight.copy() if is_unlabelled is None else np.where(is_unlabelled, 0.0, weight)
     own = slice(0, n_given)
     found = estimator._learn_row_weights(X[own], labels[own], weight[own], columns, classes=True)
     if found is not None and found.found:
@@ -109,10 +120,9 @@ def label_rows(
     check_learnable(mass, clean.sum())
     if estimator.class_weight is not None:
         weight = weight * class_factors(estimator.class_weight, classes, mass)[labels]
-    if is_unlabelled is not None:
-        soft_weight = np.where(is_unlabelled & estimator.relabel, soft_weight, weight)
-    known = X, labels, weight, clean, n_given, classes
-    return LabelRows(*known, pred_probs, is_unlabelled, soft_weight, votes)
+    if is_unlabelled is None:
+        return weight, None
+    return weight, np.where(is_unlabelled & estimator.relabel, soft_weight, weight)
 
 
 def label_columns(X, y, sample_weight, is_clean, *, all_zero=False):
