@@ -5,7 +5,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
@@ -66,7 +66,7 @@ CLASSIFIER_OPTIONS = [
     # With less, its leaves are pure whatever classes weigh.
     {"final_estimator": DecisionTreeClassifier(min_weight_fraction_leaf=0.01, random_state=0)},
     {"final_estimator": make_pipeline(StandardScaler(), LogisticRegression())},
-    {"final_estimator": HistGradientBoostingClassifier(max_iter=2)},
+    {"final_estimator": HistGradientBoostingClassifier(max_iter=2, max_bins=32)},
     {"class_weight": "balanced"},
     {"standard_errors": 0},
     {"unlabeled": -99},
@@ -120,44 +120,61 @@ LEFT_OUT = {
     "device": "is the same CPU on a machine without a GPU",
     "verbose": "prints",
 }
-# What an option can touch: what is learned, and from how little. The other checks are of
-# validation, parameters and attributes, which no option goes another way through, and of methods:
-# without a final estimator these are a product of rows and `coef_`, whatever was learned.
-TOUCHED = {
+# What an option can touch. All that are learned by: the same fit twice, weights as repeated rows,
+# and the least data. Options of the model, not of the search, also: rows that are sparse, and what
+# classes are. The other checks are of validation, parameters and attributes, which no option goes
+# another way through, and of methods: without a final estimator these are a product of rows and
+# `coef_`, whatever was learned, and with one they are calls of it, whichever it is.
+LEARNED = {
     "check_fit_idempotent",
     "check_sample_weight_equivalence_on_dense_data",
-    "check_sample_weight_equivalence_on_sparse_data",
     "check_fit2d_1sample",
     "check_fit2d_1feature",
     "check_classifiers_one_label",
     "check_classifiers_one_label_sample_weights",
+}
+OF_THE_MODEL = {
+    "check_sample_weight_equivalence_on_sparse_data",
     "check_classifiers_classes",
     "check_class_weight_classifiers",
 }
-TOUCHED_BY = {
-    "alpha_per_target": {"check_regressor_multioutput"},
-    "final_estimator": {
-        "check_methods_sample_order_invariance",
-        "check_methods_subset_invariance",
-        "check_estimators_dtypes",
-        # All sparse formats become one before the search.
-        "check_estimator_sparse_tag",
-        "check_classifiers_train",
-    },
+OF_THE_SEARCH = {
+    "alpha_bounds",
+    "cv",
+    "max_iter",
+    "n_repeats",
+    "random_state",
+    "solver",
+    "standard_errors",
+    "tol",
 }
+OF_METHODS = {
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_estimators_dtypes",
+    # All sparse formats become one before the search.
+    "check_estimator_sparse_tag",
+    "check_classifiers_train",
+}
+TOUCHED_BY = {"alpha_per_target": {"check_regressor_multioutput"}}
 # A first fit has nothing to start from.
 ONLY = {"warm_start": {"check_fit_idempotent"}}
 
 
 def touches(option, check):
     """Whether a check can tell a fit with this option from one without."""
-    [name] = option
-    names = ONLY.get(name, TOUCHED | TOUCHED_BY.get(name, set()))
-    # Of three kinds of training rows the one that is harder than plain arrays; dtypes have a check.
-    is_hard = check.keywords == {"readonly_memmap": True}
-    return check.func.__name__ in names and (
-        check.func.__name__ != "check_classifiers_train" or is_hard
-    )
+    [(name, value)] = option.items()
+    names = LEARNED if name in OF_THE_SEARCH else LEARNED | OF_THE_MODEL
+    if isinstance(value, Pipeline):
+        names = names | OF_METHODS
+    return is_of(check, ONLY.get(name, names | TOUCHED_BY.get(name, set())))
+
+
+def is_of(check, names):
+    """Of three kinds of training rows the one harder than plain arrays; dtypes have a check."""
+    is_easy = check.keywords != {"readonly_memmap": True}
+    name = check.func.__name__
+    return name in names and not (name == "check_classifiers_train" and is_easy)
 
 
 def fails_by_itself(option, name):
@@ -224,12 +241,26 @@ def test_scikit_learn_accepts_every_option_of_the_regressor(estimator, check):
         SmoothTerms(sparse_output=True),
         SmoothTerms(order=1),
         AdditiveRegressor(),
-        AdditiveRegressor(interactions=None, n_knots=6),
         AdditiveClassifier(),
-        AdditiveClassifier(interactions=1, class_weight="balanced", max_iter=0, n_repeats=1),
     ]
 )
 def test_scikit_learn_accepts_smooth_terms(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [
+        pytest.param(estimator, check, id=f"{estimator}-{check.func.__name__}")
+        for model in (
+            AdditiveRegressor(interactions=None, n_knots=6),
+            AdditiveClassifier(interactions=1, class_weight="balanced", max_iter=0, n_repeats=1),
+        )
+        for estimator, check in estimator_checks_generator(model)
+        if is_of(check, LEARNED | OF_THE_MODEL | OF_METHODS)
+    ],
+)
+def test_scikit_learn_accepts_options_of_additive_models(estimator, check):
     check(estimator)
 
 

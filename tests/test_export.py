@@ -17,7 +17,6 @@ from skbamm import BilevelRegularizedRegressor, HyperCleaningClassifier
 from skbamm.export import to_sklearn
 from tests.exported import CLASSIFIERS, NOT_IN_ONNX, REGRESSORS, cleaner, labels, regressor
 from tests.regularization.regression_data import make_regression
-from tests.tools import run_python
 
 EPS = np.finfo(float).eps
 
@@ -177,11 +176,3 @@ def test_the_original_stays_as_it_is():
     before = pickle.dumps(model)
     to_sklearn(model)[-1].coef_ *= 2
     assert pickle.dumps(model) == before
-
-
-def test_nothing_large_is_imported():
-    code = """
-import sys, skbamm.export
-print([name for name in ("torch", "skl2onnx", "onnx", "onnxruntime") if name in sys.modules])
-"""
-    assert run_python(code).strip() == "[]"

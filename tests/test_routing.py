@@ -1,5 +1,7 @@
 """Weights, masks, row groups and validation rows on their way to `fit`, and their pitfalls."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -25,17 +27,25 @@ pytestmark = pytest.mark.filterwarnings(
 OUTER = KFold(3)
 
 
+def parts(whole):
+    """Rows, validation rows of the same kind, and as many others as rows."""
+    names = "X", "y", "weight"
+    return [
+        SimpleNamespace(**{name: getattr(whole, name)[rows] for name in names})
+        for rows in (slice(60), slice(60, 105), slice(105, 165))
+    ]
+
+
 class Regression:
     """What the tests need to know of one estimator: the regressor."""
 
-    data = make_regression(60)
-    validation = make_regression(45, seed=1)
-    as_many = make_regression(60, seed=2)
+    data, validation, as_many = parts(make_regression(165))
     scoring = "neg_mean_squared_error"
 
     @staticmethod
     def model(**options):
-        return BilevelRegularizedRegressor("l2", groups="feature", max_iter=2, **options)
+        few = {"groups": "feature", "shrinkage": 0, "cv": 3, "n_repeats": 1, "max_iter": 2}
+        return BilevelRegularizedRegressor("l2", **few | options)
 
     @staticmethod
     def predicted(model, X):
@@ -52,7 +62,7 @@ class Cleaning:
 
     @staticmethod
     def model(**options):
-        return HyperCleaningClassifier(max_iter=2, **options)
+        return HyperCleaningClassifier(**{"weighting": "sample", "max_iter": 2} | options)
 
     @staticmethod
     def predicted(model, X):
@@ -62,15 +72,13 @@ class Cleaning:
 class Classes:
     """The same of the penalized classifier."""
 
-    data = make_classes(2, 60)
-    validation = make_classes(2, 45, seed=1)
-    as_many = make_classes(2, 60, seed=2)
+    data, validation, as_many = parts(make_classes(2, 165))
     scoring = "neg_log_loss"
 
     @staticmethod
     def model(**options):
-        few = {"groups": "feature", "n_repeats": 1, "max_iter": 2}
-        return BilevelRegularizedClassifier("l2", **few, **options)
+        few = {"groups": "feature", "shrinkage": 0, "cv": 3, "n_repeats": 1, "max_iter": 2}
+        return BilevelRegularizedClassifier("l2", **few | options)
 
     @staticmethod
     def predicted(model, X):

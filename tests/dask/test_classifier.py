@@ -18,9 +18,9 @@ pandas = pytest.importorskip("pandas")
 
 from skbamm.dask import DaskHyperCleaningClassifier  # noqa: E402
 
-N_ROWS, N_FEATURES, ENOUGH = 3000, 5, 600
+N_ROWS, N_FEATURES, ENOUGH = 1500, 5, 300
 # A mean is of a dozen fits, each of which asks the cluster some dozen times.
-ONE_FIT = {"standard_errors": 0}
+ONE_FIT = {"standard_errors": 0, "cv": 3}
 
 
 def labelled(n_classes, n_clean):
@@ -35,7 +35,7 @@ def labelled(n_classes, n_clean):
 
 
 DATA = labelled(3, 200)
-CHUNKS = {"even": (1000,) * 3, "uneven": (5, 2200, 795), "empty": (0, 1400, 0, 1600)}
+CHUNKS = {"even": (500,) * 3, "uneven": (5, 1100, 395), "empty": (0, 700, 0, 800)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,8 +147,8 @@ def test_class_weights_are_those_of_the_local_fit(class_weight, client):
 
 def test_the_fit_is_from_a_sample():
     # Otherwise these tests would compare local fits.
-    sizes, _ = _rows.sample_sizes(np.array([[900, 900, 1000], [66, 67, 67]]), N_FEATURES)
-    assert sizes[0].sum() < 700
+    sizes, _ = _rows.sample_sizes(np.array([[400, 400, 500], [66, 67, 67]]), N_FEATURES)
+    assert sizes[0].sum() < 400
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_the_fit_is_from_a_sample():
     [
         (3, 0, {}),
         (2, 200, {"relabel": False, "class_weight": "balanced"}),
-        (2, 1200, {"alpha": 0.01, "standardize": False, "cv": 3}),
+        (2, 600, {"alpha": 0.01, "standardize": False, "cv": 2}),
     ],
 )
 def test_options_mean_what_they_mean_locally(n_classes, n_clean, options, client):
@@ -168,7 +168,7 @@ def test_options_mean_what_they_mean_locally(n_classes, n_clean, options, client
 def test_unknown_sizes_and_dataframes(client):
     X, y, weight, clean = DATA
     frame = pandas.DataFrame(X).add_prefix("x")
-    bounds = [slice(0, 1100), slice(1100, 1100), slice(1100, N_ROWS)]
+    bounds = [slice(0, 700), slice(700, 700), slice(700, N_ROWS)]
 
     def collection(whole):
         partitions = [dask.delayed(whole.iloc[rows]) for rows in bounds]
@@ -213,14 +213,14 @@ def test_labels_of_dataframes_are_weighed(client):
 
 @pytest.mark.parametrize("name", ["predict", "predict_proba", "decision_function", "weigh"])
 def test_only_the_partition_that_is_asked_for_is_loaded(name, found):
-    partitions = [dask.delayed(_loaded)(DATA[0][:1000], number) for number in range(3)]
+    partitions = [dask.delayed(_loaded)(DATA[0][:500], number) for number in range(3)]
     X = da.concatenate(
-        [da.from_delayed(partition, (1000, N_FEATURES), float) for partition in partitions]
+        [da.from_delayed(partition, (500, N_FEATURES), float) for partition in partitions]
     )
-    y = da.from_array(DATA[1], chunks=1000)
+    y = da.from_array(DATA[1], chunks=500)
     lazy = getattr(found, name)(X, *([y] if name == "weigh" else []))
     expected = getattr(found.to_local(), name)
-    given = [DATA[0][:1000], DATA[1][:1000]][: 1 + (name == "weigh")]
+    given = [DATA[0][:500], DATA[1][:500]][: 1 + (name == "weigh")]
     np.testing.assert_array_equal(lazy.blocks[0].compute(), expected(*given))
     with pytest.raises(RuntimeError, match="partition 2 was loaded"):
         lazy.blocks[2].compute()

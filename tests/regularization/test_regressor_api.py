@@ -1,6 +1,5 @@
 """BilevelRegularizedRegressor among the tools of scikit-learn, and as a guest in a process."""
 
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skbamm import BilevelRegularizedRegressor
 from skbamm.solvers import SlBamm
 from tests.regularization.regression_data import make_regression
-from tests.tools import COPIES, leaves, run_python
+from tests.tools import COPIES, leaves
 
 
 @pytest.fixture(scope="module")
@@ -67,27 +66,6 @@ def test_fitted_arrays_are_no_views_of_larger_ones(fitted):
     for name, value in vars(fitted).items():
         if isinstance(value, np.ndarray):
             assert value.base is None or value.base.nbytes <= 2 * value.nbytes, name
-
-
-# A process without torch
-
-
-def test_an_unpickled_model_predicts_without_torch(tmp_path, fitted, data):
-    path = tmp_path / "model.pickle"
-    path.write_bytes(pickle.dumps((fitted, data.X)))
-    code = """
-import pickle, sys
-from skbamm import BilevelRegularizedRegressor
-assert "torch" not in sys.modules, "imported with the class"
-with open(sys.argv[1], "rb") as file:
-    model, X = pickle.load(file)
-prediction = model.predict(X)
-model.history_["criterion"], repr(model), model.get_params()
-print(repr(float(prediction.sum())), "torch" in sys.modules)
-"""
-    total, torch_is_there = run_python(code, path).split()
-    assert torch_is_there == "False"
-    assert float(total) == fitted.predict(data.X).sum()
 
 
 # Tools of scikit-learn

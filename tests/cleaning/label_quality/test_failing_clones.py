@@ -47,7 +47,9 @@ def with_rare_class(n_rows, position, verified):
     return X, y, is_clean
 
 
-STOPS_EARLY = HistGradientBoostingClassifier(max_iter=2, early_stopping=True, random_state=0)
+STOPS_EARLY = HistGradientBoostingClassifier(
+    max_iter=2, max_bins=32, early_stopping=True, random_state=0
+)
 
 
 @pytest.mark.parametrize(

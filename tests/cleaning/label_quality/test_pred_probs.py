@@ -18,7 +18,7 @@ from skbamm.cleaning.label_quality._out_of_fold import label_quality
 from tests.cleaning.label_data import make_labels
 from tests.cleaning.label_quality.test_stacking import boxes, wrong_ranked
 
-TREES = HistGradientBoostingClassifier(max_iter=15, random_state=0)
+TREES = HistGradientBoostingClassifier(max_iter=15, max_bins=32, random_state=0)
 
 
 def fit(data, pred_probs, **options):

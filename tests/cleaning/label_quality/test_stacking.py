@@ -18,7 +18,7 @@ from skbamm.cleaning import _rows
 from skbamm.cleaning.label_quality import _stacking
 from skbamm.cleaning.label_quality._scorer import FinalScores, log_probabilities
 
-TREES = HistGradientBoostingClassifier(max_iter=15, random_state=0)
+TREES = HistGradientBoostingClassifier(max_iter=15, max_bins=32, random_state=0)
 NETWORK = MLPClassifier((16,), solver="lbfgs", alpha=1.0, tol=3e-3, max_iter=2000, random_state=0)
 
 
@@ -98,7 +98,7 @@ def test_a_base_model_that_does_not_help_is_left_out():
     truth = (X[:, 0] + random.logistic(size=300) / 4 > 0).astype(int)
     is_clean = np.arange(300) < 150
     y = np.where(~is_clean & (random.random(300) < 0.2), 1 - truth, truth)
-    useless = HistGradientBoostingClassifier(max_iter=1, learning_rate=1e-6)
+    useless = HistGradientBoostingClassifier(max_iter=1, max_bins=32, learning_rate=1e-6)
     data = (X, y, truth, is_clean)
     model = fit(data, final_estimator=useless)
     assert model.label_scorer_.final is None
