@@ -34,8 +34,8 @@ class AdditiveRegressor(RegressorMixin, AdditiveEstimator):
         those of categories or texts, in an array none, as None.
 
     interactions : "auto", int, list of pairs or None, default="auto"
-        Pairs of columns, by name or position; so many of the strongest; with "auto" up to 12, as
-        many as predict held-out rows better than none.
+        Pairs of columns, by name or position; so many of the strongest (True is one); with "auto"
+        up to 12, as many as predict held-out rows better than none.
 
     n_knots : int, default=20
         Knots of a spline, at most.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from .._base import fit_atomically
@@ -13,6 +14,10 @@ from ..regularization.classification._logits import LogitClassifier
 from ._estimator import AdditiveEstimator
 from ._fold_fits import Fold
 from ._members import Member, mean_weights
+
+# Up to so many rows, functions whose share of the variance of their block is less count for
+# nothing: so much only tells sharper functions than these rows can show (measured).
+MANY_ROWS, LEAST_VARIANCE = 5000, 1e-3
 
 
 class AdditiveClassifier(LogitClassifier, AdditiveEstimator):
@@ -68,7 +73,7 @@ class AdditiveClassifier(LogitClassifier, AdditiveEstimator):
     max_iter : int, default=100
         Largest number of sl-BAMM iterations. 0 evaluates the initial points only.
 
-    tol : float, default=1e-2
+    tol : float, default=3e-2
         As in `BilevelRegularizedClassifier`.
 
     random_state : int, RandomState instance or None, default=0
@@ -174,7 +179,7 @@ class AdditiveClassifier(LogitClassifier, AdditiveEstimator):
         n_repeats="auto",
         solver="sl-bamm",
         max_iter=100,
-        tol=1e-2,
+        tol=3e-2,
         random_state=0,
         device=None,
         verbose=0,
@@ -290,16 +295,16 @@ class AdditiveClassifier(LogitClassifier, AdditiveEstimator):
         from ._logit_fits import held_out_losses
 
         blocks = self.terms_.block_names_
-        members = {}
+        members, told = {}, self._told(design, weight)
         for name, kept in self._columns_of_members(design, np.count_nonzero(weight)).items():
+            kept = kept & told
             model = self._model(name, list(blocks[kept]), len(y))
             members[name] = Member(kept, model.fit(design[:, kept], y, weight))
         shares = np.ones(1)
         if len(members) > 1:
             given = y, len(self.classes_), weight, Fold.of(folds, weight)
             losses = [
-                held_out_losses(design[:, one.kept], *given, one.model.alpha_, one.model.criterion_)
-                for one in members.values()
+                held_out_losses(design[:, one.kept], *given, one.model) for one in members.values()
             ]
             shares = mean_weights(np.array(losses), self.standard_errors, np.count_nonzero(weight))
         self.classifier_ = self._store_mean(members, shares)
@@ -307,6 +312,20 @@ class AdditiveClassifier(LogitClassifier, AdditiveEstimator):
             # Those of all classes sum to 0, but for what minimisers leave.
             self.coef_ = self.coef_ - self.coef_.mean(axis=0)
             self.intercept_ = self.intercept_ - self.intercept_.mean()
+
+    def _told(self, design, weight):
+        """Which columns rows say something of: smooth functions of next to no variance go.
+
+        Each class has coefficients for all columns, of which these are a half.
+        """
+        is_smooth = self.terms_._kinds() == "smooth"
+        if sparse.issparse(design) or np.count_nonzero(weight) > MANY_ROWS:
+            return np.ones_like(is_smooth)
+        share = weight / weight.sum()
+        variance = share @ design**2 - (share @ design) ** 2
+        index = np.unique(self.terms_.block_names_.astype(str), return_inverse=True)[1]
+        total = np.bincount(index, variance)[index]
+        return ~is_smooth | (variance >= LEAST_VARIANCE * total)
 
     def _store_means(self, design, weight):
         self.column_means_ = weight @ design / weight.sum()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..linalg._curvature import Curvature
 from ..linalg._session import threads_for, torch_session
 from ..linalg._softmax import CrossEntropy, LabelledRows, minimize
 from ..linalg._tensors import to_numpy, to_tensors
@@ -43,12 +44,22 @@ class LogitFits:
         `strength`, one or one for each column, is on the scale of `BilevelRegularizedClassifier`;
         the search begins at params that are `like` these.
         """
-        ridge = np.ones(self.rows.n_columns)
-        ridge[:-1] = strength
-        [ridge] = to_tensors("cpu", ridge)
-        objective = CrossEntropy(self.rows, self.train, ridge)
+        objective = CrossEntropy(self.rows, self.train, self._ridge(strength))
         begin = self.rows.zeros(len(self.train)) if like is None else like
         return minimize(objective, begin, tol=NEAR, max_iter=MOST_STEPS)
+
+    def params_near(self, strength, params):
+        """The same, from params that are near these: with the curvature there few steps do."""
+        ridge = self._ridge(strength)
+        objective = CrossEntropy(self.rows, self.train, ridge)
+        curvature = Curvature.of(self.rows, self.train, self.rows.evaluated(params)[1])
+        metric = curvature.shared_metric(objective.penalty.expand(1, len(self.train), -1), 1)
+        return minimize(objective, params, tol=NEAR, max_iter=MOST_STEPS, metric=metric)
+
+    def _ridge(self, strength):
+        ridge = np.ones(self.rows.n_columns)
+        ridge[:-1] = strength
+        return to_tensors("cpu", ridge)[0]
 
     def held_out(self, params):
         """Log loss of the held-out rows of each fold, (n_folds,)."""
@@ -60,13 +71,17 @@ class LogitFits:
         return to_numpy(self.rows.design.matmul(params)).transpose(0, 2, 1)
 
 
-def held_out_losses(design, labels, n_classes, weight, folds, alpha, criterion):
-    """Log loss of each fold's held-out rows at learned strengths; its mean is the criterion.
+def held_out_losses(design, labels, n_classes, weight, folds, model):
+    """Log loss of each fold's held-out rows at the strengths that a model has learned.
 
-    Strengths that were learned from a pilot know of all rows, those of each fold by itself do not:
-    the mean is the estimator's own.
+    These strengths know of all rows where a pilot did, which is the same for all folds; the mean is
+    the model's own criterion.
     """
     with torch_session(), threads_for(design.size * n_classes):
         fits = LogitFits.of(design, labels, n_classes, weight, folds)
-        found = fits.held_out(fits.params(alpha))
-    return found + float(criterion) - found.mean()
+        # Those of all rows are near those of a fold.
+        centred = model.intercept_ + model.coef_ @ (weight @ design / weight.sum())
+        [like] = to_tensors("cpu", np.column_stack([model.coef_, centred]))
+        like = like.expand(len(fits.train), -1, -1)
+        found = fits.held_out(fits.params_near(model.alpha_, like))
+    return found + float(model.criterion_) - found.mean()

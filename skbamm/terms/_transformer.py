@@ -56,7 +56,7 @@ class SmoothTerms(Documented, TransformerMixin, BaseEstimator):
         tenths are distinct are refused unless they are named here.
 
     interactions : "auto", int, list of pairs or None, default="auto"
-        Pairs of columns, by name or position; or so many of the strongest, found by a fast
+        Pairs of columns, by name or position; or so many (True is one), found by a fast
         screening of what main effects leave of y [2]_. "auto" takes up to 12, as many as predict
         held-out rows better than none; both need `y`, and without it "auto" takes none.
 

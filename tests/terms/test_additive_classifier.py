@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skbamm import AdditiveClassifier, BilevelRegularizedClassifier, SmoothTerms
 
@@ -77,11 +78,23 @@ def test_without_the_linear_fit_it_is_the_pipeline_of_its_parts(n_classes):
     y = labels[n_classes - 2]
     model = AdditiveClassifier(interactions=None, max_iter=3, tol=1.0, standard_errors=0).fit(X, y)
     terms = SmoothTerms(interactions=None).fit(X)
+    kept = np.isfinite(model.alpha_)
     options = {"standardize": False, "shrinkage": 0.1, "n_repeats": 3, "max_iter": 3, "tol": 1.0}
-    penalized = BilevelRegularizedClassifier(groups=list(terms.block_names_), **options)
-    pipeline = make_pipeline(terms, penalized).fit(X, y)
+    penalized = BilevelRegularizedClassifier(groups=list(terms.block_names_[kept]), **options)
+    taken = FunctionTransformer(lambda columns: columns[:, kept])
+    pipeline = make_pipeline(terms, taken, penalized).fit(X, y)
     assert model.average_weights_["smooth"] == 1.0
     assert_allclose(model.predict_proba(X), pipeline.predict_proba(X), rtol=1e-6)
+
+
+def test_functions_of_next_to_no_variance_are_left_out(two):
+    model, X, _ = two
+    variance = model.terms_.transform(X).var(axis=0)
+    block = model.terms_.block_names_ == "a__smooth"
+    left_out = variance[block] < 1e-3 * variance[block].sum()
+    assert 3 <= left_out.sum() < block.sum()
+    assert (np.isinf(model.alpha_[block]) == left_out).all()
+    assert (model.coef_[0, block][left_out] == 0).all()
 
 
 def test_a_linear_logit_gives_the_linear_fit_its_weight():

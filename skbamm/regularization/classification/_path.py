@@ -135,7 +135,7 @@ class RidgePath:
             if before in self._params:
                 params = 2 * params - self._params[before][0]
         objective = CrossEntropy(self.loss.rows, self.loss.weight, penalty[:, None])
-        metric = curvature.metric(penalty[0])
+        metric = curvature.shared_metric(penalty[None])
         options = {"tol": tol, "max_iter": LOG_LOSS_STEPS, "metric": metric}
         return minimize(objective, params, **options)[None]
 
@@ -145,7 +145,7 @@ class RidgePath:
             params, penalty = self.params(index), self._penalty(index)[None, :, None]
             target = -penalty * params
             target[..., self.n_penalized :] = 0.0
-            metric = self.curvature(index).metric(penalty[0, 0, 0])
+            metric = self.curvature(index).shared_metric(penalty[..., 0, :])
             found, _, _ = conjugate_gradient(
                 lambda vector: self.loss.product(params, vector) + penalty * vector,
                 target,

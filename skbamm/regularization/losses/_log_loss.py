@@ -141,6 +141,7 @@ class LogLossProblem(PenaltyProblem):
     curvature: Any  # near the solutions
     tol: float  # distance of solutions to the minimiser, as `minimize` has it
     known: dict = field(default_factory=dict, repr=False, compare=False)
+    latest: list = field(default_factory=list, repr=False, compare=False)  # a curvature
 
     def problem(self, initial_hyper, lower_bound, upper_bound, params=None):
         # A run asks for derivatives, to which what is left in params counts more.
@@ -184,11 +185,24 @@ class LogLossProblem(PenaltyProblem):
 
     def _preconditioner(self, hyper, params, averaging):
         alpha = (1 - averaging) * self.lower.weights(hyper).alpha
-        return self.curvature.metric(self.lower.full(alpha).flatten(0, 1))
+        return self._shared_metric(self.lower.full(alpha), params)
+
+    def _shared_metric(self, penalty, params):
+        """That of the latest curvature, as long as the one of the params is about the same."""
+        loss = self.lower.loss
+        weight = loss.weight.repeat(len(params), 1)
+        given = weight, loss.rows.evaluated(params)[1].flatten(0, 1)
+        latest = self.latest[0] if self.latest else self.curvature
+        if not latest.is_near(*given):
+            latest = Curvature.of(loss.rows, *given)
+        self.latest[:] = [latest]
+        return latest.shared_metric(penalty, len(loss.free_ridge))
 
     def _solve(self, alpha, params):
         loss = self.lower.loss
-        penalty = self.lower.full(alpha).flatten(0, 1)
+        penalty = self.lower.full(alpha)
+        metric = self._shared_metric(penalty, params)
+        penalty = penalty.flatten(0, 1)
         weight = loss.weight.repeat(len(alpha), 1)
         objective = CrossEntropy(loss.rows, weight, penalty[:, None])
         found = minimize(
@@ -196,7 +210,7 @@ class LogLossProblem(PenaltyProblem):
             params.flatten(0, 1),
             tol=self.tol,
             max_iter=LOG_LOSS_STEPS,
-            metric=self.curvature.metric(penalty),
+            metric=metric,
         )
         return found.reshape(params.shape)
 
