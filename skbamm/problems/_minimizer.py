@@ -18,8 +18,9 @@ MAX_ITER = {"lbfgs": 200, "adam": 2000}
 ACCURACY = 0.45
 # What one descent takes off the gradient at most; the next one begins where it ended.
 PROGRESS = 1e-2
-# Adam's first step, and after how many steps without a lower value it is halved.
-ADAM_STEP, PATIENCE = 1e-2, 20
+# Adam's largest first step, how often it is divided by four until it descends, and after how many
+# steps without a lower value it is halved.
+ADAM_STEP, MAX_QUARTERS, PATIENCE = 1e-2, 8, 20
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class LowerMinimizer:
     def _by_lbfgs(self, hyper, params):
         from scipy.optimize import minimize
 
-        shape, tolerance = params.shape, _tolerance(params)
+        shape = params.shape
 
         def tensor(x):
             return as_tensor(x.copy(), params).reshape(shape)
@@ -77,13 +78,10 @@ class LowerMinimizer:
             value, gradient = self._evaluate(hyper, tensor(x))
             return value, gradient.double().flatten().cpu().numpy()
 
-        value, gradient = self._evaluate(hyper, params)
         options = {
             "maxiter": MAX_ITER["lbfgs"],
             "maxcor": 20,
-            "gtol": max(
-                tolerance * _scale(value, gradient), PROGRESS * float(gradient.abs().max())
-            ),
+            "gtol": _enough(params, *self._largest(hyper, params)),
             "ftol": 0.0,
         }
         bounds = None
@@ -99,11 +97,18 @@ class LowerMinimizer:
         )
         return tensor(found.x)
 
-    def _by_adam(self, hyper, params):
-        leaf, step = params.clone(), ADAM_STEP
-        optimizer = torch.optim.Adam([leaf], lr=step)
+    def _largest(self, hyper, params):
+        """Value, and largest entry of the gradient."""
         value, gradient = self._evaluate(hyper, params)
-        enough = _tolerance(params) * _scale(value, gradient)
+        return value, float(gradient.abs().max())
+
+    def _by_adam(self, hyper, params):
+        value, gradient = self._evaluate(hyper, params)
+        enough = _enough(params, value, float(gradient.norm()))
+        if float(gradient.norm()) <= enough:
+            return params
+        step = self._first_step(hyper, params, value, gradient)
+        leaf, optimizer = _adam(params, step)
         best, lowest, waited = params, value, 0
         for _ in range(MAX_ITER["adam"]):
             leaf.grad = gradient
@@ -115,24 +120,41 @@ class LowerMinimizer:
                 best, lowest, waited = leaf.clone(), value, 0
             else:
                 waited += 1
-            if _largest(gradient) <= enough:
-                break
+            if float(gradient.norm()) <= enough:
+                # Values that rounding alone tells apart are equal.
+                return leaf if value <= lowest + _rounding(params, lowest) else best
             if waited == PATIENCE:
                 waited, step = 0, step / 2
-                leaf.copy_(best)
-                optimizer = torch.optim.Adam([leaf], lr=step)
+                leaf, optimizer = _adam(best, step)
                 gradient = self._evaluate(hyper, best)[1]
         return best
 
+    def _first_step(self, hyper, params, value, gradient):
+        """One that descends, as Adam's first step does not become shorter near a solution."""
+        step = ADAM_STEP
+        for _ in range(MAX_QUARTERS):
+            arrived = params - step * gradient.sign()
+            if self.nonsmooth is not None:
+                arrived = self.nonsmooth.project(arrived)
+            if self._evaluate(hyper, arrived)[0] <= value + _rounding(params, value):
+                break
+            step /= 4
+        return step
 
-def _tolerance(params):
-    return torch.finfo(params.dtype).eps ** ACCURACY
+
+def _adam(params, step):
+    """A leaf at params, and its optimizer."""
+    leaf = params.clone()
+    return leaf, torch.optim.Adam([leaf], lr=step)
 
 
-def _scale(value, gradient):
-    """Of gradients that are large: the one at the start, but never below the value's own scale."""
-    return max(min(_largest(gradient), 1.0), min(abs(value), 1.0), 1e-3)
+def _enough(params, value, steepness):
+    """The size of a gradient at which a descent ends, from that at its start."""
+    tolerance = torch.finfo(params.dtype).eps ** ACCURACY
+    # Of gradients that are large: the one at the start, but never below the value's own scale.
+    scale = max(min(steepness, 1.0), min(abs(value), 1.0), 1e-3)
+    return max(tolerance * scale, PROGRESS * steepness)
 
 
-def _largest(gradient):
-    return float(gradient.abs().max())
+def _rounding(params, value):
+    return 10 * torch.finfo(params.dtype).eps * abs(value)

@@ -28,6 +28,8 @@ FADING = PowerLaw(0.9, 0.5)
 METRIC_AGE = 3
 # Of the linear system for the multiplier, where params come from a descent.
 N_LINEAR, ACCURACY = 100, 1e-4
+# How much of the value what such a descent leaves may change, and how many of them there are.
+CORRECTION, MAX_DESCENTS = 0.05, 4
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class BammState(State):
     slow: bool = False  # whether params and multiplier converge slowly under it
     origin: tuple = ()  # params and multiplier that the last step began from
     lengths: tuple = ()  # of params and multiplier; none where a step was taken back
+    anchored: tuple = ()  # params and multiplier at the search's anchor, where a descent solves
 
 
 class Directions(NamedTuple):
@@ -165,6 +168,11 @@ class SlBamm(Solver):
         hyper = {"hyper": state.hyper, "search": state.search, "stalled": state.stalled}
         if converged or self.hyper_step != "auto":  # else it waits for params and multiplier
             hyper = self._move_hyper(problem, state, directions)
+        anchored = state.anchored
+        if problem.descends and hyper["search"] is not state.search:
+            params, multiplier, anchored = self._of_basin(
+                state, hyper["search"], params, multiplier
+            )
         last = state.displacement
         following = BammState(
             iteration=state.iteration + 1,
@@ -182,6 +190,7 @@ class SlBamm(Solver):
             slow=last is None or (displacement > 0.5 * last and not state.moved),
             moved=self._has_moved(problem, state, hyper["hyper"]),
             lengths=lengths,
+            anchored=anchored,
             **hyper,
         )
         sizes = lengths if math.isfinite(sum(lengths)) else (params, multiplier)
@@ -198,15 +207,35 @@ class SlBamm(Solver):
 
     def _follow(self, problem, state):
         """Params from the problem, and where that is by a descent the multiplier by another one."""
-        params = problem.solve_lower(state.hyper, state.params)
-        multiplier = state.multiplier
-        if problem.descends:
+        params, multiplier = problem.solve_lower(state.hyper, state.params), state.multiplier
+        for _ in range(MAX_DESCENTS if problem.descends else 0):
             lower = problem.lower.point(state.hyper, params)
-            target = problem.upper.point(state.hyper, params).gradients.params
+            upper = problem.upper.point(state.hyper, params)
             multiplier, _, _ = conjugate_gradient(
-                lower.hessian_product, target, multiplier, lambda left: left, N_LINEAR, ACCURACY
+                lower.hessian_product,
+                upper.gradients.params,
+                multiplier,
+                lambda left: left,
+                N_LINEAR,
+                ACCURACY,
             )
+            # Beyond that the multiplier's correction of the value is none: on, where it ended.
+            correction = abs(float((multiplier * lower.params_gradient).sum()))
+            if not correction > CORRECTION * abs(float(upper.value)):
+                break
+            params = problem.solve_lower(state.hyper, params)
         return replace(state, params=params, multiplier=multiplier, lengths=())
+
+    def _of_basin(self, state, search, params, multiplier):
+        """Params and multiplier to go on from, and those at the search's anchor.
+
+        After a rejected point they are the anchor's: a descent may have left its basin there, and
+        no shorter step from the other one would lead back.
+        """
+        here = state.params, state.multiplier
+        if search is None or search.anchor is state.hyper or not state.anchored:
+            return params, multiplier, here
+        return *state.anchored, state.anchored
 
     def _directions(self, problem, state, metric, averaging):
         from ..problems import AveragedObjective

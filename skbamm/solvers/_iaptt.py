@@ -27,6 +27,8 @@ from .lower._dynamics import Dynamics, Preconditioner, descend, unit_preconditio
 HORIZON = 2.0
 # Of the rule for hyper's step: longer while gradients agree, half as long when they turn.
 LARGEST_CHANGE = 0.3
+# The same of the initialization where params are in a box, in widths of it.
+BOX_CHANGE = 0.25
 GROWTH = 1.1
 SHRINK = 0.5
 # A derivative in the initialization that is rounding, relative to that in the last params.
@@ -42,7 +44,7 @@ class IapttState(State):
     initialization: Any = None  # z, of the next trajectory
     n_used: int | None = None  # how many steps of the last trajectory counted
     gradient: Any = None  # of the last step, in hyper and initialization joined
-    length: float | None = None  # of the last step of hyper
+    length: float | None = None  # of the last step of hyper; in a box, in units of the largest
     origin: Any = None  # from where it was made, joined
 
 
@@ -74,7 +76,8 @@ class IapttGm(Solver):
         Step of x. "auto" moves x and z along secants where the lower level is strongly convex;
         elsewhere no step changes an entry of x or z by more than 0.3, the step grows by a tenth
         while gradients agree and is halved when they turn (after Kesten's rule), as
-        :math:`\varphi` has kinks.
+        :math:`\varphi` has kinks. Where params are in a `Box`, which tells their unit, x and z move
+        by fractions of 0.3 and of a quarter of its width, however long their gradients are.
 
     initialization_step : float, callable or None, default=None
         Step of z; None for that of x.
@@ -224,8 +227,11 @@ class IapttGm(Solver):
         """Steps of two lengths."""
         length, stalled = None, False
         if self.hyper_step == "auto":
-            length = _kesten_length(state, following.gradient, by_hyper)
-            hyper_step, initialization_step = length, min(length, _cap(by_initialization))
+            first = state.length is None
+            agrees = first or bool((following.gradient * state.gradient).sum() > 0)
+            hyper_step, initialization_step, length = _kesten_steps(
+                state.length, agrees, by_hyper, by_initialization, _box_width(problem)
+            )
             size = length * (norm_of(by_hyper) + norm_of(by_initialization))
             stalled = state.length is not None and size <= COLLAPSED * (1 + norm_of(state.hyper))
         else:
@@ -264,19 +270,36 @@ class IapttGm(Solver):
         return replace(following, residual=math.nan, hypergradient_norm=math.nan)
 
 
-def _kesten_length(state, gradient, by_hyper):
-    """Longer than the last step while gradients agree, half as long when they turn."""
+def _kesten_steps(last, agrees, by_hyper, by_initialization, width):
+    """Steps of hyper and initialization, and the length that the next ones follow.
+
+    Longer than the last ones while gradients agree, half as long when they turn.
+    """
+    factor = GROWTH if agrees else SHRINK
     cap = _cap(by_hyper)
-    if state.length is None:
-        return cap
-    agrees = bool((gradient * state.gradient).sum() > 0)
-    return min(state.length * (GROWTH if agrees else SHRINK), cap)
+    if width is None:
+        length = cap if last is None else min(last * factor, cap)
+        return length, min(length, _cap(by_initialization)), length
+    # Along gradients alone hyper would wait for an initialization whose gradient is longer, or
+    # run ahead of one that a bound of its change holds back.
+    fraction = 1.0 if last is None else min(last * factor, 1.0)
+    return fraction * cap, fraction * _cap(by_initialization, BOX_CHANGE * width), fraction
 
 
-def _cap(gradient):
+def _box_width(problem):
+    """How far params can go, where two bounds tell it."""
+    from ..problems import Box
+
+    if not isinstance(problem.nonsmooth, Box):
+        return None
+    width = problem.nonsmooth.upper - problem.nonsmooth.lower
+    return width if 0 < width < math.inf else None
+
+
+def _cap(gradient, change=LARGEST_CHANGE):
     """The step along a gradient that changes its largest entry by as much as is allowed."""
     # Along nothing any step will do.
-    return divide(LARGEST_CHANGE, float(gradient.abs().max())) or 1.0
+    return divide(change, float(gradient.abs().max())) or 1.0
 
 
 def _split(problem, joined):

@@ -96,19 +96,24 @@ class Implicit(Solver):
             return replace(following, residual=math.nan, hypergradient_norm=math.nan)
         here, (hyper, params, multiplier) = run.known[state.x.tobytes()], run.at(x)
         hypergradient_norm = projected_norm(problem, state.hyper, run.tensor(here.gradient))
-        # Without progress it begins afresh where it is; once more, and it has stalled.
-        ended = depth == state.depth
+        # Without progress it begins afresh where it is; once more, and it has stalled. A lower
+        # level with several solutions may have left the one that the value there is of: then it is
+        # evaluated again.
+        ended = depth == state.depth or x.tobytes() == state.x.tobytes()
+        remembers = problem.strongly_convex or not ended
+        is_afresh = state.depth == 0 and (problem.strongly_convex or state.iteration > 0)
+        kept = (run.known[x.tobytes()],) if ended else tuple(run.known.values())
         return replace(
             following,
             hyper=hyper,
-            params=params,
+            params=params if remembers else run.params,
             multiplier=multiplier,
             residual=hypergradient_norm + here.error,
             hypergradient_norm=hypergradient_norm,
             undetermined=here.undetermined,
-            stalled=ended and depth == 0 and hypergradient_norm > 0,
+            stalled=ended and is_afresh and hypergradient_norm > 0,
             x=x,
-            evaluations=(run.known[x.tobytes()],) if ended else tuple(run.known.values()),
+            evaluations=kept if remembers else (),
             depth=0 if ended else depth,
         )
 
@@ -171,8 +176,17 @@ class _Evaluations:
     def __call__(self, x):
         if x.tobytes() not in self.known:
             self._evaluate(x.copy())
-        found = self.known[x.tobytes()]
-        return found.value, found.gradient
+        found, unit = self.known[x.tobytes()], self._unit()
+        return found.value / unit, found.gradient / unit
+
+    def _unit(self):
+        """Of the value, which makes the first step that of `SecantSearch`: Polyak's, one at most.
+
+        SciPy's own, in a box, is the gradient in the value's unit: next to nothing for a small one.
+        """
+        first = next(iter(self.known.values()))
+        value, gradient = max(abs(first.value), 1e-300), abs(first.gradient)
+        return max(gradient @ gradient / value, gradient.max()) or 1.0
 
     def _evaluate(self, x):
         hyper = self.problem.project_hyper(self.tensor(x))

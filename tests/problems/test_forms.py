@@ -215,6 +215,26 @@ def test_descents_from_where_the_last_one_ended_solve_a_lower_level(method, dtyp
     assert found.dtype == dtype and float(gradient.norm()) <= 1e-3
 
 
+def test_adam_near_a_solution_does_not_begin_by_leaving_it():
+    counts = []
+    scales = torch.logspace(0, -2, 20, dtype=double)
+
+    def lower(hyper, params):
+        counts.append(1)
+        return (scales * (params - hyper).square()).sum() / 2
+
+    problem = BilevelProblem(
+        lambda hyper, params: params.sum(),
+        lower,
+        torch.zeros(20, dtype=double),
+        torch.full((20,), 1e-5, dtype=double),
+        solve_lower="adam",
+    )
+    found = problem.solve_lower(problem.initial_hyper, problem.initial_params)
+    assert float(found.abs().max()) < 1e-5
+    assert len(counts) < 150  # 1,000 with first steps of .01
+
+
 @pytest.mark.parametrize("name", ["sl-bamm", "implicit", "conjugate-gradient", "neumann"])
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
 def test_solvers_take_params_from_a_descent(name, method):

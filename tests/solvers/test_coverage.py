@@ -95,6 +95,14 @@ def test_iaptt_solves_the_sine_product_problem(initial):
     assert updates(problem, IapttGm(), relative(optimum), 1e-3, 150) < math.inf
 
 
+# Updates with published steps (.1 of both variables, 5e-4 of the trajectory) to 1e-2 and 1e-3.
+@pytest.mark.parametrize("initial, published", [((8, 2), (16, 23)), ((8, 0), (11, 11))])
+def test_iaptt_needs_no_more_updates_than_with_published_steps(initial, published):
+    problem, optimum = sine_product_problem(start=initial)
+    for level, limit in zip((1e-2, 1e-3), published, strict=True):
+        assert updates(problem, IapttGm(), relative(optimum), level, limit) <= limit
+
+
 @pytest.mark.parametrize("n_hyper", SIZES)
 def test_iaptt_solves_copies_of_the_sine_product_problem(n_hyper):
     problem, optimum = sine_product_problem(n_hyper)

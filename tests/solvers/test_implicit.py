@@ -32,9 +32,12 @@ def criterion_and_gradient(problem):
 @pytest.mark.parametrize("example", ["group penalty", "adaptive penalty"])
 def test_steps_are_the_iterations_of_one_run_of_scipy(example):
     problem = EXAMPLE_PROBLEMS[example]()
-    expected = []
+    expected, function = [], criterion_and_gradient(problem)
+    value, gradient = function(problem.initial_hyper.flatten().numpy())
+    # Which makes the first step Polyak's, or one in its largest entry.
+    unit = max(gradient @ gradient / abs(value), abs(gradient).max())
     minimize(
-        criterion_and_gradient(problem),
+        lambda x: tuple(found / unit for found in function(x)),
         problem.initial_hyper.flatten().numpy(),
         jac=True,
         method="L-BFGS-B",
@@ -130,3 +133,37 @@ def test_entries_on_their_bounds_stay_there():
     solution = solve(problem, "implicit", tol=1e-8)
     assert solution.status is Status.CONVERGED
     assert (solution.hyper <= 0.5).all() and (solution.hyper == 0.5).any()
+
+
+def test_a_first_step_is_a_unit_of_hyper_at_most_however_small_the_gradient():
+    problem = BilevelProblem(
+        lambda hyper, params: 1e-3 * (params - 5).square().sum(),
+        lambda hyper, params: (params - hyper).square().sum() / 2,
+        torch.zeros(2, dtype=double),
+        torch.zeros(2, dtype=double),
+        lower_bound=-10.0,
+        upper_bound=10.0,
+        strongly_convex=True,
+    )
+    state = Implicit().step(problem, Implicit().init(problem))
+    torch.testing.assert_close(state.hyper, torch.ones(2, dtype=double))
+
+
+def test_a_point_is_evaluated_again_where_the_lower_level_has_left_its_solution():
+    """A double well whose left well vanishes within a step of the initial hyper."""
+
+    def lower(hyper, params):
+        return (params.pow(4) / 4 - params.square() / 2 - hyper * params).sum()
+
+    problem = BilevelProblem(
+        lambda hyper, params: (
+            (params - 1.1).square().sum() / 10 + 0.01 * (hyper - 1).square().sum()
+        ),
+        lower,
+        torch.full((1,), 0.3, dtype=double),
+        torch.full((1,), -1.0, dtype=double),
+        solve_lower="lbfgs",
+    )
+    solution = solve(problem, "implicit", tol=1e-8)
+    assert solution.status is Status.CONVERGED
+    assert float(solution.params) > 1.0 and float(solution.hyper) > 0.2

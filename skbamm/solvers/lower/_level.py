@@ -72,7 +72,10 @@ def lower_level(problem, hyper):
 def solve_lower(problem, hyper, params):
     """The lower level's solution near params, and whether it has been found."""
     if problem.solve_lower is not None:
-        return problem.solve_lower(hyper, params), True
+        params = problem.solve_lower(hyper, params)
+        if not problem.descends:
+            return params, True
+    # A descent leaves something, which Newton's method takes off in a few steps.
     solved = lower_level(problem, hyper).solve(params)
     return solved.params, solved.is_solved
 
