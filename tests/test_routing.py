@@ -1,6 +1,7 @@
 """Weights, masks, row groups and validation rows on their way to `fit`, and their pitfalls."""
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from skbamm import (
     BilevelRegularizedClassifier,
     BilevelRegularizedRegressor,
     HyperCleaningClassifier,
+    HyperCleaningRegressor,
 )
 from tests.cleaning.label_data import make_labels
 from tests.regularization.class_data import make_classes
@@ -41,6 +43,7 @@ class Regression:
 
     data, validation, as_many = parts(make_regression(165))
     scoring = "neg_mean_squared_error"
+    choices: ClassVar = {"standardize": [True, False]}
 
     @staticmethod
     def model(**options):
@@ -59,6 +62,7 @@ class Cleaning:
     validation = make_labels(45, n_classes=2, noise=0.0, seed=1)
     as_many = make_labels(60, n_classes=2, noise=0.0, seed=2)
     scoring = "neg_log_loss"
+    choices: ClassVar = {"standardize": [True, False]}
 
     @staticmethod
     def model(**options):
@@ -74,6 +78,7 @@ class Classes:
 
     data, validation, as_many = parts(make_classes(2, 165))
     scoring = "neg_log_loss"
+    choices: ClassVar = {"standardize": [True, False]}
 
     @staticmethod
     def model(**options):
@@ -85,7 +90,17 @@ class Classes:
         return model.predict_proba(X)
 
 
-@pytest.fixture(params=[Regression, Cleaning, Classes])
+class Targets(Regression):
+    """The same of the regressor that weighs targets."""
+
+    choices: ClassVar = {"max_iter": [1, 0]}
+
+    @staticmethod
+    def model(**options):
+        return HyperCleaningRegressor(**{"max_iter": 0, **options})
+
+
+@pytest.fixture(params=[Regression, Cleaning, Classes, Targets])
 def case(request):
     return request.param
 
@@ -118,8 +133,9 @@ def test_every_argument_of_fit_can_be_requested(case, name, routing):
     assert model.get_metadata_routing().consumes("fit", [name]) == {name}
 
 
-def test_the_mask_can_be_requested(routing):
-    model = Cleaning.model().set_fit_request(is_clean=True)
+@pytest.mark.parametrize("kind", [Cleaning, Targets])
+def test_the_mask_can_be_requested(kind, routing):
+    model = kind.model().set_fit_request(is_clean=True)
     assert model.get_metadata_routing().consumes("fit", ["is_clean"]) == {"is_clean"}
 
 
@@ -148,7 +164,7 @@ def test_a_search_refits_with_weights(case, routing):
     data = case.data
     model = case.model().set_fit_request(sample_weight=True)
     scorer = get_scorer(case.scoring).set_score_request(sample_weight=True)
-    search = GridSearchCV(model, {"standardize": [True, False]}, cv=OUTER, scoring=scorer)
+    search = GridSearchCV(model, case.choices, cv=OUTER, scoring=scorer)
     search.fit(data.X, data.y, sample_weight=data.weight)
     expected = case.model(**search.best_params_).fit(data.X, data.y, data.weight)
     assert_same(case, search, expected)
@@ -197,7 +213,7 @@ def test_row_groups_pass_through_cross_validation_inside_and_outside(case, routi
 def test_row_groups_pass_through_a_search(case, routing):
     data = case.data
     model = case.model(cv=GroupKFold(3))
-    search = GridSearchCV(model, {"standardize": [True, False]}, cv=GroupKFold(2))
+    search = GridSearchCV(model, case.choices, cv=GroupKFold(2))
     search.fit(data.X, data.y, groups=ROW_GROUPS)
     expected = case.model(cv=GroupKFold(3), **search.best_params_)
     assert_same(case, search, expected.fit(data.X, data.y, groups=ROW_GROUPS))
@@ -298,7 +314,8 @@ def test_cross_validate_leaves_validation_rows_of_another_length_alone(case, rou
 def test_a_search_over_a_pipeline_transforms_validation_rows(case, routing):
     data, validation = case.data, case.validation
     pipeline = piped(case, transform_input=["X_val"])
-    search = GridSearchCV(pipeline, {"model__standardize": [True]}, cv=OUTER)
+    name, values = next(iter(case.choices.items()))
+    search = GridSearchCV(pipeline, {f"model__{name}": values[:1]}, cv=OUTER)
     search.fit(data.X, data.y, X_val=validation.X, y_val=validation.y)
     assert_same(case, search, scaled_apart(case))
 

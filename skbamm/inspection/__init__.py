@@ -8,6 +8,7 @@ from ._penalty import PenaltyDisplay
 from ._row_weight import RowWeightDisplay
 from ._sample_weight import SampleWeightDisplay
 from ._strength import StrengthDisplay
+from ._target_weight import TargetWeightDisplay
 from ._terms import TermDisplay
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "RowWeightDisplay",
     "SampleWeightDisplay",
     "StrengthDisplay",
+    "TargetWeightDisplay",
     "TermDisplay",
 ]

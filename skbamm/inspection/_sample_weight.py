@@ -97,6 +97,11 @@ class SampleWeightDisplay(Display):
                 "SampleWeightDisplay is for weights of labels: it takes a fitted "
                 "HyperCleaningClassifier, or a Pipeline or a search that ends in one, not "
                 f"{type(estimator).__name__}."
+                + (
+                    " TargetWeightDisplay draws these."
+                    if hasattr(estimator, "target_record_")
+                    else ""
+                )
             )
         record, weight = estimator.label_record_, estimator.sample_weight_
         noisy = record.is_noisy

@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,6 +17,7 @@ from skbamm import (
     BilevelRegularizedClassifier,
     BilevelRegularizedRegressor,
     HyperCleaningClassifier,
+    HyperCleaningRegressor,
 )
 from skbamm.inspection import RowWeightDisplay
 from tests.row_weights.made_rows import drifting, ratings, sites, steady
@@ -52,7 +54,13 @@ class Cleaning(Classes):
         return HyperCleaningClassifier(max_iter=2, tol=1.0, final_estimator="linear", **options)
 
 
-@pytest.fixture(params=[Regression, Classes, Cleaning])
+class Targets(Regression):
+    @staticmethod
+    def make(**options):
+        return HyperCleaningRegressor(max_iter=2, tol=1.0, **options)
+
+
+@pytest.fixture(params=[Regression, Classes, Cleaning, Targets])
 def case(request):
     return request.param
 
@@ -115,6 +123,31 @@ def test_ratings_of_one_item_are_held_out_together():
     np.testing.assert_allclose(model.coef_, regressor(cv=splits).fit(X, y).coef_)
     other = regressor().fit(X, y)
     assert model.criterion_ != other.criterion_
+
+
+def test_weights_of_rows_and_of_targets_multiply():
+    X, y, time = drifting(1000, 600)
+    is_wrong = np.arange(1000) % 6 == 0
+    given = y + 8 * is_wrong
+    model = HyperCleaningRegressor(final_estimator=Ridge(), max_iter=0).fit(X, given, time=time)
+    weight = model.row_weights_.weight * model.sample_weight_
+    expected = Ridge().fit(X, given, sample_weight=weight)
+    np.testing.assert_allclose(model.predict(X), expected.predict(X))
+    recent = time >= 650
+    assert model.sample_weight_[recent & is_wrong].max() < 0.2
+    assert model.sample_weight_[recent & ~is_wrong].mean() > 0.9
+
+
+def test_reports_of_targets_are_in_their_unit_though_levels_are_taken_off():
+    X, y, source = sites(n=500)
+    is_wrong = np.arange(len(y)) % 6 == 0
+    model = HyperCleaningRegressor(max_iter=0)
+    model.fit(X, y + 9 * is_wrong, row_source=source, target_source=0)
+    report = model.target_report().set_index("index").loc[np.arange(len(y))]
+    np.testing.assert_allclose(report["given_target"], y + 9 * is_wrong)
+    assert report["is_issue"][is_wrong].mean() > 0.8
+    assert np.abs(report["suggested_target"] - y)[is_wrong].mean() < 2
+    assert model.row_weight_report()["level"].abs().max() > 1
 
 
 def test_kinds_multiply():
@@ -281,6 +314,7 @@ def test_cross_validate_cuts_times_and_passes_the_target_on():
 # What is wrong
 
 
+@pytest.mark.parametrize("kind", [Regression, Targets])
 @pytest.mark.parametrize(
     ("told", "said"),
     [
@@ -289,15 +323,19 @@ def test_cross_validate_cuts_times_and_passes_the_target_on():
         ({"row_source": TIME}, "row_source needs to know"),
         ({"row_source": TIME, "is_clean": TIME < 0}, "row_source needs to know"),
         ({"row_source": TIME, "target_source": -1}, "is none of the sources"),
-        ({"row_source": TIME, "target_source": 1, "is_clean": TIME < 9}, "not both"),
         ({"target_source": 1}, "target_source needs row_source="),
         ({"annotator": [None, *TIME[1:]]}, "annotator must be known for each row: 1 entries"),
-        ({"is_clean": TIME}, "is_clean must be a mask"),
+        ({"is_clean": TIME}, "is_clean must be a"),
     ],
 )
-def test_wrong_columns_are_an_error(told, said):
+def test_wrong_columns_are_an_error(kind, told, said):
     with pytest.raises(ValueError, match=said):
-        fit(Regression, **told)
+        fit(kind, **told)
+
+
+def test_a_target_said_twice_is_an_error():
+    with pytest.raises(ValueError, match="not both"):
+        fit(Regression, row_source=TIME, target_source=1, is_clean=TIME < 9)
 
 
 def test_values_whose_squares_overflow_are_an_error():

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.tree import DecisionTreeRegressor
 
-from ._constants import ADVANTAGE, ADVANTAGE_ROWS, LEAST_SHARE, STANDARD_ERRORS, VERIFIED_ROWS
+from ._constants import (
+    ADVANTAGE,
+    ADVANTAGE_ROWS,
+    FARTHEST_VOTE,
+    LEAST_SHARE,
+    STANDARD_ERRORS,
+    TREE_ROWS,
+    VERIFIED_ROWS,
+)
+from ._units import weighted_median
 
 
-def shares(found, residuals, log_densities, rows):
+def shares(found, residuals, log_densities, rows, may_be_wrong=True):
     """Of each model; that of models without wrong targets is split by held-out squares.
 
     Mixtures have to be likelier than the likeliest of these by an `ADVANTAGE`: what few rows far
     away make likelier may be errors of another kind. Verified rows take away what predicts them
-    worse.
+    worse. Mixtures have none unless targets `may_be_wrong`.
     """
     is_mixture = np.array([one.noise.is_mixture for one in found])
     is_usable = np.array([one.noise.is_usable for one in found])
+    is_usable &= ~is_mixture | may_be_wrong
     total = log_densities @ rows.weight
     null = int(np.where(is_mixture, -np.inf, total).argmax())
     share = np.where(is_usable & ~is_mixture, 1.0, 0.0)
     plain = share > 0
-    share[plain] = nearness_by_rows(residuals[plain] ** 2, rows.weight, 1.0)
+    squares = np.minimum(np.abs(residuals[plain]), _most(residuals[plain][-1], rows)) ** 2
+    share[plain] = nearness_by_rows(squares, rows.weight, 1.0)
     share /= share.sum()
-    if is_mixture.any():
+    if may_be_wrong and is_mixture.any():
         which = [null, *np.flatnonzero(is_mixture)]
         more = ADVANTAGE + ADVANTAGE_ROWS / rows.weight.sum()
         advantage = np.array([0.0] + [more] * (len(which) - 1))
@@ -38,6 +50,12 @@ def shares(found, residuals, log_densities, rows):
     return share / share.sum()
 
 
+def _most(residual, rows):
+    """The largest residuals that count: two equal gross errors would predict each other."""
+    most = FARTHEST_VOTE * 1.4826 * weighted_median(np.abs(residual), rows.weight)
+    return np.where(rows.is_clean | (most == 0), np.inf, most)
+
+
 def nearness_by_rows(losses, weight, standard_errors, advantage=None):
     """``exp(-z^2 / (2 c^2))`` of each to the best, z its loss over rows less the best one's.
 
@@ -46,10 +64,10 @@ def nearness_by_rows(losses, weight, standard_errors, advantage=None):
     """
     score = np.zeros(len(losses))
     if advantage is not None:
-        score = advantage * _errors(losses - losses[0], weight)
+        score = advantage * standard_error(losses - losses[0], weight)
     score = score + losses @ weight
     best = int(score.argmin())
-    deviation = np.maximum(_errors(losses - losses[best], weight), np.finfo(float).tiny)
+    deviation = np.maximum(standard_error(losses - losses[best], weight), np.finfo(float).tiny)
     # Differences of rounding are none.
     least = 1e-12 * np.abs(losses @ weight).max()
     more = score - score[best]
@@ -57,8 +75,31 @@ def nearness_by_rows(losses, weight, standard_errors, advantage=None):
     return np.exp(-((np.minimum(z, 1e6) / standard_errors) ** 2) / 2)
 
 
-def _errors(differences, weight):
-    """Standard errors of weighted sums; weights count rows."""
+def standard_error(differences, weight):
+    """Of weighted sums along the last axis; weights count rows."""
     total = weight.sum()
-    centred = differences - (differences @ weight / total)[:, None]
+    centred = differences - (differences @ weight / total)[..., None]
     return np.sqrt(centred**2 @ weight * total / max(total - 1, 1e-12))
+
+
+def share_told(X, wrong, weight, folds):
+    """Share of the variance of probabilities to be wrong that columns tell, by held-out trees.
+
+    Jumps that the columns tell are true, however far off linear fits they are. Wrong targets are
+    told to .13 at most where they occur at some values of a score alone, exchanged ones to .4.
+    """
+    kept = np.arange(len(wrong))
+    if len(wrong) > TREE_ROWS:
+        kept = kept[:: -(-len(wrong) // TREE_ROWS)]
+    label = np.empty(len(wrong), dtype=int)
+    for number, fold in enumerate(folds):
+        label[fold] = number
+    X, wrong, weight, label = X[kept], wrong[kept], weight[kept], label[kept]
+    mean = np.average(wrong, weights=weight)
+    told, all_of_it = 0.0, weight @ (wrong - mean) ** 2
+    for number in np.unique(label):
+        own, rest = label == number, label != number
+        tree = DecisionTreeRegressor(max_depth=4, min_samples_leaf=10, random_state=0)
+        tree.fit(X[rest], wrong[rest], sample_weight=weight[rest])
+        told += weight[own] @ (wrong[own] - tree.predict(X[own])) ** 2
+    return 1 - told / all_of_it if all_of_it else 0.0

@@ -10,10 +10,18 @@ LEAST_WEIGHT = 1e-12
 FAR = 3.0
 # More columns are turned to so many leading directions: only residuals are asked of that fit.
 MOST_COLUMNS = 300
+# More sparse columns are turned without ever being dense.
+MOST_DENSE = 2_000
 # Noise models are learned from so many rows, those of a pseudo-random sample; the rest is scored.
 MOST_ROWS = 10_000
+# More folds are joined: fits are made anew without each.
+MOST_FOLDS = 10
+# Robust deviations from the median beyond which targets are no nearer to an error's unit, and
+# units beyond which how far a target is off says no more.
+WINSORIZED, FARTHEST = 10.0, 1e4
 # Rounds of fits and noise models in turn, and how often the strength is searched anew.
 ROUNDS, SEARCH_EVERY = 10, 5
+CONVERGED = 1e-3  # change of any weight at which they end
 INNER_ROUNDS = 10
 # Rows that a mixture's numbers have seen before any: wrong ones with twice the scale of right
 # ones. Rates are shrunk towards one in ten rows.
@@ -24,8 +32,16 @@ LEAST_RATE, MOST_RATE = 1e-4, 0.6
 # alone, daily riders of a railway, whose holidays no column tells. With 20 to 30 % wrong targets on
 # 700 rows they are at 1.4 to 8: where linear fits say little, less than all is found.
 ADVANTAGE, STANDARD_ERRORS = 1.8, 0.5
+# Robust deviations of residuals beyond which a row does not say more on heavy tails.
+FARTHEST_VOTE = 100.0
 # What is added to that, divided by the number of rows: of few rows such errors are known badly.
 ADVANTAGE_ROWS = 150.0
+# Targets are right, however far off, where trees tell that share of which ones they are; on so
+# many rows.
+TOLD, TREE_ROWS = 0.5, 3_000
+# Noise models are of logarithms where not more of the targets are negative, their tails differ by
+# that, and logarithms make them likelier by so many standard errors.
+MOST_NEGATIVE, SKEWED, LOG_ADVANTAGE = 0.1, 0.15, 3.0
 # Smaller shares are none.
 LEAST_SHARE = 0.01
 # With fewer verified rows their squares decide nothing.

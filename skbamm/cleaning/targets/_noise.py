@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import gammaln
 
 from ._constants import DEGREES, LEAST_RATE, MOST_RATE, PRIOR_ROWS
+from ._units import weighted_median
 
 LEAST_VARIANCE = 1e-12
 
@@ -60,7 +61,8 @@ class Student:
         square, weight = residual**2, rows.weight
         start = self.variance
         if np.isnan(start):
-            start = max(np.average(square, weights=weight), LEAST_VARIANCE)
+            # A mean would have to come down from gross errors, in more steps than there are.
+            start = max((1.4826 * weighted_median(np.abs(residual), weight)) ** 2, LEAST_VARIANCE)
         found = []
         for degrees in DEGREES:
             variance = start

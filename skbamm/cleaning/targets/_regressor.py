@@ -14,24 +14,26 @@ from ...data._columns import split_columns
 from ...data._containers import RowContainer
 from ...data._validation import HasMethods, _fit_context, check_is_fitted, validate_data
 from ...linalg._session import threads_for, torch_session
+from ...row_weights._estimator import RowColumns, RowWeightMixin
 from .._final_estimator import check_final_estimator, fit_final_estimator, weight_names
 from ._constants import MOST_COLUMNS
 from ._input import given_rows
 from ._report import TargetRecord
 
 
-class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
+class HyperCleaningRegressor(RegressorMixin, RowWeightMixin, BilevelEstimator):
     r"""Regression that learns how far to rely on each target.
 
     The target of every row that is not verified gets a weight :math:`s_i` in [0, 1], from its
     residual out of its fold. Several noise models are learned: errors of all targets are normal, or
     have heavy tails (Student's t), or a share of the targets is wrong, off by a normal error with a
-    mean of its own ("shifted") or without a relation to the row ("unrelated"). The weight is
-    the mean of what these models say, by how likely they make held-out targets; the numbers of the
-    likeliest are learned by bilevel optimization (sl-BAMM [1]_), with ridge regression on weighted
-    rows below and the log density of held-out targets above. Any regressor is then fitted to
-    weighted rows. Where no wrong targets show, that is a plain fit, or one for heavy tails if that
-    predicts held-out targets better.
+    mean of its own ("shifted") or without a relation to the row ("unrelated"); of logarithms where
+    targets are skewed and these are likelier. The weight is the mean of what these models say, by
+    how likely they make held-out targets; the numbers of the likeliest are learned by bilevel
+    optimization (sl-BAMM [1]_), with ridge regression on weighted rows below and the log density of
+    held-out targets above. Any regressor is then fitted to weighted rows. Where no wrong targets
+    show, or columns tell which ones are far off, that is a plain fit, or one for heavy tails if
+    that predicts held-out targets better.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
     cv : int, splitter or list of splits, default=5
         Splits the rows of X for predictions out of their fold; each must be held out once. An int
         makes a row's fold a pseudo-random function of its position. A splitter may need ``groups``
-        in `fit`.
+        in `fit`. More than ten folds are joined to ten.
 
     solver : str or Solver, default="sl-bamm"
         A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.
@@ -75,12 +77,13 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
 
     average_weights_ : dict of str to float
         Weight of each noise model in the mean, the largest first: "plain", "heavy tails",
-        "shifted", "unrelated", and "learned", which is one of these at the learned numbers.
+        "shifted", "unrelated", these with ", of logarithms", and "learned", which is one of these
+        at the learned numbers.
 
     noise_models_ : dict of str to dict of str to float
-        The numbers of each of these, in the units of y: "scale" of right targets' errors, and
-        "degrees" of freedom of heavy tails, or the "rate" of wrong targets, their "shift" (mean
-        error; of "unrelated" ones the mean target) and "wrong_scale".
+        The numbers of each of these, in the units of y or its logarithm: "scale" of right targets'
+        errors, "degrees" of freedom of heavy tails, or the "rate" of wrong targets, their "shift"
+        (mean error; of "unrelated" ones the mean target) and "wrong_scale".
 
     coef_ : ndarray of shape (n_features,)
         Coefficients in original units; not there with a `final_estimator`.
@@ -125,6 +128,11 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
     status_ : str
         Why the run ended, in a sentence, and whether wrong targets show.
 
+    row_weights_ : RowWeights
+        Weights of rows by time, source and annotator, where `fit` was told of these:
+        ``row_weights_.weight``, of mean 1, which multiplies `sample_weight_` in the last fit.
+        `row_weight_report` tells of them by name.
+
     n_features_in_ : int
         Number of features seen during `fit`.
 
@@ -138,8 +146,8 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
     Notes
     -----
     Noise models stand on linear fits (and on `predictions`). Where these predict badly, wrong
-    targets are told badly. With fewer than 25 rows, fewer than three folds, or a value that more
-    than a quarter of the targets have, no target is taken for wrong.
+    targets are told badly. With fewer than 25 effective rows, fewer than three folds, or a value
+    that more than a quarter of the targets have, no target is taken for wrong.
 
     Cost: some 70 weighted ridge fits in each of five folds, on at most 10,000 rows and 300
     directions of the columns, and a last fit on all rows.
@@ -172,6 +180,8 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
         },
         "final_estimator": [HasMethods(["fit", "predict"]), None],
     }
+
+    _weighs_labels = True
 
     def __init__(
         self,
@@ -207,13 +217,17 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
         y_val=None,
         sample_weight_val=None,
         predictions=None,
+        time=None,
+        row_source=None,
+        annotator=None,
+        target_source=None,
         **params,
     ):
         """Learn the weights of targets, then fit on all rows with these.
 
         Parameters
         ----------
-        X : {array-like, dataframe} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Rows of numbers, without gaps.
 
         y : array-like of shape (n_samples,)
@@ -240,6 +254,21 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
             ``cross_val_predict``: one more column for the fits that noise models stand on. Not
             with `X_val`.
 
+        time : array-like of shape (n_samples,), default=None
+            When each row is from: numbers, later ones larger, or dates. With it, or with one of the
+            following, weights of rows are learned that multiply those of targets: `row_weights_`.
+            Each may be the name of a column of X.
+
+        row_source : array-like of shape (n_samples,), default=None
+            Where each row is from: a site, batch or sensor. Needs `target_source`, or `is_clean`
+            for the rows that are like those to predict.
+
+        annotator : array-like of shape (n_samples,), default=None
+            Who has given each row its target. Rows of equal X are held out together.
+
+        target_source : label, default=None
+            The source that is to be predicted.
+
         **params : dict
             For the splitter `cv`: ``groups``, one label for each row. With metadata routing
             enabled, what the splitter requests.
@@ -258,11 +287,15 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
         """
         self._check_final_estimator()
         split_params = self._split_params(params)
-        found = split_columns(X, y, sample_weight, is_clean)
-        self.named_columns_, X, y, sample_weight, is_clean = found
+        found = split_columns(X, y, sample_weight, is_clean, time, row_source, annotator)
+        self.named_columns_, X, y, sample_weight, is_clean, *told = found
+        # Verified targets say what is predicted where no source does.
+        of_target = is_clean if row_source is not None and target_source is None else None
+        columns = RowColumns.of((*told, of_target), target_source)
         held_out = split_columns(X_val, y_val, sample_weight_val, name="X_val")[1:]
         container = RowContainer.of(X, y)
-        rows = given_rows(self, X, y, sample_weight, is_clean, held_out, predictions)
+        given = X, y, sample_weight, is_clean, held_out, predictions, columns
+        rows = given_rows(self, *given)
         work = rows.X.size * min(rows.X.shape[1], MOST_COLUMNS)
         with (
             torch_session(),
@@ -270,6 +303,7 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
             Progress(self, X, y, sample_weight, n_stages=2) as progress,
         ):
             self._learn(rows, split_params, progress, container)
+        self._describe_row_weights()
         return self
 
     def _learn(self, rows, split_params, progress, container):
@@ -312,14 +346,14 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
         self.hypergradient_norm_ = float(solution.hypergradient_norm or 0.0)
         self.n_iter_ = solution.n_iter + 1
         self.history_ = solution.history
-        columns = rows.y, learned.right, learned.predicted, ~rows.is_clean
+        columns = rows.y + rows.level, learned.right, learned.predicted, ~rows.is_clean
         self.target_record_ = TargetRecord(*(c[given].copy() for c in columns), rows=container)
         self._fit_final(rows, learned)
         self.status_ = self._describe_fit(rows, learned)
 
     def _fit_final(self, rows, learned):
         if self.final_estimator is None:
-            from ._fit import fit_linear
+            from ._columns import fit_linear
 
             self.alpha_ = learned.ridge
             self.coef_, self.intercept_ = fit_linear(rows, learned.label_weight, learned.ridge)
@@ -338,6 +372,8 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
             return f"{sentence}; all targets are verified"
         if learned.is_noise_shown:
             return sentence
+        if learned.is_told:
+            return f"{sentence}; targets far off are those of certain rows, and count as right"
         kinds = [name for name in learned.share if name != "learned"]
         kind = "plain fit" if kinds == ["plain"] else "no target is more probably wrong than right"
         return f"{sentence}; no wrong targets show ({kind})"
@@ -357,7 +393,7 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
 
         Parameters
         ----------
-        X : {array-like, dataframe} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -365,7 +401,7 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
             In the unit of the targets in `fit`.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOAT_DTYPES, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
         if not hasattr(self, "final_estimator_"):
             return X @ self.coef_ + self.intercept_
         with threads_for(math.inf):
@@ -376,7 +412,7 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
 
         Parameters
         ----------
-        X : {array-like, dataframe} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
 
         y : array-like of shape (n_samples,)
             True targets, or the name of a column of X.
@@ -447,8 +483,10 @@ class HyperCleaningRegressor(RegressorMixin, BilevelEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         if self.final_estimator is not None and hasattr(self.final_estimator, "__sklearn_tags__"):
             own = get_tags(self.final_estimator)
+            tags.input_tags.sparse = own.input_tags.sparse
             tags.input_tags.positive_only |= own.input_tags.positive_only
             tags.non_deterministic |= own.non_deterministic
             if own.regressor_tags is not None:

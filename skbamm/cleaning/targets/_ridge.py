@@ -46,15 +46,19 @@ class FoldedRidge:
         """Of all rows."""
         weight = self.weight * np.maximum(label_weight, LEAST_WEIGHT)
         weight = weight / weight.sum()
-        gram = self.X.T @ (weight[:, None] * self.X)
+        X = np.sqrt(weight)[:, None] * self.X
+        gram = X.T @ X
         gram[np.diag_indices(len(gram) - 1)] += ridge
         return solve(gram, self.X.T @ (weight * self.y), assume_a="pos")
 
     def cross_products(self, label_weight):
         """Cross-products (n_folds, p, p), with y (n_folds, p) and weights of training rows."""
         weight = self.weight * np.maximum(label_weight, LEAST_WEIGHT)
-        each = [self.X[rows].T @ (weight[rows, None] * self.X[rows]) for rows in self.folds]
-        right = [self.X[rows].T @ (weight[rows] * self.y[rows]) for rows in self.folds]
+        root = np.sqrt(weight)
+        X, y = root[:, None] * self.X, root * self.y
+        # NumPy takes half the time for a matrix times itself.
+        each = [X[rows].T @ X[rows] for rows in self.folds]
+        right = [X[rows].T @ y[rows] for rows in self.folds]
         gram, moment = np.array(each), np.array(right)
         gram, moment = gram.sum(0) - gram, moment.sum(0) - moment
         total = gram[:, -1:, -1:]
@@ -96,7 +100,9 @@ def standardized(X, weight):
     share = weight / weight.sum()
     mean = share @ X
     centred = X - mean
-    scale = np.sqrt(share @ centred**2)
+    size = np.abs(centred).max(axis=0)
+    size[size == 0] = 1.0  # squares of small units vanish
+    scale = size * np.sqrt(share @ (centred / size) ** 2)
     scale = np.where(scale > 1e-12 * np.maximum(np.abs(mean), 1e-300), scale, np.inf)
     return centred / scale, mean, scale
 

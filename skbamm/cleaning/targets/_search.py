@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ._constants import (
+    CONVERGED,
     HELD_OUT_ROUNDS,
     HUBER,
     INNER_ROUNDS,
@@ -18,6 +19,7 @@ from ._constants import (
     TUKEY,
 )
 from ._noise import Mixture, Normal, SkewedStudent, Student
+from ._units import limits, weighted_median
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class TargetRows:
         """Whether there are enough targets to tell wrong ones."""
         if self.is_clean.all() or self.weight.sum() < LEAST_ROWS:
             return False
-        _, which = np.unique(self.y, return_inverse=True)
-        return np.bincount(which, self.weight).max() <= MOST_TIED * self.weight.sum()
+        least, most = limits(self.y, self.weight)
+        near = (least <= self.y) & (self.y <= most)  # -9999 of a third of the rows is an error
+        _, which = np.unique(self.y[near], return_inverse=True)
+        return np.bincount(which, self.weight[near]).max() <= MOST_TIED * self.weight.sum()
 
 
 @dataclass(frozen=True)
@@ -56,61 +60,79 @@ class Fitted:
 
 
 def robust_weights(ridge, is_clean):
-    """Huber's, then Tukey's weights of out-of-fold residuals: where mixtures begin."""
-    weight, strength = np.ones(len(ridge.y)), None
-    for tuning, is_huber in [(HUBER, True)] * 4 + [(TUKEY, False)] * 5:
-        if strength is None:
-            strength, fitted = ridge.search(weight)
-        else:
-            fitted = ridge.out_of_fold(weight, strength)
+    """Huber's, then Tukey's weights of out-of-fold residuals: where others begin."""
+    weight = np.ones(len(ridge.y))
+    near = replace(ridge, y=np.clip(ridge.y, *limits(ridge.y, ridge.weight)))
+    strength, fitted = near.search(weight)
+    for tuning, is_huber in [(HUBER, True)] * 3 + [(TUKEY, False)] * 4:
         off = np.abs(ridge.y - fitted)
-        off = off / (tuning * max(1.4826 * np.median(off), 1e-9))
+        off = off / (tuning * max(1.4826 * weighted_median(off, ridge.weight), 1e-9))
         weight = 1 / np.maximum(off, 1.0) if is_huber else np.clip(1 - off**2, 0.0, 1.0) ** 2
         weight[is_clean] = 1.0
+        fitted = ridge.out_of_fold(weight, strength)
     return weight
 
 
-def fit_in_turn(ridge, rows, noise, weight, rounds=ROUNDS, inner=1):
-    """`noise` makes the first model of residuals; then a model's weights fit the ridge."""
-    strength: Any = None
-    model: Any = None
-    residual: Any = None
-    for number in range(rounds):
-        if number % SEARCH_EVERY == 0:
-            strength, fitted = ridge.search(weight)
-        else:
-            fitted = ridge.out_of_fold(weight, strength)
-        residual = ridge.y - fitted
-        model = noise(residual, weight) if model is None else model
-        for _ in range(inner):
-            model = model.fit(residual, rows, weight)
-        weight = model.label_weight(residual, rows)
-    return Fitted(model, weight, strength, residual, model.log_density(residual, rows))
+@dataclass(frozen=True)
+class FittingInTurn:
+    """Fits and noise models of some rows in turn."""
+
+    ridge: Any
+    rows: Any
+    rounds: int
+
+    def __call__(self, noise, weight, *, inner=1, rounds=None):
+        """`noise` makes the first model of residuals; then a model's weights fit the ridge."""
+        ridge, rows = self.ridge, self.rows
+        strength: Any = None
+        model: Any = None
+        residual: Any = None
+        for number in range(rounds or self.rounds):
+            if number % SEARCH_EVERY == 0:
+                strength, fitted = ridge.search(weight)
+            else:
+                fitted = ridge.out_of_fold(weight, strength)
+            residual = ridge.y - fitted
+            model = noise(residual, weight) if model is None else model
+            for _ in range(inner):
+                model = model.fit(residual, rows, weight)
+            before, weight = weight, model.label_weight(residual, rows)
+            if number and np.abs(weight - before).max() < CONVERGED:
+                break
+        log_density = model.log_density(residual, rows)
+        return Fitted(model, weight, strength, residual, log_density)
 
 
 def fit_all(ridge, rows, may_be_wrong, rounds=ROUNDS):
     """Models without wrong targets, then mixtures."""
-    ones = np.ones(len(rows.y))
-    plain = fit_in_turn(ridge, rows, lambda *_: Normal(), ones, rounds=1)
-    heavy = fit_in_turn(ridge, rows, lambda *_: Student(), ones, rounds)
-    begin = SkewedStudent.start(heavy.noise.variance, heavy.noise.degrees)
-    skewed = begin.fit(heavy.residual, rows, heavy.label_weight)
-    log_density = skewed.log_density(heavy.residual, rows)
-    skewed = Fitted(skewed, heavy.label_weight, heavy.ridge, heavy.residual, log_density)
-    found = [plain, heavy, skewed]
+    fit = FittingInTurn(ridge, rows, rounds)
+    plain = fit(lambda *_: Normal(), np.ones(len(rows.y)), rounds=1)
+    robust = robust_weights(ridge, rows.is_clean)
+    heavy = fit(lambda *_: Student(), robust)
+    found = [plain, heavy, skewed(heavy, rows)]
     if may_be_wrong:
-        weight = robust_weights(ridge, rows.is_clean)
         for is_marginal in (False, True):
 
             def begin(residual, weight, is_marginal=is_marginal):
                 return Mixture.start(residual, rows, weight, is_marginal)
 
-            found.append(fit_in_turn(ridge, rows, begin, weight, rounds, INNER_ROUNDS))
+            found.append(fit(begin, robust, inner=INNER_ROUNDS))
     return found
 
 
+def skewed(heavy, rows):
+    """Tails that differ, of the residuals of the fit for heavy tails."""
+    begin = SkewedStudent.start(heavy.noise.variance, heavy.noise.degrees)
+    noise = begin.fit(heavy.residual, rows, heavy.label_weight)
+    return replace(heavy, noise=noise, log_density=noise.log_density(heavy.residual, rows))
+
+
 def held_out(ridge, rows, may_be_wrong):
-    """Residuals and log densities, (n_models, n_rows), of rows that a fit has not seen."""
+    """Residuals and log densities, (n_models, n_rows), of rows that a fit has not seen.
+
+    Strengths are looked for anew: with those of all rows plain fits, whose strength gross errors
+    move, seem better than they are.
+    """
     residuals, log_densities = [], []
     for fold, own in enumerate(ridge.folds):
         rest, kept = ridge.without(fold)

@@ -31,3 +31,40 @@ def test_one_target_that_is_not_verified_is_enough():
     y = X[:, 0] + 0.1 * generator.normal(size=80)
     model = HyperCleaningRegressor().fit(X, y, is_clean=np.arange(80) > 0)
     np.testing.assert_allclose(model.coef_, [1, 0], atol=0.1)
+
+
+@pytest.fixture(scope="module")
+def table():
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(250, 3))
+    return X, 2 * X[:, 0] + 0.5 * generator.normal(size=250)
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 75])
+@pytest.mark.parametrize("size", [1e6, 1e15, -1e70])
+def test_errors_of_any_size_and_number_have_no_say(table, size, count):
+    X, y = table[0], table[1].copy()
+    y[:count] = size
+    model = HyperCleaningRegressor(max_iter=0).fit(X, y)
+    np.testing.assert_allclose(model.coef_, [2, 0, 0], atol=0.1)
+    np.testing.assert_allclose(model.intercept_, 0, atol=0.1)
+
+
+def test_errors_far_off_are_seen_in_single_precision(table):
+    X, y = table[0], table[1].copy()
+    y[:12] = 1e7
+    model = HyperCleaningRegressor(max_iter=0).fit(X.astype("f"), y.astype("f"))
+    np.testing.assert_array_equal(model.sample_weight_ < 0.5, np.arange(250) < 12)
+    np.testing.assert_allclose(model.coef_, [2, 0, 0], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("unit_X", "unit_y"), [(1, 1e-170), (1, 1e-300), (1, 1e150), (1e-150, 1), (1e90, 1e-90)]
+)
+def test_units_of_any_size_change_no_weight(table, unit_X, unit_y):
+    X, y = table[0], table[1].copy()
+    y[:12] += 5
+    model = HyperCleaningRegressor().fit(X * unit_X, y * unit_y)
+    expected = HyperCleaningRegressor().fit(X, y)
+    np.testing.assert_allclose(model.sample_weight_, expected.sample_weight_, atol=1e-7)
+    np.testing.assert_allclose(model.coef_ * unit_X / unit_y, expected.coef_, atol=1e-7)
