@@ -13,7 +13,7 @@ ones, sources and annotators that are alike. With a folder, on its ``.npz`` file
 - time: time, origins, window, horizon: the next rows after each origin, from those before it; and,
   as "shuffled", the same rows in random order;
 - source: row_source, targets, m: rows of a target, of which m are known, from these and all others;
-  and the same rows with sources drawn at random;
+  and the same rows with sources drawn at random; two values of y are classes too;
 - annotator: annotator, item, truth (of each item): ratings of two thirds of the items, at most
   three an item; as they are, and with 30 % of annotators at random.
 
@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from tables import markdown
 
-from skbamm import BilevelRegularizedRegressor
+from skbamm import BilevelRegularizedClassifier, BilevelRegularizedRegressor
 
 
 def made_time(kind, seed, n=1200, n_test=100):
@@ -64,6 +64,8 @@ def made_sources(kind, seed, n_sources=6, n_each=100, n_known=30):
     elif kind == "coefficients":
         own = 0.5 * generator.normal(size=(n_sources, 8))
     y = level[source] + (X * (coef + own[source])).sum(axis=1) + generator.normal(size=len(source))
+    if kind == "levels of classes":
+        y = (y + generator.normal(size=n_sources)[source] > 0).astype(int)
     train = np.r_[:n_known, 2 * n_each : len(source)]
     told = {"row_source": source[train], "target_source": 0}
     return X, y, train, np.arange(n_known, 2 * n_each), told
@@ -75,12 +77,18 @@ def made_ratings(kind, seed, n_items=300, n_annotators=60, n_each=3):
     truth = 3 + 0.3 * quality.sum(axis=1) + 0.3 * generator.normal(size=len(quality))
     item = np.repeat(np.arange(n_items), n_each)
     annotator = generator.integers(0, n_annotators, len(item))
-    lenience = 0.5 * generator.normal(size=n_annotators)
+    lenience = (kind == "levels") * generator.normal(size=n_annotators)
     noise = 0.7 * generator.normal(size=len(item))
-    y = np.clip(np.round(truth[item] + lenience[annotator] + noise), 1, 5)
+    if kind == "unlike care":
+        noise *= np.exp(0.8 * generator.normal(size=n_annotators))[annotator]
+    y = truth[item] + lenience[annotator] + noise
+    if kind != "no levels, 30 % shuffled":
+        y = np.clip(np.round(y), 1, 5)
+    at_random = annotator < 0.3 * n_annotators
     if kind == "30 % at random":
-        at_random = annotator < 0.3 * n_annotators
         y[at_random] = generator.integers(1, 6, at_random.sum())
+    elif "shuffled" in kind:
+        y[at_random] = generator.permutation(y[at_random])
     X = np.vstack([quality[item], quality[n_items:]])
     train, test = np.arange(len(item)), np.arange(len(item), len(X))
     return X, np.append(y, truth[n_items:]), train, test, {"annotator": annotator}
@@ -88,8 +96,15 @@ def made_ratings(kind, seed, n_items=300, n_annotators=60, n_each=3):
 
 MADE = {
     made_time: ("steady", "coefficients walk", "abrupt change", "level walks", "season"),
-    made_sources: ("alike", "levels", "coefficients"),
-    made_ratings: ("alike", "30 % at random"),
+    made_sources: ("alike", "levels", "coefficients", "levels of classes"),
+    made_ratings: (
+        "alike",
+        "levels",
+        "unlike care",
+        "30 % at random",
+        "30 % shuffled",
+        "no levels, 30 % shuffled",
+    ),
 }
 
 
@@ -135,6 +150,9 @@ def stored_source(name, table, n_seeds):
                 yield f"{name}, {m} rows", (X, y, train, test, told)
                 mixed = generator.permutation(len(y))
                 yield f"{name}, shuffled", (X[mixed], y[mixed], train, test, told)
+                if len(np.unique(y)) == 2:
+                    labels = (y > y.min()).astype(int)
+                    yield f"{name}, {m} rows, as classes", (X, labels, train, test, told)
 
 
 def stored_annotator(name, table, n_seeds):
@@ -165,12 +183,19 @@ READERS = {"time": stored_time, "source": stored_source, "annotator": stored_ann
 
 
 def error(case, told, **options):
-    """Mean squared error of the test rows, and whether anything was found."""
+    """Mean squared error of the test rows, and whether anything was found.
+
+    Of classes, numbers from 0 on, it is that of their probabilities.
+    """
     X, y, train, test, _ = case
-    model = BilevelRegularizedRegressor(**options).fit(X[train], y[train], **told)
+    if y.dtype.kind == "i":
+        model = BilevelRegularizedClassifier(**options).fit(X[train], y[train], **told)
+        errors = model.predict_proba(X[test]) - np.eye(int(y.max()) + 1)[y[test]]
+    else:
+        model = BilevelRegularizedRegressor(**options).fit(X[train], y[train], **told)
+        errors = model.predict(X[test]) - y[test]
     found = getattr(model, "row_weights_", None)
-    squares = (model.predict(X[test]) - y[test]) ** 2
-    return float(squares.mean()), found is not None and found.found
+    return float((errors**2).mean()), found is not None and found.found
 
 
 def results(cases):

@@ -408,7 +408,8 @@ class BilevelRegularizedRegressor(
             Where each row is from: a site, batch or sensor. Needs `target_source` or `is_clean`.
 
         annotator : array-like of shape (n_samples,), default=None
-            Who has given each row its target. Rows of equal X are held out together.
+            Who has given each row its target: who does so at random, rates higher than others
+            or says more of what they rate is learned. Rows of equal X are held out together.
 
         is_clean : array-like of bool of shape (n_samples,), default=None
             Which rows are like those to predict: of the target site, or with verified targets. The

@@ -1,164 +1,212 @@
-"""Weights by annotator: how probable it is that one answers at random."""
+"""Weights and levels by annotator: who does not look, and who rates higher than others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy import sparse
-from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..data._folds import position_folds
-from ..linalg._tensors import to_numpy, to_tensor
+from ._cells import Cells, leading_directions, ridge_path, squared_errors
+from ._kinds import learn_kinds
+from ._raters import BOTH, MODELS, Ratings, learn_raters
 from ._record import Part, equal_rows
 
-# So many different ratings are levels of a scale; more are put into as many bins of one width.
-LEVELS = 7
-# Kinds of annotators who look at what they rate. With one kind those who like a level count as
-# random (1.04 of uniform weights on honest ratings); which number is best changes from table to
-# table, so that all are tried, with random annotators and without, and count by Akaike's weights
-# (1.00 there and .87 with a third of random ones; two kinds alone 1.01 and .87).
-MOST_KINDS = 3
-# Ratings of an annotator spread around their kind's like those of a Dirichlet distribution with
-# about so many ratings' worth of memory, to a factor of about 4.5: a weak prior, of its logarithm.
-MEMORY, SPREAD = 5.0, 1.5
 # The least weight of a rating, relative to the largest.
 LEAST = 1e-6
 # Ratings of annotators who seem random are predicted from X by each other: better than by their
 # mean by so many standard errors, and they are not.
 TOLD = 2.0
-NO_RANDOM = "no sign of annotators who answer at random: ratings count alike"
-
-
-NOT_RANDOM = (
-    "annotators who use all levels equally often rate by the columns of X: ratings count alike"
-)
-RIDGES, MOST_FOLDS = np.logspace(-1, 5, 7), 5
-
-
-def rating_levels(y):
-    """The level of each rating: its place among the values, or in as many bins of one width."""
-    values, index = np.unique(y, return_inverse=True)
-    if len(values) <= LEVELS:
-        return index, len(values)
-    edges = np.linspace(values[0], values[-1], LEVELS + 1)
-    return np.searchsorted(edges[1:-1], y, side="right"), LEVELS
+# Levels of annotators are taken off where they differ by more than by chance, by so many standard
+# errors.
+LEVEL_SIGN = 2.0
+# What ratings of annotators say of items differs by so much, a deviation, relative to the mean: of
+# made annotators who are equally careful by .01 to .05, with eightfold differences by .24 and more.
+CARE_SIGN = 0.1
+RIDGES, N_FOLDS = np.logspace(-1, 6, 15), 5
+# Sums by annotator and by item in turn: they converge at once.
+SWEEPS = 30
+TINY = 1e-12
+ALIKE = "no sign that annotators differ: ratings count alike"
+NOT_RANDOM = "annotators who give all labels equally often label by the columns of X"
 
 
 def have_to_do_with(X, y, seed=0):
     """Whether ridge regression predicts rows from others of them better than their mean does.
 
-    Honest ratings of balanced items are as likely at each level as random ones; these are not told
+    Honest labels of balanced items are as likely at each level as random ones; these are not told
     by X.
     """
-    if len(y) < 2 * MOST_FOLDS:
+    if len(y) < 2 * N_FOLDS:
         return False
     y = (y - y.mean(axis=0)) / max(float(y.std()), np.finfo(float).tiny)
     groups = equal_rows(X, np.ones(len(y), bool))
-    n_folds = min(MOST_FOLDS, groups.max() + 1)
+    n_folds = min(N_FOLDS, groups.max() + 1)
     if n_folds < 2:
         return False
     folds = position_folds(groups.max() + 1, n_folds, seed)[groups]
-    model = make_pipeline(StandardScaler(with_mean=not sparse.issparse(X)), RidgeCV(RIDGES))
+    model = make_pipeline(StandardScaler(with_mean=not sparse.issparse(X)), RidgeCV(RIDGES[::2]))
     found = cross_val_predict(model, X, y, cv=PredefinedSplit(folds))
     gain = (y**2 - (y - found.reshape(y.shape)) ** 2).sum(axis=1)
     return bool(gain.mean() > TOLD * gain.std() / np.sqrt(len(gain)))
 
 
-def learn_annotator(rows, y, annotator):
-    """A `Part` of a weight for each annotator.
+def learn_annotator(rows, y, annotator, item):
+    """A `Part` of a weight for each annotator, and of a level where y are ratings.
 
-    The ratings of an annotator, counts of levels, are Dirichlet-multinomial of one of a few kinds,
-    whose levels and memory are learned, or random: independent and as likely at each level. The
-    share of each is learned as well. A weight is the probability not to be random.
+    `y` are numbers of classes where the rows have labels; rows of one `item` are of one X.
     """
     names, index = np.unique(annotator, return_inverse=True)
-    levels, n_levels = rating_levels(y)
     blank = Part("annotator", names.tolist(), index)
-    if len(names) < 2 or n_levels < 2:
+    if len(names) < 2 or np.ptp(y) == 0:
         what = "one annotator" if len(names) < 2 else "one rating"
         return replace(blank, sentence=f"only {what}: ratings count alike")
-    counts = np.zeros((len(names), n_levels))
-    np.add.at(counts, (index, levels), rows.weight)
-    fits = [
-        fit_kinds(counts, n_kinds, random=random)
-        for n_kinds in range(1, MOST_KINDS + 1)
-        for random in (False, True)
-    ]
-    weights = softmax([fit.score for fit in fits])
-    is_random = sum(w * fit.probability for w, fit in zip(weights, fits, strict=True))
-    average = {str(fit): float(w) for w, fit in zip(weights, fits, strict=True)}
+    if rows.labels is None:
+        return _ratings(rows, y, blank, item)
+    if np.unique(y).size == 2:  # levels, whichever is the higher
+        return _ratings(rows, y.astype(float), blank, item)
+    return _labels(rows, y, blank)
+
+
+def _labels(rows, labels, blank):
+    """Weights of annotators who give labels of three and more classes, which have no order."""
+    counts = np.zeros((len(blank.names), labels.max() + 1))
+    np.add.at(counts, (blank.index, labels), rows.weight)
+    is_random, average, shows = learn_kinds(counts)
     blank = replace(blank, average=average)
-    if weights[1::2].sum() < 0.5:
-        return replace(blank, sentence=NO_RANDOM)
-    seem_random = is_random[index] > 0.5
+    if not shows:
+        return replace(blank, sentence=ALIKE)
+    seem_random = is_random[blank.index] > 0.5
     if have_to_do_with(rows.X[seem_random], rows.y[seem_random]):
-        return replace(blank, sentence=NOT_RANDOM)
-    share = float(is_random.mean())
-    each = np.maximum(1 - is_random, LEAST)
-    sentence = f"{100 * share:.0f} % of annotators seem to answer at random"
-    return replace(blank, sentence=sentence, weight=each[index])
+        return replace(blank, sentence=f"{NOT_RANDOM}: labels count alike")
+    return _weighed(blank, 1 - is_random)
+
+
+def _weighed(blank, honest):
+    sentence = f"{100 * (1 - honest.mean()):.0f} % of annotators seem to answer at random"
+    return replace(blank, sentence=sentence, weight=np.maximum(honest, LEAST)[blank.index])
+
+
+def _ratings(rows, y, blank, item):
+    """Weights and levels of annotators who give ratings."""
+    X, index, weight = leading_directions(rows.X, rows.weight), blank.index, rows.weight
+    level, numbers = np.zeros(len(blank.names)), None
+    for models in ((BOTH,), MODELS):
+        shifted = y - level[index]
+        predicted = predict_items(X, shifted, weight, item)
+        pairs = Pairs.of(shifted - predicted, weight, index, item)
+        predicted += pairs.by_others()
+        ratings = Ratings.of(y, rows.weight, predicted, index)
+        raters = learn_raters(ratings, models, numbers)
+        numbers = raters.numbers
+        weight = rows.weight * np.maximum(raters.honest, LEAST)[index]
+        level, sign = Pairs.of(y - predict_items(X, y, weight, item), weight, index, item).levels()
+    blank, found = replace(blank, average=raters.average), []
+    each = np.ones(len(level))
+    if raters.shows_random:
+        each = raters.honest
+        found.append(f"{100 * (1 - each.mean()):.0f} % of annotators seem to answer at random")
+    if raters.precision.std() > CARE_SIGN:
+        each = each * raters.precision
+        found.append("ratings of some annotators say more of what they rate")
+    if sign > LEVEL_SIGN and rows.labels is None:
+        blank = replace(blank, level=level[index, None])
+        found.append(f"annotators have levels of their own, with a deviation of {level.std():.2g}")
+    weight = np.maximum(each, LEAST)[index]
+    return replace(blank, sentence="; ".join(found) or ALIKE, weight=weight if found else None)
+
+
+def predict_items(X, y, weight, item):
+    """Ridge predictions of rows from those of other items, as much of them as ratings bear out."""
+    n_folds = min(N_FOLDS, item.max() + 1)
+    mean = weight @ y / weight.sum()
+    if n_folds < 2:
+        return np.full(len(y), mean)
+    fold = position_folds(item.max() + 1, n_folds, 0)[item]
+    cells = Cells.of(X, y[:, None], weight, fold, n_folds)
+    train, test = (cells.combined(one) for one in (1 - np.eye(n_folds), np.eye(n_folds)))
+    coef = ridge_path(train, 1, RIDGES)
+    errors = cells.products[:, -1, -1] @ squared_errors(coef, test, 1)
+    coef = coef[:, errors.argmin(), :, 0]
+    Z, target = cells.standardized(X, y[:, None])
+    found = np.empty(len(y))
+    for k, one in enumerate(coef):
+        found[fold == k] = Z[fold == k] @ one
+    spread = weight @ found**2
+    slope = (weight * found) @ target[:, 0] / spread if spread > 0 else 0.0
+    return mean + min(max(slope, 0.0), 1.0) * found * cells.scale[0]
 
 
 @dataclass(frozen=True)
-class KindsFit:
-    """Annotators of some kinds, and random ones or none, fitted to their ratings."""
+class Pairs:
+    """Residuals of ratings by annotator and item, means of those that one gave to the same item."""
 
-    n_kinds: int
-    random: bool
-    score: float  # log likelihood (and prior), less the number of learned numbers
-    probability: np.ndarray  # (n_annotators,), to be random
+    residual: np.ndarray  # (n_pairs,), of mean 0
+    weight: np.ndarray
+    annotator: np.ndarray
+    item: np.ndarray
+    row: np.ndarray  # (n_rows,), the pair of each
 
-    def __str__(self):
-        return f"{self.n_kinds} kinds{' and random ones' if self.random else ''}"
+    @classmethod
+    def of(cls, residual, weight, annotator, item):
+        key, row = np.unique(annotator * (item.max() + 1) + item, return_inverse=True)
+        mass = np.bincount(row, weight)
+        mean = np.bincount(row, weight * residual) / mass
+        mean -= mass @ mean / mass.sum()
+        return cls(mean, mass, key // (item.max() + 1), key % (item.max() + 1), row)
 
+    def sums(self, group, values):
+        """Weighted sums of values over pairs of one group."""
+        return np.bincount(group, self.weight * values)
 
-def log_dirichlet_multinomial(counts, size):
-    """Of counts in some order, (n_kinds, n_annotators); `size` is (n_kinds, n_levels)."""
-    total, n = size.sum(1)[:, None], counts.sum(1)
-    some = torch.lgamma(counts + size[:, None]) - torch.lgamma(size[:, None])
-    return torch.lgamma(total) - torch.lgamma(total + n) + some.sum(2)
+    def variance(self, group=None):
+        """Of what pairs of one group share: the mean product of two of them; without one of all."""
+        if group is None:
+            return max(self.weight @ self.residual**2 / self.weight.sum(), TINY)
+        size, squares = np.bincount(group, self.weight), self.weight**2
+        n_products = (size**2).sum() - squares.sum()
+        if n_products <= TINY * squares.sum():
+            return 0.0
+        products = (self.sums(group, self.residual) ** 2).sum() - squares @ self.residual**2
+        return max(products / n_products, 0.0)
 
+    def by_others(self):
+        """What the other annotators of each row's item add to its prediction, shrunken."""
+        shared, total = self.variance(self.item), self.variance()
+        if shared == 0:
+            return np.zeros(len(self.row))
+        size = np.bincount(self.item, self.weight)[self.item] - self.weight
+        others = self.sums(self.item, self.residual)[self.item] - self.weight * self.residual
+        penalty = max(total - shared, TINY * total) / shared
+        return (others / (size + penalty))[self.row]
 
-def fit_kinds(counts, n_kinds, *, random):
-    """A `KindsFit`, by maximum likelihood from quantiles of the annotators' mean levels."""
-    n_annotators, n_levels = counts.shape
-    n = counts.sum(axis=1)
-    table = to_tensor(counts)
-    of_random = to_tensor(-n * np.log(n_levels))[None]
+    def levels(self):
+        """The level of each annotator, beside what items share, and its sign in standard errors.
 
-    def parts(numbers):
-        size = numbers[: n_kinds * n_levels].reshape(n_kinds, n_levels).exp()
-        logits = torch.cat([numbers[n_kinds * n_levels :], numbers.new_zeros(1)])
-        found = log_dirichlet_multinomial(table, size)
-        if random:
-            found = torch.cat([found, of_random])
-        return found + torch.log_softmax(logits, 0)[:, None], size
-
-    def loss(values):
-        numbers = to_tensor(values).requires_grad_()
-        with torch.enable_grad():
-            found, size = parts(numbers)
-            memory = (size.sum(1).log() - np.log(MEMORY)) / SPREAD
-            total = -found.logsumexp(0).sum() + (memory**2).sum() / 2
-            (gradient,) = torch.autograd.grad(total, numbers)
-        return float(total.detach()), to_numpy(gradient)
-
-    overall = (counts.sum(axis=0) + 1) / (counts.sum() + n_levels)
-    mean = counts @ np.arange(n_levels) / np.maximum(n, LEAST)
-    kind = mean.argsort(kind="stable").argsort(kind="stable") * n_kinds // n_annotators
-    sums = np.stack([counts[kind == k].sum(axis=0) for k in range(n_kinds)])
-    size = MEMORY * (sums + overall) / (sums.sum(axis=1, keepdims=True) + 1)
-    n_shares = n_kinds - 1 + random
-    initial = np.append(np.log(size), np.full(n_shares, 1.5))
-    found = minimize(loss, initial, jac=True, method="L-BFGS-B")
-    joint = to_numpy(parts(to_tensor(found.x))[0])
-    probability = np.exp(joint - logsumexp(joint, axis=0))
-    score = -float(found.fun) - len(initial)
-    return KindsFit(n_kinds, random, score, probability[-1] * random)
+        Best linear predictions of crossed random intercepts, by sums in turn.
+        """
+        size = np.bincount(self.annotator, self.weight)
+        own, of_items, total = (
+            self.variance(self.annotator),
+            self.variance(self.item),
+            self.variance(),
+        )
+        noise = max(total - own - of_items, TINY * total)
+        n_products = (size**2).sum() - (self.weight**2).sum()
+        sign = own / total * np.sqrt(max(n_products, 0.0) / 2)
+        level, items = np.zeros(len(size)), np.zeros(self.item.max() + 1)
+        if own == 0:
+            return level, sign
+        size_of_items = np.bincount(self.item, self.weight)
+        for _ in range(SWEEPS):
+            if of_items:
+                beside = self.sums(self.item, self.residual - level[self.annotator])
+                items = beside / (size_of_items + noise / of_items)
+            beside = self.sums(self.annotator, self.residual - items[self.item])
+            level = beside / (size + noise / own)
+        return level, sign

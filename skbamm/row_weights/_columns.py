@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, date
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import column_or_1d
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class RowColumns:
             raise ValueError(
                 "Pass is_clean or target_source, not both: either says which rows count."
             )
+        if np.ndim(self.target_source):
+            raise ValueError(
+                "target_source must be one of the sources; for rows of several give a mask of them "
+                f"as is_clean. Got {self.target_source!r}."
+            )
         is_target = _column(self.row_source, "row_source", len(source)) == self.target_source
         if source.dtype.kind == "U":  # labels of several types have become strings
             is_target = is_target | (source == str(self.target_source))
@@ -82,7 +87,10 @@ class RowColumns:
 def _column(values, name, n_samples):
     if values is None:
         return None
-    found = column_or_1d(np.asarray(values))
+    found = np.asarray(values)
+    if found.ndim != 1 and found.shape != (n_samples, 1):
+        raise ValueError(f"{name} must be one column: got an array of shape {found.shape}.")
+    found = found.ravel()
     if len(found) != n_samples:
         raise ValueError(
             f"{name} must have an entry for each row: got {len(found)} for {n_samples}."
@@ -95,8 +103,12 @@ def _times(values, n_samples):
     found = _column(values, "time", n_samples)
     if found is None:
         return None, ""
-    if found.dtype.kind == "O" and all(one is None or isinstance(one, date) for one in found):
-        found = np.array([_without_zone(one) for one in found], "datetime64[ns]")
+    if found.dtype.kind == "O":
+        known = [one for one in found if not _is_missing(one)]
+        if all(isinstance(one, date) for one in known):
+            found = np.array([_without_zone(one) for one in found], "datetime64[ns]")
+        elif all(isinstance(one, Real) for one in known):
+            found = np.array([np.nan if _is_missing(one) else float(one) for one in found])
     unit = "days" if found.dtype.kind == "M" else ""
     if found.dtype.kind == "M":
         gaps = np.isnat(found)
@@ -119,20 +131,25 @@ def _times(values, n_samples):
 
 def _without_zone(one):
     """A date for NumPy, which has no time zones: in UTC. That of pandas with one is an object."""
-    if one is None or one != one:
+    if _is_missing(one):
         return np.datetime64("NaT")
     if getattr(one, "tzinfo", None) is not None:
         one = one.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(one, "ns")
 
 
+def _is_missing(one):
+    """None, NaN, NaT or the NA of pandas, which cannot be compared."""
+    return one is None or type(one).__name__ == "NAType" or one != one
+
+
 def _labels(values, name, n_samples):
     found = _column(values, name, n_samples)
     if found is None:
         return None
-    missing = [one is None or one != one for one in found.tolist()]
-    if any(missing):
-        raise ValueError(f"{name} must be known for each row: {sum(missing)} entries are missing.")
+    n_missing = sum(map(_is_missing, found.tolist()))
+    if n_missing:
+        raise ValueError(f"{name} must be known for each row: {n_missing} entries are missing.")
     # Labels of several types have no order.
     return found.astype(str) if found.dtype.kind == "O" else found
 

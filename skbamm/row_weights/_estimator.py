@@ -83,7 +83,7 @@ class RowWeightMixin(_Base):
             - "name": of sources the target is the first, by its name if `target_source` gave it;
             - "n_rows";
             - "weight": mean of the kind's own weight over these rows, relative to that of all;
-            - "level": what was taken off the targets of a source, mean over the targets.
+            - "level": what was taken off targets of a source or annotator, mean over the targets.
 
         Raises
         ------

@@ -22,7 +22,7 @@ def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
     """A `RowWeights`, from validated rows and checked `RowColumns`.
 
     `y` is 2-D, `weight` the user's or None. With `labels`, (n_samples,), y are indicators of
-    classes: no level is taken off these, and annotators give labels. Kinds multiply: each is
+    classes: levels become weights of these, and annotators give labels. Kinds multiply: each is
     learned from rows with the weights, and less the levels, of those before it.
     """
     n_samples = len(y)
@@ -31,8 +31,8 @@ def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
     if not kept.all():
         X, y, given, columns = X[kept], y[kept], given[kept], columns.rows(kept)
         labels = None if labels is None else labels[kept]
-    rows = Rows(X, np.asarray(y, np.float64), given / given.mean(), labels is None)
-    parts = []
+    rows = Rows(X, np.asarray(y, np.float64), given / given.mean(), labels)
+    parts, items = [], None
     if columns.annotator is not None:
         from ._annotator import learn_annotator
 
@@ -41,7 +41,8 @@ def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
                 f"annotator needs ratings, one for each row: y has {rows.y.shape[1]} columns."
             )
         ratings = rows.y[:, 0] if labels is None else labels
-        parts.append(learn_annotator(rows, ratings, columns.annotator))
+        items = equal_rows(X, kept)
+        parts.append(learn_annotator(rows, ratings, columns.annotator, items[kept]))
     if columns.row_source is not None:
         from ._source import learn_source
 
@@ -51,7 +52,6 @@ def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
         from ._time import learn_time
 
         parts.append(learn_time(_weighted(rows, parts), columns.time, run, columns.time_unit))
-    items = None if columns.annotator is None else equal_rows(X, kept)
     return RowWeights.of(parts, kept, items)
 
 
@@ -62,4 +62,4 @@ def _weighted(rows, parts):
             weight = weight * part.weight
         if part.level is not None:
             y = y - part.level
-    return Rows(rows.X, y, weight / weight.mean(), rows.has_levels)
+    return Rows(rows.X, y, weight / weight.mean(), rows.labels)

@@ -16,7 +16,7 @@ class Rows:
     X: np.ndarray  # or sparse, (n_rows, n_features)
     y: np.ndarray  # (n_rows, n_targets)
     weight: np.ndarray  # (n_rows,)
-    has_levels: bool = True  # whether a level can be taken off the targets
+    labels: np.ndarray | None = None  # numbers of classes, of which y are indicators
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,15 @@ class RowWeights:
             table["weight"] += weight.tolist()
             table["level"] += level.tolist()
         return {name: np.array(column) for name, column in table.items()}
+
+
+def weighted_quantiles(values, weight, shares):
+    """Values below which are such shares of the weight: a row of weight 2 is two rows."""
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weight[order])
+    # Rounding of the sums must not decide between two rows.
+    index = np.searchsorted(below, np.asarray(shares) * below[-1] * (1 - 1e-12))
+    return values[order][index]
 
 
 def equal_rows(X, kept):

@@ -10,7 +10,7 @@ import numpy as np
 from ..data._fold_weights import advantage_on, standard_error
 from ._average import average, shares_by_name
 from ._cells import Cells, leading_directions, ridge_path, squared_errors
-from ._record import Part
+from ._record import Part, weighted_quantiles
 
 # Half-lives and windows, as shares of the rows that are younger; beyond 1 in units of the span.
 HALF_LIVES = (1 / 48, 1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 4 / 3)
@@ -49,6 +49,8 @@ LOGITS = (-9.0, 2.0)
 # What a floor of 0 has for a logit, from which learning begins.
 LOGIT_OF_NONE = -6.0
 LOG_2 = np.log(2.0)
+# Of sums of weights, relative.
+ROUNDING = 1e-9
 NO_DRIFT = "no sign of drift: rows count alike"
 NEAR_ALONE = (
     "newer rows are the better guide to what comes next, but may be a worse one to what is further "
@@ -112,47 +114,52 @@ class Timeline:
 
     bin: np.ndarray  # (n_rows,)
     age: np.ndarray  # (n_rows,), before the newest row
+    weight: np.ndarray  # (n_rows,)
     near: Blocks
     far: Blocks
 
     @classmethod
-    def of(cls, time, most_blocks=BLOCKS_OF_ALL):
-        """None where there are too few times or rows."""
-        n = len(time)
+    def of(cls, time, weight, most_blocks=BLOCKS_OF_ALL):
+        """None where there are too few times or rows; blocks and bins are of about one weight."""
         order = np.argsort(time, kind="stable")
-        ordered = time[order]
+        ordered, mass = time[order], weight[order]
         # A cut never goes through rows of one time.
-        first = np.searchsorted(ordered, ordered)
-        n_all = min(BLOCKS_OF_ALL, n // BLOCK_ROWS, most_blocks)
+        first = np.unique(ordered, return_index=True)[1]
+        older = (np.cumsum(mass) - mass)[first]
+        total = mass.sum()
+        n_all = int(min(BLOCKS_OF_ALL, effective_size(weight) // BLOCK_ROWS, most_blocks))
         if n_all < 2 * FEWEST_BLOCKS:
             return None
 
         def cuts(number):
-            number = min(number, n)
-            return np.unique(first[n - (np.arange(1, number + 1) * n) // number])
+            before = total * (1 - np.arange(1, number + 1) / number - ROUNDING)
+            index = np.unique(np.searchsorted(older, before))
+            return first[index[index < len(first)]]
 
         starts = cuts(n_all)
-        starts = starts[starts >= n / 2][-N_BLOCKS:]
+        newer = first[older >= (0.5 - ROUNDING) * total]
+        starts = starts[starts >= newer[0]][-N_BLOCKS:] if len(newer) else newer
         if len(starts) < FEWEST_BLOCKS:
             return None
         far = cuts(min(FAR_BLOCKS_OF_ALL, n_all))
         far = far[far > 0][-N_FAR_BLOCKS:]
         edges = np.unique(np.concatenate([[0], cuts(n_all * BINS_IN_BLOCK), starts, far]))
-        position = np.searchsorted(edges, np.arange(n), side="right") - 1
-        label = np.empty(n, dtype=int)
+        position = np.searchsorted(edges, np.arange(len(time)), side="right") - 1
+        label = np.empty(len(time), dtype=int)
         label[order] = position
-        centre = np.bincount(position, ordered) / np.bincount(position)
+        centre = np.bincount(position, mass * ordered) / np.bincount(position, mass)
         near, far = (Blocks.of(some, edges, centre, ordered) for some in (starts, far))
-        return cls(label, ordered[-1] - time, near, far)
+        return cls(label, ordered[-1] - time, weight, near, far)
 
     def candidates(self):
         """Weightings by age, all rows alike as the last one."""
         span = self.age.max()
-        within = np.quantile(self.age, [q for q in HALF_LIVES if q < 1])
+        shares = [q for q in HALF_LIVES if q < 1]
+        within = weighted_quantiles(self.age, self.weight, shares)
         lives = [*within, *(q * span for q in HALF_LIVES if q >= 1)]
         decays = [Decay(life, floor) for life in np.unique(lives) if life > 0 for floor in FLOORS]
-        windows = [Window(w) for w in np.unique(np.quantile(self.age, WINDOWS)) if 0 < w < span]
-        return [*decays, *windows, Window(np.inf)]
+        lengths = np.unique(weighted_quantiles(self.age, self.weight, WINDOWS))
+        return [*decays, *(Window(w) for w in lengths if 0 < w < span), Window(np.inf)]
 
 
 @dataclass(frozen=True)
@@ -170,12 +177,18 @@ class MeanWeighting:
         return sum(factor * one(age) for factor, one in self.parts)
 
 
-def blocks_that_tell(y):
+def blocks_that_tell(y, weight):
     """How many blocks may be cut so that rows unlike most others are in each, of any column."""
-    fewest = len(y)
+    fewest = weight.sum()
     for column in y.T:
-        fewest = min(fewest, len(y) - np.unique(column, return_counts=True)[1].max())
+        index = np.unique(column, return_inverse=True)[1]
+        fewest = min(fewest, weight.sum() - np.bincount(index, weight).max())
     return fewest // EVENTS
+
+
+def effective_size(weight):
+    """How many rows of one weight tell as much."""
+    return weight.sum() ** 2 / (weight @ weight)
 
 
 def is_worse_ahead(cells, blocks, weighting):
@@ -200,7 +213,7 @@ def learn_time(rows, time, run, unit=""):
     """A `Part` of weights that fall with age, where newer rows are predicted better so."""
     names, index = _tenths(time)
     blank = Part("time", names, index, position=time)
-    timeline = Timeline.of(time, blocks_that_tell(rows.y))
+    timeline = Timeline.of(time, rows.weight, blocks_that_tell(rows.y, rows.weight))
     if timeline is None:
         sentence = (
             f"too few times to learn a decay ({len(np.unique(time))} of {len(time)} rows): rows "
@@ -219,7 +232,7 @@ def learn_time(rows, time, run, unit=""):
         more = _log_errors(cells, timeline.near.train(learned), test)
         errors = np.concatenate([errors, more[None]])
     # On few rows the best of many weightings is better by chance: plain weights may be worse.
-    advantage = advantage_on(len(time))
+    advantage = advantage_on(effective_size(rows.weight))
     found = average(errors, plain, STANDARD_ERRORS, advantage=advantage)
     if found.gain < STANDARD_ERRORS + advantage:
         return replace(blank, sentence=NO_DRIFT, numbers=numbers)

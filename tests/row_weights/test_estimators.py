@@ -326,6 +326,10 @@ def test_cross_validate_cuts_times_and_passes_the_target_on():
         ({"target_source": 1}, "target_source needs row_source="),
         ({"annotator": [None, *TIME[1:]]}, "annotator must be known for each row: 1 entries"),
         ({"is_clean": TIME}, "is_clean must be a"),
+        ({"time": np.ones((400, 2))}, r"time must be one column: got an array of shape \(400, 2\)"),
+        ({"time": pd.array([pd.NA, *TIME[1:]])}, "time must be known for each row: 1 entries"),
+        ({"annotator": pd.array([pd.NA, *TIME[1:]])}, "annotator must be known for each row: 1"),
+        ({"row_source": TIME, "target_source": [1, 2]}, "give a mask of them as is_clean"),
     ],
 )
 def test_wrong_columns_are_an_error(kind, told, said):

@@ -8,6 +8,7 @@ from skbamm.row_weights._record import Rows
 from skbamm.row_weights._source import (
     Candidate,
     _make_sources,
+    class_weights,
     learn_source,
     source_problem,
 )
@@ -128,12 +129,6 @@ def test_hypergradients_agree_with_finite_differences(initial):
         torch.testing.assert_close(found[i], slope, rtol=1e-4, atol=1e-8)
 
 
-def test_where_no_level_can_be_taken_off_there_is_none():
-    X, y, source = sites()
-    rows = Rows(X, y[:, None], np.ones(len(y)), has_levels=False)
-    assert learn_source(rows, source, source == 0, FROZEN).level is None
-
-
 @pytest.mark.parametrize(
     ("is_target", "said"),
     [(np.ones(330, bool), "all rows are of the target"), (np.arange(330) < 4, "only 4 rows")],
@@ -142,3 +137,45 @@ def test_nothing_to_compare_leaves_rows_alone(is_target, said):
     X, y, source = sites()
     part = learn_source(rows_of(X, y), source, is_target, FROZEN)
     assert not part.found and said in part.sentence
+
+
+def class_sites(seed=0):
+    """Two classes; of sources 1 and 2 one is much more frequent, given X."""
+    generator = np.random.default_rng(seed)
+    source = np.concatenate([np.zeros(40, int), generator.integers(1, 3, 600)])
+    X = generator.normal(size=(640, 3))
+    score = X.sum(axis=1) + np.array([0.0, 2.0, -2.0])[source]
+    return X, (score + generator.logistic(size=640) > 0).astype(int), source
+
+
+def test_levels_of_classes_become_weights_of_them():
+    X, labels, source = class_sites()
+    rows = Rows(X, np.eye(2)[labels], np.ones(640), labels)
+    part = learn_source(rows, source, source == 0, FROZEN)
+    assert part.level is None and "levels of their own" in part.sentence
+    for which, frequent in ((1, 1), (2, 0)):
+        one = part.weight[(source == which) & (labels == frequent)]
+        other = part.weight[(source == which) & (labels != frequent)]
+        assert np.ptp(one) < 1e-12 and other[0] > 2 * one[0]
+    np.testing.assert_allclose(part.means()[1][1:], part.means()[1][1])
+
+
+def test_weights_of_classes_give_the_shares_without_levels():
+    generator = np.random.default_rng(0)
+    labels, source = generator.integers(0, 3, 300), generator.integers(0, 2, 300)
+    weight = generator.uniform(1, 2, 300)
+    level = np.array([[0.2, -0.1, -0.1], [-0.05, 0.05, 0.0]])
+    y = np.eye(3)[labels]
+    found = class_weights(y, weight, source, level)
+    for one in (0, 1):
+        own = source == one
+        share = weight[own] @ y[own] / weight[own].sum()
+        np.testing.assert_allclose(
+            (weight * found)[own] @ y[own] / weight[own].sum(), share - level[one]
+        )
+
+
+def test_a_source_without_a_class_keeps_its_weight():
+    y = np.eye(2)[[0, 0, 0, 1]]
+    found = class_weights(y, np.ones(4), np.array([0, 0, 1, 1]), np.array([[0.3, -0.3], [0, 0]]))
+    np.testing.assert_allclose(found, 1)

@@ -92,7 +92,7 @@ def test_too_few_times_leave_rows_alone(time):
 
 def test_rows_of_one_time_are_never_split():
     time = (np.arange(500) // 7).astype(float)
-    timeline = Timeline.of(time)
+    timeline = Timeline.of(time, np.ones(len(time)))
     for one in np.unique(time):
         assert len(np.unique(timeline.bin[time == one])) == 1
     starts = timeline.near.test.argmax(axis=1)
@@ -101,7 +101,7 @@ def test_rows_of_one_time_are_never_split():
 
 def test_a_block_is_predicted_from_earlier_rows_alone():
     time = np.random.default_rng(0).permutation(300).astype(float)
-    timeline = Timeline.of(time)
+    timeline = Timeline.of(time, np.ones(len(time)))
     for ages, test in zip(timeline.near.ages, timeline.near.test, strict=True):
         inside = np.isin(timeline.bin, np.flatnonzero(test))
         before = np.isin(timeline.bin, np.flatnonzero(ages >= 0))
@@ -112,7 +112,7 @@ def test_errors_are_those_of_direct_fits(monkeypatch):
     """With a bin for each row, cells lose nothing."""
     monkeypatch.setattr(_time, "BINS_IN_BLOCK", 100)
     X, y, time = drifting(120, 100)
-    timeline = Timeline.of(time)
+    timeline = Timeline.of(time, np.ones(len(time)))
     n_bins = timeline.near.ages.shape[1]
     cells = Cells.of(X, y[:, None], np.ones(120), timeline.bin, n_bins)
     Z, targets = cells.standardized(X, y[:, None])
@@ -128,7 +128,7 @@ def test_errors_are_those_of_direct_fits(monkeypatch):
 
 def test_hypergradients_agree_with_finite_differences():
     X, y, time = drifting(200, 150)
-    timeline = Timeline.of(time)
+    timeline = Timeline.of(time, np.ones(len(time)))
     cells = Cells.of(X, y[:, None], np.ones(200), timeline.bin, timeline.near.ages.shape[1])
     problem = decay_problem(cells, timeline, cells.combined(timeline.near.test), [3.0, -2.0, 1.0])
 
@@ -153,7 +153,7 @@ def test_hypergradients_agree_with_finite_differences():
 
 def test_learning_lowers_the_criterion():
     X, y, time = drifting(400, 300)
-    timeline = Timeline.of(time)
+    timeline = Timeline.of(time, np.ones(len(time)))
     cells = Cells.of(X, y[:, None], np.ones(400), timeline.bin, timeline.near.ages.shape[1])
     problem = decay_problem(cells, timeline, cells.combined(timeline.near.test), [6.0, -2.0, 1.0])
     from skbamm.solvers import solve
@@ -179,3 +179,21 @@ def test_a_window_ends_and_a_decay_halves():
 )
 def test_the_sentence_says_which_rows_count_less_than_half(ages, unit, said):
     assert _time._sentence(np.array(ages), unit) == said
+
+
+def test_a_row_of_weight_two_is_two_rows():
+    generator = np.random.default_rng(0)
+    time, weight = generator.permutation(700).astype(float), generator.integers(1, 4, 700)
+    twice = np.repeat(np.arange(700), weight)
+    one = Timeline.of(time, weight.astype(float))
+    other = Timeline.of(time[twice], np.ones(len(twice)))
+    np.testing.assert_array_equal(one.bin[twice], other.bin)
+    for blocks, others in ((one.near, other.near), (one.far, other.far)):
+        np.testing.assert_allclose(blocks.ages, others.ages)
+        np.testing.assert_array_equal(blocks.test, others.test)
+    assert list(map(str, one.candidates())) == list(map(str, other.candidates()))
+
+
+def test_few_rows_with_most_of_the_weight_are_few():
+    weight = np.where(np.arange(400) % 10 == 0, 1.0, 1e-3)
+    assert Timeline.of(np.arange(400.0), weight) is None

@@ -374,7 +374,8 @@ class BilevelRegularizedClassifier(LogitClassifier, RowWeightMixin, PenaltyEstim
             Where each row is from: a site, batch or sensor. Needs `target_source` or `is_clean`.
 
         annotator : array-like of shape (n_samples,), default=None
-            Who has given each row its label. Rows of equal X are held out together.
+            Who has given each row its label: who does so at random is learned. Rows of equal X are
+            held out together.
 
         is_clean : array-like of bool of shape (n_samples,), default=None
             Which rows are like those to predict: of the target site, or with verified labels. The
