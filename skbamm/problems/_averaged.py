@@ -42,6 +42,8 @@ class AveragedObjective(Objective):
         return self._mix(lambda level: level.curvature_products(hyper, params, vector))
 
     def params_gradient(self, hyper, params):
+        if self.averaging and self.lower._is_by_autograd and self.upper._is_by_autograd:
+            return Objective._params_gradient(self, hyper, params)  # one backward pass
         return self._average(lambda level: level.params_gradient(hyper, params))
 
     def hessian_product(self, hyper, params, vector):

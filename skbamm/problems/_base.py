@@ -14,7 +14,7 @@ from ._nonsmooth import NonSmooth
 from ._objective import FunctionObjective, Objective
 from ._structure import Structure
 from ._structured import StructuredObjective
-from ._variables import Variables
+from ._variables import Variables, check_is_function, describe
 
 
 class Metric(Protocol):
@@ -52,8 +52,9 @@ class BilevelProblem(Variables):
         of `hyper` should be a natural first step (log regularisation weights are: it multiplies a
         weight by e).
 
-    lower_bound, upper_bound : Tensor or float, default=-inf, inf
-        Box that `hyper` is kept in; broadcast against it.
+    lower_bound, upper_bound : float, Tensor, tuple, list or dict, default=-inf, inf
+        Box that `hyper` is kept in: for all numbers, or in the form of `initial_hyper`. A dict may
+        leave out keys, whose entries are free.
 
     strongly_convex : bool, default=False
         Whether `lower` is strongly convex in `params` for every feasible `hyper`.
@@ -82,18 +83,19 @@ class BilevelProblem(Variables):
         where the lower level is far from a quadratic, Newton's steps of a metric are slow, and
         what they leave in params decides where the run goes.
 
-    project : callable or None, default=None
+    project : callable, dict or None, default=None
         ``project(hyper)`` returns the nearest point of another convex set, in the form of
-        `initial_hyper`: a `Simplex`, a `Ball`, or your own. The box is applied after it.
+        `initial_hyper`: a `Simplex`, a `Ball`, or your own; a dict has one for some keys of
+        `initial_hyper`. The box is applied after it.
     """
 
     upper: Any
     lower: Any
     initial_hyper: torch.Tensor
     initial_params: torch.Tensor
-    lower_bound: torch.Tensor | float = -torch.inf
-    upper_bound: torch.Tensor | float = torch.inf
-    project: Callable[[Any], Any] | None = field(default=None, repr=False, kw_only=True)
+    lower_bound: Any = -torch.inf
+    upper_bound: Any = torch.inf
+    project: Any = field(default=None, repr=False, kw_only=True)
     strongly_convex: bool = False
     averaging: float | Callable[[int], float] | None = None
     metric: Callable[[torch.Tensor, torch.Tensor, float], Metric] | None = field(
@@ -109,13 +111,24 @@ class BilevelProblem(Variables):
         for name in ("upper", "lower"):
             objective = getattr(self, name)
             if not isinstance(objective, Objective):
-                if not callable(objective):
+                if not callable(objective) or isinstance(objective, type):
                     raise TypeError(
                         f"{name} must be an Objective or a function of (hyper, params): "
-                        f"got {type(objective).__name__}."
+                        f"got {describe(objective)}."
                     )
                 object.__setattr__(self, name, self._objective(objective))
         self._check_variables(self.initial_hyper, self.initial_params)
+        is_term = hasattr(self.nonsmooth, "value") and not isinstance(self.nonsmooth, type)
+        if self.nonsmooth is not None and not is_term:
+            raise TypeError(
+                "nonsmooth must be an instance of NonSmooth, such as Box(0, 1) or "
+                f"WeightedL1(weights): got {self.nonsmooth!r}."
+            )
+        if self.metric is not None:
+            check_is_function("metric", self.metric, "a function of (hyper, params, averaging)")
+        if not isinstance(self.solve_lower, str | LowerMinimizer | type(None)):
+            words = "a function of (hyper, params), 'lbfgs', 'adam'"
+            check_is_function("solve_lower", self.solve_lower, words)
         if isinstance(self.solve_lower, str | LowerMinimizer):
             method: Any = getattr(self.solve_lower, "method", self.solve_lower)
             minimizer = LowerMinimizer(method, self.lower, self.nonsmooth)

@@ -20,6 +20,7 @@ from ._point import (
 
 _DERIVATIVES = (
     "gradients",
+    "hyper_gradient",
     "params_gradient",
     "curvature_products",
     "hessian_product",
@@ -95,9 +96,28 @@ class Objective:
             Of the shape of `params`.
         """
         if self._is_by_autograd:
-            with differentiating():
-                return AutogradPoint(self, hyper, params).params_gradient
+            return self._params_gradient(hyper, params)
         return self.gradients(hyper, params).params
+
+    def hyper_gradient(self, hyper: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
+        """Differentiate in `hyper` alone.
+
+        Returns
+        -------
+        gradient : Tensor
+            Of the shape of `hyper`.
+        """
+        if not self._is_by_autograd:
+            return self.gradients(hyper, params).hyper
+        with differentiating():
+            hyper = hyper.detach().requires_grad_()
+            return derivatives(self.value(hyper, params.detach()), (hyper,))[0]
+
+    def _params_gradient(self, hyper, params):
+        """By autograd, without a graph to hyper."""
+        with differentiating():
+            params = params.detach().requires_grad_()
+            return derivatives(self.value(hyper.detach(), params), (params,))[0]
 
     def hessian_product(
         self, hyper: torch.Tensor, params: torch.Tensor, vector: torch.Tensor
@@ -183,6 +203,8 @@ def tensor_of(function, found):
     if not isinstance(found, torch.Tensor):
         name = getattr(function, "__name__", repr(function))
         raise TypeError(
-            f"an objective must return a tensor: {name} returned a {type(found).__name__}."
+            f"an objective must return a tensor: {name} returned a {type(found).__name__}; "
+            "autograd differentiates tensors, so leave out float(), .item() and NumPy."
         )
-    return found
+    # Under autocast; derivatives and sums of losses are to have the digits of single precision.
+    return found.float() if found.dtype in (torch.bfloat16, torch.float16) else found

@@ -83,14 +83,9 @@ class Point:
         self.params = params
         self._versions = _version(hyper), _version(params)
 
-    def _is_at(self, objective, hyper, params):
-        """Whether this is that point; tensors that were changed in place since are other ones."""
-        return (
-            self.objective is objective
-            and self.hyper is hyper
-            and self.params is params
-            and self._versions == (_version(hyper), _version(params))
-        )
+    def _is_as_it_was(self):
+        """Whether its tensors were not changed in place since."""
+        return self._versions == (_version(self.hyper), _version(self.params))
 
     @Once
     def value(self) -> torch.Tensor:
@@ -271,15 +266,15 @@ def remembered(kind, objective, hyper, params):
     points = _memory.points
     if points is None:
         return kind(objective, hyper, params)
+    there = None  # of another objective
     for point in reversed(points):
-        if point._is_at(objective, hyper, params):
-            return point
+        if point.params is params and point.hyper is hyper and point._is_as_it_was():
+            if point.objective is objective:
+                return point
+            there = there or point
     found = kind(objective, hyper, params)
-    if kind is AutogradPoint:
-        for point in reversed(points):
-            if point.hyper is hyper and point.params is params and isinstance(point, kind):
-                found.share_leaves(point)
-                break
+    if kind is AutogradPoint and isinstance(there, AutogradPoint):
+        found.share_leaves(there)
     points.append(found)
     return found
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import torch
 
 
-def _check_positive(name, value):
-    if not value > 0 or value == float("inf"):
+def _check_positive(name, value: Any):
+    if not isinstance(value, Real) or not float(value) > 0 or value == float("inf"):
         raise ValueError(f"{name} must be a finite number above 0: got {value!r}.")
 
 
@@ -46,7 +49,7 @@ class Simplex:
         excess = ordered.cumsum(-1) - self.total
         count = torch.arange(1, hyper.shape[-1] + 1, dtype=hyper.dtype, device=hyper.device)
         # How many entries stay above zero.
-        n_positive = (ordered - excess / count > 0).sum(-1, keepdim=True)
+        n_positive = (ordered - excess / count > 0).sum(-1, keepdim=True).clamp_min(1)
         shift = excess.gather(-1, n_positive - 1) / n_positive.to(hyper.dtype)
         return (hyper - shift).clamp_min(0)
 
@@ -90,3 +93,31 @@ class Ball:
         if length * size <= self.radius:
             return hyper
         return self.centre + self.radius / length * direction
+
+
+@dataclass(frozen=True)
+class PartwiseProjection:
+    """Projections of some entries of a dict; the others stay as they are."""
+
+    of_parts: dict[Any, Callable]
+
+    def check(self, nesting):
+        """Raise where hyper has no such entries, or they have no function."""
+        keys = list(nesting) if isinstance(nesting, dict) else []
+        for key, project in self.of_parts.items():
+            if key not in keys:
+                raise ValueError(
+                    f"project has the key {key!r}, which initial_hyper has not: "
+                    + (f"its keys are {keys}." if keys else "it is no dict.")
+                )
+            if isinstance(project, type) or not callable(project):
+                raise TypeError(
+                    f"project[{key!r}] must be a Simplex(), a Ball() or a function: got "
+                    f"{project!r}."
+                )
+
+    def __call__(self, hyper):
+        return {
+            key: self.of_parts[key](part) if key in self.of_parts else part
+            for key, part in hyper.items()
+        }

@@ -158,11 +158,12 @@ class StochasticProblem(Variables):
     batch_size : int, default=64
         Rows of a batch where data are tensors.
 
-    lower_bound, upper_bound : Tensor or float, default=-inf, inf
-        Box that every number of `hyper` is kept in; tensors broadcast against a lone tensor.
+    lower_bound, upper_bound : float, Tensor, tuple, list or dict, default=-inf, inf
+        Box that `hyper` is kept in, as for `BilevelProblem`.
 
-    project : callable or None, default=None
-        ``project(hyper)`` returns the nearest feasible point in the same form: a simplex, a ball.
+    project : callable, dict or None, default=None
+        ``project(hyper)`` returns the nearest feasible point in the same form: a simplex, a ball; a
+        dict has one for some keys of `initial_hyper`.
         With modules in it, hyper comes as copies of these, to be changed in place and returned.
 
     strongly_convex : bool, default=False
@@ -186,9 +187,9 @@ class StochasticProblem(Variables):
     initial_hyper: Any = field(repr=False)
     initial_params: Any = field(repr=False)
     batch_size: int = 64
-    lower_bound: torch.Tensor | float = -torch.inf
-    upper_bound: torch.Tensor | float = torch.inf
-    project: Callable[[Any], Any] | None = None
+    lower_bound: Any = -torch.inf
+    upper_bound: Any = torch.inf
+    project: Any = None
     strongly_convex: bool = False
     seed: int = 0
     upper_level: Any = field(init=False, repr=False)
@@ -208,8 +209,8 @@ class StochasticProblem(Variables):
             raise ValueError(f"batch_size must be a whole number above 0: got {size!r}.")
         hyper, first_hyper = Structure.of(self.initial_hyper, "initial_hyper")
         params, first_params = Structure.of(self.initial_params, "initial_params")
-        self._check_variables(first_hyper, first_params)
         self._set(_structures=(hyper, params), _first=(first_hyper, first_params))
+        self._check_variables(first_hyper, first_params)
         for number, name in enumerate(("upper", "lower")):
             data = getattr(self, f"{name}_data")
             options = size, 2 * self.seed + number, first_params.device, f"{name}_data"

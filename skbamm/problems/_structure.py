@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -115,6 +116,59 @@ class Structure:
                 f"{value!r}."
             )
         return value if self.is_tensor else torch.cat([tensor.flatten() for tensor in tensors])
+
+    def spread(self, value, missing, name) -> torch.Tensor:
+        """Numbers for every entry, from a number or tensor for all, or a nesting of these.
+
+        Dicts may leave keys out, whose entries get the number `missing`.
+        """
+        like = self.leaves[0].tensors[0]
+        found = [torch.full((leaf.size,), missing).to(like) for leaf in self.leaves]
+        self._spread(self.nesting, value, name, found)
+        return found[0].reshape(self.leaves[0].given.shape) if self.is_tensor else torch.cat(found)
+
+    def _spread(self, nesting, value, path, found):
+        if isinstance(value, Mapping) and isinstance(nesting, dict):
+            unknown = sorted(map(repr, value.keys() - nesting.keys()))
+            if unknown:
+                raise ValueError(f"{path} has no {unknown[0]}: its keys are {list(nesting)}.")
+            parts = [(nesting[key], part, f"{path}[{key!r}]") for key, part in value.items()]
+        elif isinstance(value, tuple | list) and isinstance(nesting, tuple | list):
+            if len(value) != len(nesting):
+                raise ValueError(f"{path} must have {len(nesting)} parts: got {len(value)}.")
+            numbered = enumerate(zip(nesting, value, strict=True))
+            parts = [(inner, part, f"{path}[{n}]") for n, (inner, part) in numbered]
+        elif isinstance(nesting, int):
+            return self._spread_on_leaf(nesting, value, path, found)
+        elif isinstance(value, Real):
+            inner = nesting.values() if isinstance(nesting, dict) else nesting
+            parts = [(one, value, path) for one in inner]
+        else:
+            raise TypeError(
+                f"{path} must be a number, or have the form of initial_hyper (a dict may leave "
+                f"keys out): got {type(value).__name__}."
+            )
+        for part in parts:
+            self._spread(*part, found)
+
+    def _spread_on_leaf(self, number, value, path, found):
+        leaf = self.leaves[number]
+        shape = (leaf.size,) if leaf.module is not None else leaf.shape
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number and not isinstance(value, torch.Tensor):
+            raise TypeError(f"{path} must be a number or a tensor: got {type(value).__name__}.")
+        like = found[number]
+        tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+        if bool(tensor.isnan().any()):
+            raise ValueError(f"{path} must not be NaN.")
+        try:
+            found[number] = tensor.expand(shape).flatten()
+        except RuntimeError:
+            raise ValueError(
+                f"{path} must be a number or broadcast to the shape {tuple(shape)}: got "
+                f"{tuple(tensor.shape)}."
+            ) from None
+        return None
 
     def load(self, vector) -> Any:
         """The value without a graph; the vector is written into the modules that were given."""

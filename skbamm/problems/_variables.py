@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import torch
 
+from ._projections import PartwiseProjection
 from ._structure import Structure
+
+
+def describe(value):
+    """What an argument is, for a message."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def check_is_function(name, value, words):
+    """Raise where an option is no function, or the class of one."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} must be an instance: got the class {value.__name__}, so write "
+            f"{value.__name__}(...)."
+        )
+    if not callable(value):
+        raise TypeError(f"{name} must be {words}, or None: got {value!r}.")
 
 
 class Variables:
     """What problems with batches and without know of hyper and params."""
 
-    project: Callable[[Any], Any] | None
-    lower_bound: torch.Tensor | float
-    upper_bound: torch.Tensor | float
+    project: Any
+    lower_bound: Any
+    upper_bound: Any
     _structures: tuple[Structure, Structure]
 
     def _check_variables(self, hyper, params):
@@ -28,12 +46,52 @@ class Variables:
                     f"initial_hyper and initial_params must have one {kind}: got {of_hyper} and "
                     f"{of_params}."
                 )
+        values = {"initial_hyper": hyper, "initial_params": params}
+        for name, tensor in values.items():
+            n_wrong = int((~tensor.isfinite()).sum())
+            if n_wrong:
+                raise ValueError(
+                    f"{name} must be finite: got NaN or infinity in {n_wrong} of {tensor.numel()} "
+                    "numbers."
+                )
+        self._check_bounds(hyper)
+        self._check_project(hyper)
+
+    def _check_bounds(self, hyper):
+        """Make bounds numbers or tensors like hyper, whatever their form is."""
+        for name, missing in (("lower_bound", -math.inf), ("upper_bound", math.inf)):
+            given = getattr(self, name)
+            if isinstance(given, Real) and not math.isnan(given):
+                continue
+            # A copy with other fields (`dataclasses.replace`) has one for every number already.
+            is_spread = isinstance(given, torch.Tensor) and given.shape == hyper.shape
+            if not is_spread or bool(given.isnan().any()):
+                given = self._structures[0].spread(given, missing, name)
+            object.__setattr__(self, name, given)
         lower, upper = self._bounds(hyper)
         if bool((lower > upper).any()):
             raise ValueError(
                 "lower_bound must not be above upper_bound: got "
                 f"{float(lower.max())} and {float(upper.min())} somewhere."
             )
+
+    def _check_project(self, hyper):
+        """Raise where a projection cannot be used; make one of those of parts."""
+        project = self.project
+        if project is None:
+            return
+        if isinstance(project, Mapping):
+            project = PartwiseProjection(dict(project))
+            project.check(self._structures[0].nesting)
+            object.__setattr__(self, "project", project)
+        check_is_function("project", project, "a Simplex(), a Ball(), a function of hyper")
+        try:
+            self.project_hyper(hyper)
+        except Exception as error:
+            raise ValueError(
+                "project must map hyper, in the form of initial_hyper, to the nearest point of its "
+                f"set: on initial_hyper it raises {type(error).__name__}: {error}"
+            ) from error
 
     def _bounds(self, hyper):
         return (

@@ -37,6 +37,9 @@ class EnvelopeLevels:
     proximal: Any
     gap: Any  # of the gradients of f + g in hyper, at params and at the proximal params
     size: Any  # of what the gap is the difference of, in absolute values
+    difference: Any  # of params and proximal params
+    displacement: float  # its norm: how far the upper objective draws params
+    resolution: float  # what rounding leaves of it
 
     @classmethod
     def at(cls, problem, hyper, params, proximal_params, *, asks_both=True):
@@ -46,32 +49,27 @@ class EnvelopeLevels:
         proximal = problem.lower.point(hyper, proximal_params)
         if asks_both:
             _ = upper.gradients, lower.gradients
-        gap = lower.hyper_gradient - proximal.hyper_gradient
-        size = lower.hyper_gradient.abs() + proximal.hyper_gradient.abs()
+            there = proximal.hyper_gradient
+        else:
+            there = problem.lower.hyper_gradient(hyper, proximal_params)
+        gap = lower.hyper_gradient - there
+        size = lower.hyper_gradient.abs() + there.abs()
         if problem.nonsmooth is not None:
             for sign, point in ((1, params), (-1, proximal_params)):
                 gradient = problem.nonsmooth.hyper_gradient(hyper, point)
                 gap, size = gap + sign * gradient, size + gradient.abs()
-        return cls(problem, hyper, params, proximal_params, upper, lower, proximal, gap, size)
+        points = upper, lower, proximal
+        difference = params - proximal_params
+        norms = norm_of(difference), _eps(params) * norm_of(params)
+        return cls(problem, hyper, params, proximal_params, *points, gap, size, difference, *norms)
 
     def hypergradient(self, weight):
         """That of x in the penalized objective, divided by the weight."""
         return self.upper.hyper_gradient + 1 / weight * self.gap
 
     @property
-    def eps(self):
-        import torch
-
-        return torch.finfo(self.params.dtype).eps
-
-    @property
     def is_resolved(self):
-        return is_resolved(self.params - self.proximal_params, self.params)
-
-    @property
-    def displacement(self):
-        """How far the upper objective draws params from what solves the lower level."""
-        return norm_of(self.params - self.proximal_params)
+        return self.displacement > RESOLVED * self.resolution
 
     def mixed(self, known):
         """How much a displacement may change the gradient in hyper: the most that was seen."""
@@ -85,11 +83,10 @@ class EnvelopeLevels:
         Gradients are rounded, and so are the two points that they are taken at, which a small
         weight brings close together.
         """
-        resolution = self.eps * norm_of(self.params)
-        rounded = ROUNDING * self.eps * self.size
+        rounded = ROUNDING * _eps(self.params) * self.size
         if self.is_resolved:
-            return (rounded + resolution / self.displacement * self.gap.abs()) / weight
-        return (rounded + resolution * mixed) / weight
+            return (rounded + self.resolution / self.displacement * self.gap.abs()) / weight
+        return (rounded + self.resolution * mixed) / weight
 
     def value_and_rounding(self, weight, proximity):
         """The penalized objective divided by the weight, and how far rounding reaches in it."""
@@ -101,25 +98,28 @@ class EnvelopeLevels:
         )
         lower, least = (float(problem.lower.point(hyper, p).value) for p in (params, proximal))
         gap, size = lower - least, abs(lower) + abs(least)
-        difference = params - proximal
         if problem.metric is None or problem.nonsmooth is not None:
-            gap -= proximity * float(difference.square().sum()) / 2
+            gap -= proximity * float(self.difference.square().sum()) / 2
         else:
             # The same in the norm of the metric: the proximal params are stationary.
-            gap -= float((difference * self.proximal.params_gradient).sum()) / 2
+            gap -= float((self.difference * self.proximal.params_gradient).sum()) / 2
         if problem.nonsmooth is not None:
             for sign, point in ((1, params), (-1, proximal)):
                 value = float(problem.nonsmooth.value(hyper, point))
                 gap, size = gap + sign * value, size + abs(value)
         value = float(problem.upper.point(hyper, params).value) + gap / weight
-        return value, ROUNDING * self.eps * size / weight
+        return value, ROUNDING * _eps(params) * size / weight
 
 
 def is_resolved(change, params):
     """Whether a change of params is more than rounding."""
+    return norm_of(change) > RESOLVED * _eps(params) * norm_of(params)
+
+
+def _eps(tensor):
     import torch
 
-    return norm_of(change) > RESOLVED * torch.finfo(params.dtype).eps * norm_of(params)
+    return torch.finfo(tensor.dtype).eps
 
 
 def proximal_step(problem, hyper, params, gradient, proximal_term, precondition):

@@ -200,7 +200,7 @@ class Recorder:
 def _numpy(row):
     """Copies of a row's tensors as arrays; numbers are as good."""
     return {
-        name: value if isinstance(value, float | int) else np.array(value.detach().cpu().numpy())
+        name: value if isinstance(value, float | int) else value.numpy(force=True).copy()
         for name, value in row.items()
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ._base import Solver, State
@@ -21,6 +21,7 @@ from ._steps import (
     Schedule,
     at,
     begin,
+    changed,
     divide,
     is_finite,
     move_hyper,
@@ -184,7 +185,7 @@ class Meha(Solver):
             weight *= FIRST_WEIGHT if leads else CONVEX_FIRST_WEIGHT
         else:
             weight = at(self.upper_weight, 0)
-        return replace(
+        return changed(
             state,
             proximal_params=params,
             upper_weight=weight,
@@ -204,21 +205,17 @@ class Meha(Solver):
         point = state.hyper, state.params, proximal_params
         levels = EnvelopeLevels.at(problem, *point, asks_both=both)
         following = self._measure(problem, state, levels, weight)
-        following = self._move_hyper(problem, state, following, levels, steps)
-        params = self._move_params(problem, following, levels, weight, steps)
-        lower, upper = self._curvatures(problem, state, steps.metric, following.hyper, params)
-        following = replace(
-            following,
-            params=params,
-            proximal_params=proximal_params,
-            lower_curvature=lower,
-            upper_curvature=upper,
-            origin=(state.params, state.proximal_params),
-        )
+        moved = self._move_hyper(problem, state, following, levels, steps)
+        hyper = moved.get("hyper", state.hyper)
+        params = self._move_params(problem, hyper, levels, weight, steps)
+        lower, upper = self._curvatures(problem, state, steps.metric, hyper, params)
+        moved |= {"params": params, "proximal_params": proximal_params}
+        moved |= {"lower_curvature": lower, "upper_curvature": upper}
+        following = changed(following, **moved, origin=(state.params, state.proximal_params))
         if is_finite(following.hypergradient_norm, lower, upper, params, proximal_params):
             return following
         following = retreat(self, problem, state, ("params", "proximal_params"))
-        return replace(following, n_close=0, change=math.inf, hypergradient=None)
+        return changed(following, n_close=0, change=math.inf, hypergradient=None)
 
     def _steps(self, problem, state, weight):
         lower = state.lower_curvature if state.lower_curvature > 0 else 1.0
@@ -245,22 +242,26 @@ class Meha(Solver):
 
     def _move_proximal_params(self, problem, state, steps):
         hyper, proximal_params = state.hyper, state.proximal_params
-        gradient = problem.lower.point(hyper, proximal_params).params_gradient
+        if self.hyper_step == "auto":  # where hyper has not moved, the last step knows it
+            gradient = problem.lower.point(hyper, proximal_params).params_gradient
+        else:
+            gradient = problem.lower.params_gradient(hyper, proximal_params)
         proximal_term = steps.proximity * (proximal_params - state.params)
         precondition = Preconditioner(steps.proximal, steps.metric)
         return proximal_step(problem, hyper, proximal_params, gradient, proximal_term, precondition)
 
-    def _move_params(self, problem, following, levels, weight, steps):
+    def _move_params(self, problem, hyper, levels, weight, steps):
         """At the new hyper and with the new proximal params."""
-        hyper, params = following.hyper, levels.params
+        from ..problems import AveragedObjective
+
+        params = levels.params
         if bool((hyper != levels.hyper).any()):
-            upper = problem.upper.params_gradient(hyper, params)
-            lower = problem.lower.params_gradient(hyper, params)
+            both = AveragedObjective(problem.lower, problem.upper, weight / (1 + weight))
+            gradient = (1 + weight) * both.params_gradient(hyper, params)
         else:
-            upper, lower = levels.upper.params_gradient, levels.lower.params_gradient
-        proximal_term = -(steps.proximity * (params - levels.proximal_params))
+            gradient = weight * levels.upper.params_gradient + levels.lower.params_gradient
+        proximal_term = -(steps.proximity * levels.difference)
         precondition = Preconditioner(steps.params, steps.metric)
-        gradient = weight * upper + lower
         return proximal_step(problem, hyper, params, gradient, proximal_term, precondition)
 
     def _curvatures(self, problem, state, metric, hyper, params):
@@ -291,24 +292,23 @@ class Meha(Solver):
         error = remainder(change, state.change, norm_of(rounding))
         # The projected norm is zero, and no scale, where all entries are on their bounds.
         enough = max(self.accuracy * norm_, SMALL * norm_of(hypergradient))
-        following = replace(
-            state,
-            iteration=state.iteration + 1,
-            upper_weight=weight,
-            hypergradient_norm=norm_,
-            n_close=state.n_close + 1 if error <= enough else 0,
-            hypergradient=hypergradient,
-            change=change,
-            mixed=mixed,
-        )
+        found = {
+            "iteration": state.iteration + 1,
+            "upper_weight": weight,
+            "hypergradient_norm": norm_,
+            "n_close": state.n_close + 1 if error <= enough else 0,
+            "hypergradient": hypergradient,
+            "change": change,
+            "mixed": mixed,
+        }
         if self.hyper_step != "auto":
             error = change
         if self.upper_weight == "auto":
-            following = self._weigh(problem, state, following, levels, rounding)
-            error += math.inf if following.bias is None or not following.acts else 0
-            rounding = rounding + (0 if following.bias is None else following.bias)
+            found |= self._weigh(problem, state, changed(state, **found), levels, rounding)
+            error += math.inf if found["bias"] is None or not found["acts"] else 0
+            rounding = rounding + (0 if found["bias"] is None else found["bias"])
         reached = worst_norm(problem, state.hyper, hypergradient, rounding)
-        return replace(following, residual=reached + error, uncertainty=reached - norm_)
+        return changed(state, **found, residual=reached + error, uncertainty=reached - norm_)
 
     def _weigh(self, problem, state, following, levels, rounding):
         """What this weight leaves open, and whether a smaller one would tell more."""
@@ -326,12 +326,10 @@ class Meha(Solver):
         stage_norm = state.stage_norm
         if following.params_converged and stage_norm == 0:
             stage_norm = following.hypergradient_norm
-        return replace(
-            following, bias=bias, acts=acts, may_shrink=may_shrink, stage_norm=stage_norm
-        )
+        return {"bias": bias, "acts": acts, "may_shrink": may_shrink, "stage_norm": stage_norm}
 
     def _move_hyper(self, problem, state, following, levels, steps):
-        """Next hyper and weight."""
+        """Fields of the next state: hyper and weight."""
         weight, hypergradient = following.upper_weight, following.hypergradient
         shrinks = self._weight_is_done(problem, following)
         moved: dict = {}
@@ -343,22 +341,17 @@ class Meha(Solver):
             shrinks = moved["stalled"] and self._may_shrink(problem, following)
         if shrinks and self.hyper_step == "auto":
             # It keeps what it knows of curvature, but compares no values.
-            search = replace(state.search, started=False, stalled=False, fresh=False)
+            search = changed(state.search, started=False, stalled=False, fresh=False)
             moved |= {"search": search, "stalled": False}
-        before = None if following.params_converged else state.before
-        following = replace(following, before=before, **moved)
-        has_moved = bool((following.hyper != state.hyper).any())
+        moved["before"] = None if following.params_converged else state.before
+        has_moved = "hyper" in moved and bool((moved["hyper"] != state.hyper).any())
         if shrinks:
-            following = replace(
-                following,
-                upper_weight=WEIGHT_SHRINK * weight,
-                before=None if has_moved and self.hyper_step == "auto" else hypergradient,
-                stage_norm=0.0,
-            )
+            before = None if has_moved and self.hyper_step == "auto" else hypergradient
+            moved |= {"upper_weight": WEIGHT_SHRINK * weight, "before": before, "stage_norm": 0.0}
         if shrinks or (has_moved and self.hyper_step == "auto"):
             # Nothing is known about how params converge under the new numbers.
-            following = replace(following, n_close=0, change=math.inf, hypergradient=None)
-        return following
+            moved |= {"n_close": 0, "change": math.inf, "hypergradient": None}
+        return moved
 
     def _search(self, problem, state, following, levels, steps):
         """Along secants, unless all that is left is less than what is not known of it."""

@@ -14,6 +14,9 @@ _ROUNDING = 1e-12
 _SUFFICIENT_DECREASE = 1e-4
 _SMALLEST_FRACTION = 1e-5
 _GROWTH = 4.0
+# Steps to the minimiser of a parabola over a set, and how much of the first one may be left.
+_N_INNER = 100
+_INNER_ACCURACY = 1e-4
 # A value in units of the gradient shall be finite too.
 _LEAST_UNIT = 2.0**-500
 
@@ -47,11 +50,13 @@ class SecantSearch:
     unit: float = 1.0  # of values and gradients
     retreated: bool = False  # whether the last direction led to nothing finite
 
-    def propose(self, project, hyper, value, gradient, *, memory, max_move, rounding=0.0):
+    def propose(
+        self, project, hyper, value, gradient, *, memory, max_move, rounding=0.0, is_box=True
+    ):
         """Where to go from `hyper`, and the search's next state.
 
-        `rounding` is how far it reaches in the values, beyond what it is relative to them. Without
-        a `memory` directions are projected gradients.
+        `rounding` is how far it reaches in the values, beyond what it is relative to them. `is_box`
+        is whether `project` treats each entry by itself.
         """
         search = self
         if not self.started and self.differences is None:
@@ -69,7 +74,7 @@ class SecantSearch:
             else:
                 search = self._shorten(value, predicted)
                 return _snapped(project, search.anchor + search.fraction * search.direction), search
-        search = search._accept(project, hyper, value, gradient, max_move, memory > 0)
+        search = search._accept(project, hyper, value, gradient, max_move, is_box)
         return _snapped(project, hyper + search.direction), search
 
     @property
@@ -99,8 +104,7 @@ class SecantSearch:
             free = gradient.where(is_free, 0)
             direction = search._direction(free).where(is_free, 0)
         else:
-            # Spectral projected gradient (Birgin, Martinez, Raydan, 2000): inside any convex set.
-            direction = project(hyper - search.scale * gradient) - hyper
+            direction = search._direction_in_set(project, hyper, gradient)
         largest = max(float(direction.abs().max()), precision.tiny)
         return replace(
             search,
@@ -169,6 +173,51 @@ class SecantSearch:
         if not float((vector * flat).sum()) > 0:
             vector = flat * self.scale
         return -vector.reshape(gradient.shape)
+
+    def _direction_in_set(self, project, hyper, gradient):
+        """To the minimiser of the secants' parabola over any convex set.
+
+        Schmidt, van den Berg, Friedlander, Murphy, "Optimizing costly functions with simple
+        constraints: a limited-memory projected quasi-Newton algorithm", 2009; the inner steps are
+        spectral projected gradients (Birgin, Martinez, Raydan, 2000).
+        """
+        first = direction = project(hyper - self.scale * gradient) - hyper
+        if self.differences is None:
+            return first
+        product, length = self._hessian(), self.scale
+        left = gradient + product(direction)  # gradient of the parabola
+        enough = _INNER_ACCURACY * float(first.norm())
+        for _ in range(_N_INNER):
+            step = project(hyper + direction - length * left) - hyper - direction
+            curved = product(step)
+            curvature, slope = float((step * curved).sum()), float((step * left).sum())
+            if not (float(step.norm()) > enough and curvature > 0 > slope):
+                break
+            share = min(-slope / curvature, 1.0)
+            direction, left = direction + share * step, left + share * curved
+            length = float(step.square().sum()) / curvature
+        return direction if float((direction * gradient).sum()) < 0 else first
+
+    def _hessian(self):
+        """The product of the BFGS Hessian with a vector; Byrd, Nocedal, Schnabel, eq. 2.17."""
+        import torch
+
+        steps, changes, diagonal = self.differences, self.changes, 1 / self.scale
+        along = steps @ changes.T
+        below = along.tril(-1)
+        middle = torch.cat(
+            [
+                torch.cat([diagonal * (steps @ steps.T), below], 1),
+                torch.cat([below.T, -along.diagonal().diag()], 1),
+            ]
+        )
+        both, inverse = torch.cat([diagonal * steps, changes]), torch.linalg.pinv(middle)
+
+        def product(vector):
+            flat = vector.flatten()
+            return (diagonal * flat - both.T @ (inverse @ (both @ flat))).reshape(vector.shape)
+
+        return product
 
 
 def _nudge(hyper):

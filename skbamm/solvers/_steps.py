@@ -59,7 +59,7 @@ def divide(numerator: float, denominator: float) -> float:
 def norm_of(vector) -> float:
     """Euclidean norm."""
     flat = vector if vector.dim() == 1 else vector.reshape(-1)
-    return math.sqrt(float(flat @ flat))  # an eighth of the time of `vector.norm()`
+    return math.sqrt(flat.dot(flat).item())  # an eighth of the time of `vector.norm()`
 
 
 def projected_norm(problem, hyper, gradient) -> float:
@@ -112,11 +112,12 @@ class SecantStep:
 
     memory: int
     max_move: float
+    is_box: bool = True
 
     @classmethod
     def of(cls, problem, memory, max_move):
-        """Along projected gradients where hyper is not in a box, whose faces secants know."""
-        return cls(memory if problem.project is None else 0, max_move)
+        """In the problem's set."""
+        return cls(memory, max_move, problem.project is None)
 
     def begin(self, hyper):
         return SecantSearch(hyper)
@@ -131,6 +132,7 @@ class SecantStep:
             memory=self.memory,
             max_move=self.max_move,
             rounding=rounding,
+            is_box=self.is_box,
         )
 
 
@@ -156,11 +158,18 @@ def move_hyper(solver, problem, state, gradient, value, *, rounding=0.0) -> dict
     return {"hyper": hyper, "search": search, "stalled": search is not None and search.stalled}
 
 
+def changed(state, **fields):
+    """As `dataclasses.replace`, in a third of its time."""
+    return type(state)(**(vars(state) | fields))
+
+
 def is_finite(*values) -> bool:
     """Whether numbers and tensors are; None is left out."""
     known = [value for value in values if value is not None]
-    # A sum is quick, and finite only where all entries are; it may overflow, though.
-    if math.isfinite(sum(v if isinstance(v, float) else float(v.sum()) for v in known)):
+    total = 0.0  # finite only where all entries are, and quick; it may overflow, though
+    for value in known:
+        total += value if isinstance(value, float) else value.sum().item()
+    if math.isfinite(total):
         return True
     return all(
         math.isfinite(value) if isinstance(value, float) else bool(value.isfinite().all())

@@ -122,13 +122,12 @@ def test_a_projection_may_change_its_copy_in_place():
 )
 def test_a_projection_that_returns_another_form_is_an_error(project):
     with pytest.raises(ValueError, match="what project returns must have the form"):
-        formed_problem(project).project_hyper(torch.zeros(2, dtype=double))
+        formed_problem(project)
 
 
 def test_a_projection_that_returns_another_shape_is_an_error():
-    problem, *_ = mixing_problem(lambda hyper: hyper.sum())
     with pytest.raises(ValueError, match="what project returns must have the form"):
-        problem.project_hyper(torch.zeros(4, dtype=double))
+        mixing_problem(lambda hyper: hyper.sum())
 
 
 @pytest.mark.parametrize("total", [1.0, 2.5])
@@ -174,6 +173,70 @@ def test_sets_keep_their_digits_far_away():
     far = Ball()(torch.tensor([1e200, 1e200], dtype=double))
     torch.testing.assert_close(far, torch.full((2,), 0.5**0.5, dtype=double))
     assert torch.equal(Ball()(torch.zeros(2)), torch.zeros(2))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6, 1e12, 1e30])
+def test_sets_lose_no_digits_in_single_precision(scale):
+    generator = torch.Generator().manual_seed(0)
+    point = scale * (1 + 1e-3 * torch.randn(2000, generator=generator))
+    for project in (Simplex(), Simplex(scale), Ball(scale / 2), Ball(1e-3 * scale, scale)):
+        expected = project(point.double())
+        torch.testing.assert_close(project(point).double(), expected, rtol=1e-5, atol=1e-7 * scale)
+    on_simplex = Simplex()(point)
+    torch.testing.assert_close(on_simplex.sum(), torch.tensor(1.0), rtol=1e-6, atol=0)
+
+
+def test_sets_hand_on_what_is_no_number():
+    for project in (Simplex(), Ball()):
+        assert project(torch.tensor([1.0, math.nan])).isnan().any()
+
+
+def curved_problem(**options):
+    """Steep and flat directions in hyper, and a mixture beside them."""
+    curvature = torch.logspace(0, 2, 10, dtype=double)
+    target = torch.tensor([0.9, -0.5, 0.3], dtype=double)
+
+    def upper(hyper, params):
+        rest = (curvature * (params[3:] - 1).square()).sum() / 2
+        return rest + (params[:3] - target).square().sum() / 2 + params[0] * params[3] / 2
+
+    hyper = {"mix": torch.full((3,), 1 / 3, dtype=double), "rest": torch.zeros(10, dtype=double)}
+    return BilevelProblem(
+        upper,
+        lambda hyper, p: (p - torch.cat([hyper["mix"], hyper["rest"]])).square().sum() / 2,
+        hyper,
+        torch.zeros(13, dtype=double),
+        strongly_convex=True,
+        **options,
+    )
+
+
+def test_a_projection_of_a_part_does_not_slow_the_rest():
+    free = solve(curved_problem(), "conjugate-gradient", max_iter=200, tol=1e-4)
+    problem = curved_problem(project={"mix": Simplex()})
+    found = solve(problem, "conjugate-gradient", max_iter=200, tol=1e-4)
+    assert free.status is found.status is Status.CONVERGED
+    assert found.n_iter <= 2 * free.n_iter
+    mix = problem.hyper_of(found.hyper)["mix"]
+    torch.testing.assert_close(mix.sum(), torch.tensor(1.0, dtype=double))
+    whole = lambda hyper: {**hyper, "mix": Simplex()(hyper["mix"])}  # noqa: E731
+    again = solve(curved_problem(project=whole), "conjugate-gradient", max_iter=200, tol=1e-4)
+    assert torch.equal(again.hyper, found.hyper)
+
+
+def test_bounds_may_have_the_form_of_hyper():
+    bounds = {"mix": torch.tensor([0.0, 0.1, 0.2], dtype=double)}
+    problem = curved_problem(lower_bound=bounds, upper_bound={"mix": 0.4, "rest": 0.5})
+    projected = problem.hyper_of(problem.project_hyper(torch.full((13,), -9.0, dtype=double)))
+    assert (
+        torch.equal(projected["mix"], bounds["mix"]) and projected["rest"].tolist() == [-9.0] * 10
+    )
+    above = problem.project_hyper(torch.full((13,), 9.0, dtype=double))
+    assert above.tolist() == [0.4] * 3 + [0.5] * 10
+    copied = dataclasses.replace(problem, strongly_convex=False)
+    assert torch.equal(copied.lower_bound, problem.lower_bound)
+    nested = formed_problem(lambda hyper: hyper)
+    assert dataclasses.replace(nested, lower_bound=-3.0).lower_bound == -3.0
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, math.nan, math.inf])

@@ -49,6 +49,11 @@ def save_checkpoint(path, run):
     """
     import torch
 
+    if not hasattr(run, "state") or not hasattr(run, "history"):
+        raise TypeError(
+            "run must be the Solution that solve returned, or the Snapshot that a Callback gets: "
+            f"got {type(run).__name__}."
+        )
     records = {name: run.history[name] for name in run.history}
     contents = {
         "format": FORMAT,
@@ -75,17 +80,33 @@ def load_checkpoint(path, device=None):
     Returns
     -------
     checkpoint : Checkpoint
-        Its state is of the same solver, or an error when a step is made.
+        `solve` refuses its state where solver or problem are others.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or was written by something else.
     """
     import torch
 
-    contents = torch.load(path, map_location=device, weights_only=True)
+    name = os.fspath(path)
+    try:
+        contents = torch.load(path, map_location=device, weights_only=True)
+    except OSError:  # no such file
+        raise
+    except Exception as error:  # torch raises whatever its readers do
+        raise ValueError(
+            f"{name!r} is damaged, or no checkpoint of save_checkpoint: torch cannot read it "
+            f"({type(error).__name__})."
+        ) from error
+    parts = "state", "records", "initial"
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        raise ValueError(f"{os.fspath(path)!r} is no checkpoint that this version can read.")
+        raise ValueError(f"{name!r} is no checkpoint that this version can read.")
+    missing = [part for part in parts if part not in contents]
+    if missing:
+        raise ValueError(f"{name!r} is no whole checkpoint: it lacks {missing}.")
     kinds = _kinds()
-    state, records, initial = (
-        _restored(contents[name], kinds) for name in ("state", "records", "initial")
-    )
+    state, records, initial = (_restored(contents[part], kinds) for part in parts)
     return Checkpoint(state, History(records, initial))
 
 
@@ -140,4 +161,9 @@ def _restored(value, kinds):
         raise ValueError(
             f"This checkpoint has a {value[KIND]}: import the solver that it is of before."
         )
-    return kinds[value[KIND]](**parts)
+    try:
+        return kinds[value[KIND]](**parts)
+    except TypeError as error:
+        raise ValueError(
+            f"This checkpoint has a {value[KIND]} of another version: {error}."
+        ) from error

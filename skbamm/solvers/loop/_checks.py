@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
+from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 from .._base import Need
+from .._history import History
 from .._implicit import Implicit
 from .._options import COUNT
-from .._steps import is_finite
+from .._steps import is_finite, norm_of, random_direction
+from ._verification import FinishingState
+
+# How far values and derivatives may differ, relatively, and roundings of a value.
+DISAGREEMENT, ROUNDINGS = 0.1, 100.0
 
 
 def get_solver(solver):
@@ -37,12 +46,16 @@ def get_solver(solver):
     return solver
 
 
-def check_lengths(max_iter, tol, max_history):
-    """Raise where a run has no length, or nothing it may end at."""
+def check_run(max_iter, tol, history, max_history):
+    """Raise where a run has no length, nothing it may end at, or another's history is none."""
     if not COUNT.holds(max_iter) and max_iter != 0:
         raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
     if not isinstance(tol, Real) or math.isnan(tol):
         raise ValueError(f"tol must be a number: got {tol!r}.")
+    if history is not None and not isinstance(history, History):
+        raise TypeError(
+            f"history must be a History, such as solution.history: got {type(history).__name__}."
+        )
     if max_history is not None and not COUNT.holds(max_history):
         raise ValueError(f"max_history must be {COUNT.words} or None: got {max_history!r}.")
 
@@ -73,12 +86,22 @@ def check_initial_point(problem):
     if not is_finite(*values.values()) and problem.solve_lower is not None:
         values = dict(zip(levels, problem.levels(hyper, params), strict=True))
     for name, value in values.items():
+        check_is_one(name, value)
         if not is_finite(value):
             raise ValueError(
                 f"{name} must be finite at the initial point: got {value.tolist()}; choose another "
                 "initial_hyper or initial_params."
             )
     _check_graphs(problem, hyper, params)
+
+
+def check_is_one(name, value):
+    """Raise where a loss is a loss for each row."""
+    if value.numel() != 1:
+        raise ValueError(
+            f"{name} must return one value: got a tensor of shape {tuple(value.shape)}; take its "
+            "mean or its sum."
+        )
 
 
 def _check_graphs(problem, hyper, params):
@@ -102,6 +125,48 @@ def _check_graphs(problem, hyper, params):
             found = torch.autograd.grad(value, inputs, allow_unused=True)
         if all(gradient is None for gradient in found):
             raise_constant(name)
+        warn_of_derivatives(name, level.value, hyper, params)
+
+
+def warn_of_derivatives(name, value, hyper, params):
+    """Warn where values change otherwise than autograd says: then a part of them was detached.
+
+    Along a direction of each variable, some way along it: at the point itself there may be kinks.
+    Two steps that agree tell them from kinks in between.
+    """
+    import torch
+
+    eps = torch.finfo(hyper.dtype).eps
+    variables = {"hyper": hyper.detach(), "params": params.detach()}
+    for variable, tensor in variables.items():
+        direction = random_direction(tensor)
+        step = eps ** (1 / 3) * max(norm_of(tensor), 1.0)
+
+        def at(length, variable=variable, tensor=tensor, direction=direction):
+            return value(**{**variables, variable: tensor + length * direction}).sum()
+
+        with torch.enable_grad():
+            length = torch.tensor(10 * step).to(tensor).requires_grad_()
+            middle = at(length)
+            found = None
+            if middle.requires_grad:
+                found = torch.autograd.grad(middle, length, allow_unused=True)[0]
+        derivative, rates, allowed = 0.0 if found is None else float(found), [], 0.0
+        for part in (step, step / 4):
+            high, low = float(at(10 * step + part)), float(at(10 * step - part))
+            rates.append((high - low) / (2 * part))
+            allowed = ROUNDINGS * eps * max(abs(high), abs(low)) / part
+        allowed += DISAGREEMENT * max(abs(derivative), *map(abs, rates))
+        is_other = all(abs(rate - derivative) > allowed for rate in rates)
+        if is_other and abs(rates[0] - rates[1]) <= allowed:
+            warnings.warn(
+                f"{name} and its derivative in {variable} do not go together: values change at a "
+                f"rate of {rates[1]:.2g}, autograd says {derivative:.2g}. Is a part of it "
+                "detached (detach(), no_grad, .data, a number made anew), or random?",
+                UserWarning,
+                stacklevel=5,
+            )
+            return
 
 
 def raise_constant(name):
@@ -135,3 +200,64 @@ def check_needs(problem, solver):
             raise ValueError(
                 f"{type(solver).__name__} needs {need}, and {lacks[need]}: use one of {able}."
             )
+
+
+def check_state(problem, solver, state):
+    """Raise where a state is not one that a solver can go on from on a problem."""
+    is_record = dataclasses.is_dataclass(state) and not isinstance(state, type)
+    if not is_record or not all(hasattr(state, name) for name in ("iteration", "hyper", "params")):
+        raise TypeError(
+            "state must be what a run ended with, such as solution.state, or checkpoint.state of "
+            f"load_checkpoint: got {type(state).__name__}."
+        )
+    expected = solver.init(problem)
+    if isinstance(state, FinishingState):  # of any solver
+        expected = replace(state, hyper=expected.hyper, params=expected.params)
+    found = _difference(expected, state, "state")
+    has = [getattr(one, "multiplier", None) is not None for one in (expected, state)]
+    if found is None and has[0] != has[1]:
+        found = "state.multiplier", "None", "a tensor"
+    if found is not None:
+        path, needed, given = found
+        raise ValueError(
+            f"{type(solver).__name__} cannot go on from this state: {path} must be {needed}, and "
+            f"is {given}. Is it of another solver, other options or another problem?"
+        )
+
+
+def _difference(expected, given, path):
+    """Where something lacks what another has: the place, what is there and what is here."""
+    if expected is None:  # not known at first
+        return None
+    if hasattr(expected, "detach"):
+        kinds = [_kind_of_tensor(value) for value in (expected, given)]
+        return None if kinds[0] == kinds[1] else (path, *kinds)
+    if isinstance(expected, str):
+        return None if expected == given else (path, repr(expected), repr(given))
+    if isinstance(expected, int | float):
+        return None
+    if type(expected) is not type(given):
+        return path, f"a {type(expected).__name__}", f"a {type(given).__name__}"
+    if dataclasses.is_dataclass(expected):
+        parts: Any = [(f"{path}.{name}", part, name) for name, part in vars(expected).items()]
+        given = vars(given)
+    elif isinstance(expected, dict):
+        parts = [(f"{path}[{name!r}]", part, name) for name, part in expected.items()]
+    elif isinstance(expected, tuple | list):
+        parts = [(f"{path}[{n}]", part, n) for n, part in enumerate(expected)]
+        given = dict(enumerate(given))
+    else:
+        return None
+    for place, part, name in parts:
+        if name not in given:
+            return place, "there", "missing"
+        found = _difference(part, given[name], place)
+        if found is not None:
+            return found
+    return None
+
+
+def _kind_of_tensor(value):
+    if not hasattr(value, "detach"):
+        return f"a {type(value).__name__}"
+    return f"a tensor of shape {tuple(value.shape)}, {value.dtype}, on {value.device}"

@@ -76,13 +76,8 @@ class Run:
         if problem.nonsmooth is not None:
             lower = lower + problem.nonsmooth.value(state.hyper, params)
         # A step from here as a rule: what it asks of these points is known then.
-        values = {"upper": problem.upper.point(state.hyper, params).value, "lower": lower}
-        for name, value in values.items():
-            if value.numel() != 1:
-                raise ValueError(
-                    f"{name} must return one value: got a tensor of shape {tuple(value.shape)}."
-                )
-        return params, *map(float, values.values())
+        upper = problem.upper.point(state.hyper, params).value
+        return params, float(upper), float(lower)
 
     def record(self, previous, state):
         """Keep what a step found; the row that the history gets."""

@@ -16,8 +16,9 @@ from ..lower._level import LowerGap
 from ._checks import (
     check_batches,
     check_initial_point,
-    check_lengths,
     check_needs,
+    check_run,
+    check_state,
     get_solver,
 )
 from ._run import Run
@@ -145,8 +146,15 @@ def solve(
     Raises
     ------
     ValueError
-        For options that make no sense, and where an objective is not finite at the initial point
-        or autograd cannot differentiate it (a loss that was detached).
+        For options that make no sense, a state of another solver or problem, and where an objective
+        is not finite at the initial point or autograd cannot differentiate it (a loss that was
+        detached).
+
+    Warns
+    -----
+    UserWarning
+        Where values of an objective change otherwise than autograd's derivatives say: part of it
+        was detached.
     """
     from ...problems import BilevelProblem, StochasticProblem
     from ...problems._point import remembered_points
@@ -163,7 +171,7 @@ def solve(
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
     check_options(solver)
-    check_lengths(max_iter, tol, max_history)
+    check_run(max_iter, tol, history, max_history)
     check_batches(is_stochastic, solver)
     if is_stochastic:
         from ..stochastic import solve_on_batches
@@ -178,6 +186,8 @@ def solve(
         if state is None:
             check_initial_point(problem)
             state = solver.init(problem)
+        else:
+            check_state(problem, solver, state)
         run = Run(problem, state, verify, Recorder(history, max_history))
         ending = _Ending(solver, run, tol)
         callback = None if callback is None else as_callback(callback)

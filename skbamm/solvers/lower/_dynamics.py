@@ -1,11 +1,12 @@
 """Descent on a lower level, step by step, and reverse mode through its steps.
 
-No autograd graph runs through the steps: the points are stored, and every step backwards is
-one curvature product of the lower objective, fast where the objective's is.
+Where objectives have derivatives of their own, no autograd graph runs through the steps: the points
+are stored, and every step backwards is one curvature product of the lower objective.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -80,30 +81,62 @@ class Dynamics:
         return [0.0, *found[1:]]
 
     def run(self, initial):
-        """All points, the initial one included; and where the gradients were taken, as `Point`s.
+        """All points, the initial one included, and what a reverse mode through the steps needs.
 
-        These keep their graphs, which makes a reverse mode cheap, as long as they fit in a budget.
+        That is the graph of the steps, a `Chain`, where all derivatives come from autograd; else
+        where the gradients were taken, as `Point`s, which keep their graphs. Both only as long as
+        graphs fit in a budget.
         """
         points: list = [initial]
-        bases: list = []
-        first = 0 if self.n_kept is None else self.n_steps - self.n_kept
+        first = 0 if self.n_kept is None else max(0, self.n_steps - self.n_kept)
+        steps = list(enumerate(self.momenta()))
+        for t, momentum in steps[:first]:
+            objective, base = self.objective(t), _ahead(points, momentum)
+            if t == 0:  # which the run may know
+                gradient = objective.point(self.hyper, base).params_gradient
+            else:
+                gradient = objective.params_gradient(self.hyper, base)
+            points.append(self._prox(base - self.precondition(gradient)))
+            if t > 0:
+                points[t - 1] = None
+        found = self._chain(points, steps[first:]) if self._is_by_autograd else None
+        return found or self._bases(points, steps[first:])
+
+    @property
+    def _is_by_autograd(self):
+        levels = self.problem.lower, self.problem.upper
+        is_plain = self.precondition.metric is None and self.problem.nonsmooth is None
+        return is_plain and all(level._is_by_autograd for level in levels)
+
+    def _chain(self, points, steps):
+        """The same for the last steps by one graph; None where it is too large."""
+        from ...problems._point import differentiating
+
+        chain, found = Chain(self.hyper, points), list(points)
+        sizes: dict = {}
+        with differentiating():
+            for number, (t, momentum) in enumerate(steps):
+                with measured(sizes) if number == 0 else contextlib.nullcontext():
+                    found.append(chain.step(self.objective(t), self.precondition.step, momentum))
+                if number == 0 and sum(sizes.values()) * len(steps) > GRAPH_BUDGET:
+                    return None
+        return found, chain
+
+    def _bases(self, points, steps):
+        """The same by the points that gradients are taken at."""
+        bases: list = [None] * (len(points) - 1)
         keeps = False
-        for t, momentum in enumerate(self.momenta()):
-            base = points[-1]
-            if momentum:
-                base = base + momentum * (points[-1] - points[-2])
+        for number, (t, momentum) in enumerate(steps):
+            base = _ahead(points, momentum)
             point = self.objective(t).point(self.hyper, base)
-            if t == first:
-                keeps = graph_size(point) * (self.n_steps - first) <= GRAPH_BUDGET
-            elif t > first and keeps:
+            if number == 0:
+                with measured({}) as sizes:
+                    point.prepare()
+                keeps = sum(sizes.values()) * len(steps) <= GRAPH_BUDGET
+            elif keeps:
                 point.prepare()
             points.append(self._prox(base - self.precondition(point.params_gradient)))
-            if t < first:
-                bases.append(None)
-                if t > 0:
-                    points[t - 1] = None
-            else:
-                bases.append(point if keeps else _Asked(point.objective, self.hyper, base))
+            bases.append(point if keeps else _Asked(point.objective, self.hyper, base))
         return points, bases
 
     def _prox(self, params):
@@ -117,9 +150,11 @@ class Dynamics:
 
         Those before the last `n_kept` do not count.
         """
+        first = 0 if self.n_kept is None else max(0, self.n_steps - self.n_kept)
+        if isinstance(bases, Chain):
+            return bases.vjp(n_used - first, cotangent)
         momenta = self.momenta()
         by_hyper, by_point, by_previous = self.hyper * 0, cotangent, 0.0
-        first = 0 if self.n_kept is None else max(0, self.n_steps - self.n_kept)
         for t in range(n_used - 1, first - 1, -1):
             if self.problem.nonsmooth is not None:
                 of_prox, by_point = self._prox_vjp(bases[t], by_point)
@@ -141,6 +176,31 @@ class Dynamics:
         )
 
 
+class Chain:
+    """The graph of a descent's last steps, from leaves for hyper and the first of their points."""
+
+    def __init__(self, hyper, points):
+        self.leaves = tuple(tensor.detach().requires_grad_() for tensor in (hyper, points[-1]))
+        self.before = points[-2:-1]
+        self.arrived = [self.leaves[1]]
+
+    def step(self, objective, length, momentum):
+        """One step more, with its graph; where it arrives, without."""
+        from ...problems._point import derivatives
+
+        base = _ahead([*self.before, *self.arrived[-2:]], momentum)
+        value = objective.value(self.leaves[0], base)
+        gradient = derivatives(value, (base,), create_graph=True)[0]
+        self.arrived.append(base - length * gradient)
+        return self.arrived[-1].detach()
+
+    def vjp(self, n_used, cotangent):
+        """Gradients in hyper and in the first point, from that after `n_used` of the steps."""
+        from ...problems._point import derivatives
+
+        return derivatives(self.arrived[n_used], self.leaves, cotangent)
+
+
 class _Asked(NamedTuple):
     """What of a point is remembered where its graph is too large: it is evaluated again."""
 
@@ -156,19 +216,23 @@ class _Asked(NamedTuple):
         return self.objective.curvature_products(self.hyper, self.params, vector)
 
 
-def graph_size(point):
-    """Bytes that the graph of a point's gradient keeps; the graph is made."""
+@contextlib.contextmanager
+def measured(sizes):
+    """Note the bytes that graphs made in this block keep, by where they lie."""
     import torch
 
-    sizes: dict = {}
-
     def note(tensor):
-        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        point.prepare()
-    return sum(sizes.values())
+        yield sizes
+
+
+def _ahead(points, momentum):
+    """The point from which the next step is taken."""
+    return points[-1] + momentum * (points[-1] - points[-2]) if momentum else points[-1]
 
 
 def descend(dynamics, initial, *, safe):

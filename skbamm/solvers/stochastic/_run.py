@@ -10,7 +10,7 @@ from typing import Any
 from ...linalg._session import torch_session
 from .._history import Snapshot, Status, as_callback
 from .._steps import is_finite, projected_norm
-from ..loop._checks import raise_constant
+from ..loop._checks import check_is_one, check_state, raise_constant
 from ..loop._solve import Solution
 from ..lower._level import LowerGap
 
@@ -33,6 +33,8 @@ def solve_on_batches(problem, solver, max_iter, tol, callback, state, verify, re
         if state is None:
             _check_initial_point(problem)
             state = solver.init(problem)
+        else:
+            check_state(problem, solver, state)
         initial = _Whole(problem, verify).criterion(state.hyper, state.params)
         end = partial(_solution, problem, tol, verify, initial)
         recorder.begin(criterion=initial, hyper=state.hyper)
@@ -76,10 +78,7 @@ def _check_initial_point(problem):
     for name in ("upper", "lower"):
         batch = getattr(problem, f"{name}_level").batch(0)
         value = batch.value(hyper, params)
-        if value.numel() != 1:
-            raise ValueError(
-                f"{name} must return one value: got a tensor of shape {tuple(value.shape)}."
-            )
+        check_is_one(name, value)
         if not is_finite(value):
             raise ValueError(
                 f"{name} must be finite at the initial point: got {value.tolist()} on the first "
