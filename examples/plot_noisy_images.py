@@ -64,8 +64,10 @@ def upper(logits, network, batch):
     return cross_entropy(network(X), y)
 
 
+# Logits begin above 0: a row is right until its gradient keeps saying otherwise.
+logits = torch.full((len(noisy),), 0.5)
 data = (X[verified], y[verified]), (X[noisy], given, noisy)
-problem = StochasticProblem(upper, lower, *data, torch.zeros(len(noisy)), network, batch_size=100)
+problem = StochasticProblem(upper, lower, *data, logits, network, batch_size=100)
 adam, slow = (partial(torch.optim.Adam, lr=lr) for lr in (1e-3, 0.02))
 solver = StochasticSlBamm(averaging=0.5, params_optimizer=adam, hyper_optimizer=slow)
 solution = solve(problem, solver, max_iter=300 if len(X) < 2000 else 1000)

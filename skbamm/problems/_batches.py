@@ -96,8 +96,9 @@ class TensorBatches(Batches):
 class LoadedBatches(Batches):
     """Batches of an iterable, such as a `DataLoader`: one pass through it is an epoch.
 
-    Random numbers of torch that it draws are seeded by the number of the batch, so that a run that
-    is resumed goes through the batches of its epoch once more and comes to the same one.
+    Random numbers of torch that it draws, generators of its own and of its samplers included, are
+    seeded by the number of the batch, so that a run that is resumed goes through the batches of its
+    epoch once more and comes to the same one.
     """
 
     def __init__(self, data, seed, device, name):
@@ -155,7 +156,7 @@ class LoadedBatches(Batches):
     def _begin(self, epoch):
         """One pass, whose random numbers depend on seed, epoch and place alone."""
         seed = _mixed(self.seed, epoch, "pass")
-        borrow = borrowed(getattr(self.data, "generator", None), seed)
+        borrow = borrowed(_generators(self.data), seed)
         with random_numbers(seed), borrow():
             iterator = iter(self.data)
         number = 0
@@ -171,6 +172,15 @@ class LoadedBatches(Batches):
     def _batch(self, contents, seed):
         contents = _moved(contents, self.device)
         return Batch(contents, _n_rows(contents), seed)
+
+
+def _generators(data):
+    """Those of torch that a loader and its samplers show as `generator`."""
+    batch_sampler = getattr(data, "batch_sampler", None)
+    samplers = [getattr(one, "sampler", None) for one in (data, batch_sampler)]
+    shown = [getattr(one, "generator", None) for one in (data, batch_sampler, *samplers)]
+    # A loader hands its own to its sampler.
+    return list({id(one): one for one in shown if isinstance(one, torch.Generator)}.values())
 
 
 def _moved(contents, device):

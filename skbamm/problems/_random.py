@@ -23,22 +23,28 @@ def random_numbers(seed, device=None):
         yield
 
 
-def borrowed(generator, seed):
-    """A context, to be entered again and again, in which a user's generator goes on from a seed."""
-    if not isinstance(generator, torch.Generator):
-        return contextlib.nullcontext
-    state = torch.Generator(generator.device).manual_seed(seed).get_state()
+def borrowed(generators, seed):
+    """A context, to be entered again and again, in which users' generators go on from a seed."""
+    states = [
+        torch.Generator(generator.device).manual_seed(seed + place).get_state()
+        for place, generator in enumerate(generators)
+    ]
+
+    def exchanged(others):
+        """The states that they had."""
+        before = [generator.get_state() for generator in generators]
+        for generator, state in zip(generators, others, strict=True):
+            generator.set_state(state)
+        return before
 
     @contextlib.contextmanager
     def borrow():
-        nonlocal state
-        before = generator.get_state()
-        generator.set_state(state)
+        nonlocal states
+        before = exchanged(states)
         try:
             yield
         finally:
-            state = generator.get_state()
-            generator.set_state(before)
+            states = exchanged(before)
 
     return borrow
 

@@ -172,7 +172,8 @@ class StochasticProblem(Variables):
 
     seed : int, default=0
         Of the order of rows, and of what is random in losses (Dropout) and loaders. Batches are
-        numbered: equal seeds give equal runs, and the global generators are left alone.
+        numbered: equal seeds give equal runs, and the global generators are left alone. Generators
+        of torch that a loader or its samplers show as `generator` are seeded too, others are not.
 
     Attributes
     ----------

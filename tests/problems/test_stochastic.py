@@ -7,7 +7,13 @@ from collections import Counter
 import pytest
 import torch
 from torch.nn.functional import dropout
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    TensorDataset,
+)
 
 from skbamm.problems import FunctionObjective, Objective, StochasticProblem
 from skbamm.problems._batches import batches_of
@@ -55,6 +61,17 @@ LOADERS = {
     "generator": lambda: DataLoader(
         TensorDataset(*rows()), batch_size=3, shuffle=True, generator=torch.Generator()
     ),
+    "sampler": lambda: DataLoader(
+        TensorDataset(*rows()),
+        batch_size=3,
+        sampler=RandomSampler(range(10), generator=torch.Generator()),
+    ),
+    "batch sampler": lambda: DataLoader(
+        TensorDataset(*rows()),
+        batch_sampler=BatchSampler(
+            RandomSampler(range(10), generator=torch.Generator()), 3, drop_last=False
+        ),
+    ),
     "augmented": lambda: DataLoader(Augmented(), batch_size=3, shuffle=True),
     "stream": lambda: DataLoader(Stream(), batch_size=3),
     "tensors": lambda: rows(),
@@ -81,7 +98,9 @@ def test_equal_numbers_give_equal_batches_in_any_order(kind):
         assert again.batch(number).seed == batches.batch(number).seed
 
 
-@pytest.mark.parametrize("kind", ["shuffled", "generator", "augmented", "tensors"])
+@pytest.mark.parametrize(
+    "kind", ["shuffled", "generator", "sampler", "batch sampler", "augmented", "tensors"]
+)
 def test_epochs_and_seeds_have_orders_of_their_own(kind):
     n_batches = numbered(LOADERS[kind]()).n_batches
 
@@ -93,7 +112,9 @@ def test_epochs_and_seeds_have_orders_of_their_own(kind):
     assert epoch(0, seed=0) != epoch(1, seed=0) and epoch(0, seed=0) != epoch(0, seed=1)
 
 
-@pytest.mark.parametrize("kind", ["sequential", "shuffled", "generator", "stream"])
+@pytest.mark.parametrize(
+    "kind", ["sequential", "shuffled", "generator", "sampler", "batch sampler", "stream"]
+)
 def test_an_epoch_of_a_loader_has_every_row_once(kind):
     batches = numbered(LOADERS[kind]())
     assert batches.n_batches == 4
@@ -144,10 +165,14 @@ def test_all_does_not_break_the_pass_of_a_loader_with_workers(persistent):
     assert [plain(again.batch(number).contents) for number in (2, 3)] == straight[2:]
 
 
-def test_the_generator_of_a_loader_is_left_as_it_was():
+@pytest.mark.parametrize("of_loader", [True, False])
+def test_the_generator_of_a_loader_is_left_as_it_was(of_loader):
     generator = torch.Generator().manual_seed(7)
     before = generator.get_state()
-    loader = DataLoader(TensorDataset(*rows()), batch_size=3, shuffle=True, generator=generator)
+    options = {"sampler": RandomSampler(range(10), generator=generator)}
+    if of_loader:
+        options = {"shuffle": True, "generator": generator}
+    loader = DataLoader(TensorDataset(*rows()), batch_size=3, **options)
     batches = numbered(loader)
     batches.batch(5)
     assert torch.equal(generator.get_state(), before)

@@ -107,7 +107,7 @@ def solve(
         `STOCHASTIC_SOLVERS`. None: "sl-bamm", and "stochastic-sl-bamm".
 
     max_iter : int, default=1000
-        Number of steps; 0 evaluates the initial point.
+        Number of steps; 0 evaluates the initial point. With `state`, of further steps.
 
     tol : float, default=1e-6
         The run has converged when the stationarity residual (in units of the upper

@@ -9,11 +9,13 @@ from .._bamm import FADING
 from .._options import AUTO, FRACTION, FUNCTION, NOTHING, POSITIVE
 from .._steps import PowerLaw, Schedule, at, divide, random_direction, unit
 from ._base import kinds_of
-from ._moves import DistanceMove
+from ._moves import DistanceMove, share_met
 from ._single_loop import SingleLoop, SingleLoopState, directions
 
-# "auto" steps of params and multiplier are so many times one over the largest curvature.
-DECAY = PowerLaw(1.0, 0.25)
+# "auto" steps of params and multiplier are one over the largest curvature, and fall by these
+# powers. Both follow hyper, so they fall slowly. A row that is met rarely, however, is decided by
+# few visits, with the noise of the multiplier then: it dies out where squared steps have a sum.
+SLOWLY, SUMMABLY = 0.25, 0.6
 # It is looked for by so many products at first, then by one in so many iterations and whenever an
 # entry of hyper has moved so far; so much of it is kept.
 N_FIRST, EVERY, MOVED, KEPT = 8, 10, 0.3, 0.9
@@ -60,16 +62,19 @@ class StochasticSlBamm(SingleLoop):
     params_step, multiplier_step : float, callable or "auto", default="auto"
         :math:`\beta` and :math:`\eta`. "auto" is one over the largest curvature of
         :math:`\psi_\mu` on batches, which is measured by one product every tenth iteration, times
-        ``PowerLaw(1, 0.25)``.
+        ``PowerLaw(1, 0.25)``; that of the multiplier falls by up to the power .6, the fewer entries
+        of hyper a batch tells of.
 
     hyper_step : float, callable or "auto", default="auto"
         :math:`\alpha`; a callable may be a schedule of the paper. "auto" is the distance from the
         initial point over the root of the sum of all squared hypergradients (DoG): it
-        needs no scale of the losses. Weights of rows, of which a batch moves few, go further.
+        needs no scale of the losses. Weights of rows, of which a batch moves few, go further, and
+        the answer is a mean over each row's own visits.
 
     max_move : float, default=0.5
-        Largest change of one entry of `hyper` in one step of ``hyper_step="auto"``; times the root
-        of t, but no more than 3, where entries come up every t-th time.
+        Largest change of one entry of `hyper` in the first step of ``hyper_step="auto"``; times the
+        root of t, but no more than 4.5, where entries come up every t-th time. It falls like the
+        steps of params, by which these keep up with hyper.
 
     params_optimizer, multiplier_optimizer, hyper_optimizer : callable or None, default=None
         A `torch.optim` class, or ``functools.partial(torch.optim.Adam, lr=1e-3)``, which takes the
@@ -129,8 +134,7 @@ class StochasticSlBamm(SingleLoop):
         gradients = found.gradients
         if damping:
             gradients["multiplier"] = found.multiplier + damping * state.multiplier
-        length = divide(DECAY(state.iteration), state.curvature + damping)
-        lengths = dict.fromkeys(self._automatic, length)
+        lengths = self._lengths(state, damping, found.hyper)
         following = self._advance(
             problem,
             state,
@@ -155,7 +159,7 @@ class StochasticSlBamm(SingleLoop):
 
     def _move_of(self, name, length=None):
         if name == "hyper" and self.hyper_step == "auto" and self.hyper_optimizer is None:
-            return DistanceMove(FIRST_MOVE, self.max_move)
+            return DistanceMove(FIRST_MOVE, self.max_move, SLOWLY)
         return super()._move_of(name, length)
 
     @property
@@ -167,6 +171,13 @@ class StochasticSlBamm(SingleLoop):
             if getattr(self, f"{name}_step") == "auto"
             and getattr(self, f"{name}_optimizer") is None
         ]
+
+    def _lengths(self, state, damping, hypergradient):
+        """Of "auto" steps."""
+        first = divide(1.0, state.curvature + damping)
+        rare = 1.0 - share_met(hypergradient)
+        powers = {"params": SLOWLY, "multiplier": SLOWLY + rare * (SUMMABLY - SLOWLY)}
+        return {name: PowerLaw(first, powers[name])(state.iteration) for name in self._automatic}
 
     def _averaging(self, problem, iteration):
         if self.averaging is None:

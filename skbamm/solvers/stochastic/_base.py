@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from .._base import Solver, State
 from .._options import FUNCTION, MAKER, NOT_NEGATIVE, NOTHING, POSITIVE
-from ._moves import OptimizerMove, StepMove
+from ._moves import OptimizerMove, StepMove, share_met
 
 # A row of the history is a mean over about so many iterations, over fewer where there are fewer.
 WINDOW = 50
@@ -100,12 +100,26 @@ class StochasticSolver(Solver):
             moved[name], moves[name] = move.move(getattr(state, name), gradient, k, moves[name])
         moved["hyper"] = problem.project_hyper(moved["hyper"])
         following = replace(state, iteration=k + 1, moves=moves, **moved, **fields)
-        share = (POWER + 1) / (k + POWER + 1)
+        weight = (POWER + 1) / (k + POWER + 1)
+        weights = {"hyper": _weight_of_visits(weight, gradients["hyper"])}
         means = {
-            name: mean + share * (getattr(following, name) - mean)
+            name: mean + weights.get(name, weight) * (getattr(following, name) - mean)
             for name, mean in state.means.items()
         }
         return replace(following, means=means)
+
+
+def _weight_of_visits(weight, gradient):
+    """Weight of the latest iterate in the tail mean of each entry of hyper.
+
+    An entry that is met in every t-th batch has a mean over its own visits, the weight of each t
+    times as large: over all iterations, its mean would still be near the initial value for a tenth
+    of the run after the only visits that it may have.
+    """
+    share = share_met(gradient)
+    if share == 1.0:
+        return weight
+    return weight + (gradient != 0).to(gradient.dtype) * (min(1.0, weight / share) - weight)
 
 
 def observed(state, hypergradient, upper, lower, n_rows):

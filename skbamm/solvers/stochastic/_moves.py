@@ -10,8 +10,14 @@ from typing import Any
 
 from .._steps import Schedule, at, divide
 
-# Longest move of one number in units of hyper, however rare: beyond it weights saturate.
-LONGEST = 3.0
+# Longest move of one number in units of hyper, however rare: far enough for a weight to be decided
+# by one visit of its row, not so far that no later visit can undo it.
+LONGEST = 4.5
+
+
+def share_met(gradient) -> float:
+    """Share of entries of which a batch tells; those of rows that are not in it are zero."""
+    return float((gradient != 0).double().mean()) or 1.0
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,14 @@ class DistanceMove:
         Length of the first move in every number of the tensor, if all were equal.
     largest : float
         Change of one number in one move, where all of them move: early gradients are mostly noise.
+    power : float
+        How fast that falls with the moves that a number has had. The length itself may be a great
+        one late, as gradients are small near a solution, and what it depends on would not keep up.
     """
 
     first: float
     largest: float
+    power: float = 0.0
 
     def begin(self, tensor):
         """Where it begins, the largest distance from there, the sum of squares of gradients."""
@@ -89,10 +99,11 @@ class DistanceMove:
     def move(self, tensor, gradient, iteration, memory):
         begun, distance, squares = memory
         distance = max(distance, float((tensor - begun).norm()))
-        # Entries of exactly zero are of rows that are not in the batch. What comes up every t-th
-        # time is to go as far in a run as what always does: the root of t further each time.
-        share = float((gradient != 0).double().mean()) or 1.0
+        # What comes up every t-th time is to go as far in a run as what always does: the root of t
+        # further each time.
+        share = share_met(gradient)
         squares += share * float(gradient.square().sum())
         step = divide(distance, math.sqrt(squares)) * gradient
         largest = min(self.largest / math.sqrt(share), LONGEST)
+        largest *= max(1.0, share * iteration) ** -self.power
         return tensor - step.clamp(-largest, largest), (begun, distance, squares)

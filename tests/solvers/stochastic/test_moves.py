@@ -53,6 +53,16 @@ def test_what_comes_up_rarely_moves_further(every, furthest):
     assert float(point[0]) == -furthest
 
 
+def test_the_furthest_falls_with_the_moves_that_a_number_has_had():
+    move = DistanceMove(10.0, 0.3, 0.5)
+    first, second = torch.ones(2, dtype=double), torch.tensor([1.0, 0.0], dtype=double)
+    memory = move.begin(0 * first)
+    always, _ = move.move(0 * first, first, 8, memory)
+    sometimes, _ = move.move(0 * first, second, 8, memory)
+    torch.testing.assert_close(always, 0 * first - 0.3 / 8**0.5)
+    torch.testing.assert_close(float(sometimes[0]), -0.3 * 2**0.5 / 2)
+
+
 def test_a_scheduled_step_goes_along_the_gradient():
     gradient = torch.ones(2, dtype=double)
     found = walk(StepMove(lambda iteration: 1 / (iteration + 1)), 0 * gradient, [gradient] * 2)

@@ -165,6 +165,49 @@ def test_with_all_data_in_a_batch_a_run_converges_to_the_optimum(name):
     torch.testing.assert_close(state.hyper, optimum, rtol=0, atol=2e-3)
 
 
+def weights_problem(n_rows, batch_size):
+    """A learned weight for each row, which a batch brings along."""
+    X, t = data(n_rows, 0)
+
+    def lower(hyper, params, batch):
+        X, t, row = batch
+        return (hyper[row].sigmoid() * (X @ params - t).square()).mean() + params.square().sum()
+
+    def upper(hyper, params, batch):
+        X, t = batch
+        return (X @ params - t).square().mean()
+
+    rows = X, t, torch.arange(n_rows)
+    hyper, params = torch.zeros(n_rows, dtype=double), torch.zeros(3, dtype=double)
+    options = {"batch_size": batch_size, "strongly_convex": True}
+    return StochasticProblem(upper, lower, data(30, 1), rows, hyper, params, **options)
+
+
+@pytest.mark.parametrize("solver", [StochasticSlBamm(), Soba(hyper_step=10.0)])
+def test_rows_that_are_met_rarely_have_a_mean_of_their_own_visits(solver):
+    problem = weights_problem(200, batch_size=2)
+    state, met = solver.init(problem), set()
+    for number in range(30):
+        state = solver.step(problem, state)
+        if number:  # the first multiplier is zero
+            met |= set(problem.lower_level.batches.batch(number).contents[2].tolist())
+    # In a tenth of a pass nobody was met twice: the first visit is all that there is.
+    torch.testing.assert_close(state.means["hyper"], state.hyper)
+    assert set(state.hyper.nonzero()[:, 0].tolist()) == met
+
+
+def test_the_mean_is_over_late_iterates_where_all_rows_are_met():
+    problem = weights_problem(8, batch_size=8)
+    solver = Soba(hyper_step=10.0)
+    state = solver.init(problem)
+    expected = state.hyper
+    for number in range(20):
+        state = solver.step(problem, state)
+        if number:  # its gradient is zero: no row was met
+            expected = expected + 9 / (number + 9) * (state.hyper - expected)
+    torch.testing.assert_close(state.means["hyper"], expected, rtol=0, atol=0)
+
+
 def test_an_optimizer_moves_a_variable_along_the_gradients_of_the_method():
     """One whose step of params is Adam's, against Adam itself on the same gradients."""
     problem = tensors_problem()
