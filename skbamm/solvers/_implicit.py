@@ -100,8 +100,9 @@ class Implicit(Solver):
         # level with several solutions may have left the one that the value there is of: then it is
         # evaluated again.
         ended = depth == state.depth or x.tobytes() == state.x.tobytes()
-        remembers = problem.strongly_convex or not ended
         is_afresh = state.depth == 0 and (problem.strongly_convex or state.iteration > 0)
+        stalled = ended and is_afresh and hypergradient_norm > 0
+        remembers = problem.strongly_convex or not ended or stalled
         kept = (run.known[x.tobytes()],) if ended else tuple(run.known.values())
         return replace(
             following,
@@ -111,7 +112,7 @@ class Implicit(Solver):
             residual=hypergradient_norm + here.error,
             hypergradient_norm=hypergradient_norm,
             undetermined=here.undetermined,
-            stalled=ended and is_afresh and hypergradient_norm > 0,
+            stalled=stalled,
             x=x,
             evaluations=kept if remembers else (),
             depth=0 if ended else depth,
