@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,8 @@ class TargetSearch:
 
     def __init__(self, rows, estimator, seed, split_params):
         self.rows = rows
+        # Rows of a splitter, or of one item, may have to be held out together.
+        self.is_by_row = isinstance(estimator.cv, Integral) and rows.items is None
         self.index, bounds = searched_rows(rows, estimator.cv, seed, split_params)
         one, self.which, bounds = distinct(rows, self.index, bounds)
         self.first = self.index[one]
@@ -185,12 +188,14 @@ class TargetSearch:
         return np.clip(weight, 0.0, 1.0), np.clip(right, 0.0, 1.0), predicted
 
     def _last_strength(self, weight):
-        """Of the last linear fit, by the folds: without other columns, and less is turned."""
+        """Of the last linear fit: without other columns, and less is turned."""
         ridge = self.raw.ridge
         is_cut = self.units.turn is not None and self.units.turn.shape[1] == MOST_COLUMNS
         if self.rows.predictions is not None or is_cut:
             units = ColumnUnits.of(self.X, ridge.weight, MOST_FINAL_COLUMNS)
             ridge = replace(ridge, X=units.columns(self.X))
+        if self.is_by_row:
+            return ridge.search_by_row(weight[self.first])
         return ridge.search(weight[self.first])[0]
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import logit
 
 from ...linalg._tensors import as_tensor, memo_last, to_numpy, to_tensor
 from ...problems._base import BilevelProblem, Objective
 from ...solvers import solve
-from ._constants import LEAST_WEIGHT, REACH
+from ._constants import LEAST_WEIGHT, MOST_RATE, REACH
 from ._noise import Mixture, Student
 from ._search import Fitted
 
@@ -61,21 +62,23 @@ class MixtureNumbers:
     names = ("logit rate", "log scale", "shift", "log wrong scale", "log ridge")
 
     def pack(self, model, ridge):
-        logit = math.log(model.rate / (1 - model.rate))
         scales = [0.5 * math.log(variance) for variance in (model.variance, model.wrong_variance)]
-        return [logit, scales[0], model.shift / self.unit, scales[1], math.log(ridge)]
+        rate = float(logit(model.rate))
+        return [rate, scales[0], model.shift / self.unit, scales[1], math.log(ridge)]
 
     def unpack(self, hyper):
-        logit, log_scale, shift, log_wrong_scale, _ = hyper
+        logit_rate, log_scale, shift, log_wrong_scale, _ = hyper
         scales = math.exp(2 * log_scale), math.exp(2 * log_wrong_scale)
-        rate = 1 / (1 + math.exp(-logit))
+        rate = 1 / (1 + math.exp(-logit_rate))
         return Mixture(rate, scales[0], shift * self.unit, scales[1], self.is_marginal)
 
     def _log_parts(self, hyper, residual, y):
-        logit, log_scale, shift, log_wrong_scale, _ = hyper
+        logit_rate, log_scale, shift, log_wrong_scale, _ = hyper
         value = (y if self.is_marginal else residual) - shift * self.unit
-        right = _log_normal(residual, log_scale) + torch.nn.functional.logsigmoid(-logit)
-        return right, _log_normal(value, log_wrong_scale) + torch.nn.functional.logsigmoid(logit)
+        right = _log_normal(residual, log_scale) + torch.nn.functional.logsigmoid(-logit_rate)
+        return right, _log_normal(value, log_wrong_scale) + torch.nn.functional.logsigmoid(
+            logit_rate
+        )
 
     def log_density(self, hyper, residual, y, is_clean):
         right, wrong = self._log_parts(hyper, residual, y)
@@ -177,6 +180,9 @@ def problem_of(ridge, rows, fitted, device=None):
     else:
         numbers = StudentNumbers()
     initial = to_tensor(np.array(numbers.pack(model, fitted.ridge)), device)
+    upper_bound = initial + REACH
+    if isinstance(model, Mixture):
+        upper_bound[0] = min(float(upper_bound[0]), logit(MOST_RATE))
     X, y, weight, score = (
         to_tensor(array, device) for array in (ridge.X, ridge.y, ridge.weight, fitted.residual)
     )
@@ -191,7 +197,7 @@ def problem_of(ridge, rows, fitted, device=None):
         initial_hyper=initial,
         initial_params=lower.minimize(initial),
         lower_bound=initial - REACH,
-        upper_bound=initial + REACH,
+        upper_bound=upper_bound,
         strongly_convex=True,
         metric=lower.metric,
         solve_lower=lower.minimize,

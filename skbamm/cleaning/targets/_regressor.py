@@ -45,7 +45,8 @@ class HyperCleaningRegressor(RegressorMixin, RowWeightMixin, BilevelEstimator):
     cv : int, splitter or list of splits, default=5
         Splits the rows of X for predictions out of their fold; each must be held out once. An int
         makes a row's fold a pseudo-random function of its position. A splitter may need ``groups``
-        in `fit`. More than ten folds are joined to ten.
+        in `fit`. More than ten folds are joined to ten. With an int the strength of the last ridge
+        regression is that of rows left out one by one.
 
     solver : str or Solver, default="sl-bamm"
         A name in `skbamm.solvers.SOLVERS`, or an instance with options of its own.

@@ -48,6 +48,19 @@ def test_search_predicts_as_the_strength_that_it_chose(ridge):
     np.testing.assert_allclose(found, ridge.out_of_fold(label_weight, strength), atol=1e-8)
 
 
+def test_rows_are_left_out_one_by_one(ridge):
+    label_weight = np.random.default_rng(1).uniform(0.1, 1, N_ROWS)
+    weight = label_weight * ridge.weight
+    found = ridge.left_out(label_weight, np.array([1e-3, 0.5]))
+    for column, strength in enumerate((1e-3, 0.5)):
+        for row in (0, 7, 30):
+            rest = np.arange(N_ROWS) != row
+            model = Ridge(strength * weight.sum())
+            model.fit(ridge.X[rest, :-1], ridge.y[rest], sample_weight=weight[rest])
+            residual = ridge.y[row] - model.predict(ridge.X[[row], :-1])[0]
+            np.testing.assert_allclose(found[row, column], residual)
+
+
 def test_rows_of_other_folds_are_the_same_fit(ridge):
     rest, kept = ridge.without(1)
     assert len(rest.folds) == N_FOLDS - 1
@@ -86,6 +99,18 @@ def test_student_density_is_that_of_scipy():
     residual = np.linspace(-3, 3, 7)
     found = Student(0.25, 4.0).log_density(residual, None)
     np.testing.assert_allclose(found, stats.t.logpdf(residual, 4, scale=0.5))
+
+
+def test_most_targets_are_right(ridge):
+    rows = TargetRows(ridge.y, ridge.weight, np.zeros(N_ROWS, bool))
+    residual = np.random.default_rng(1).standard_normal(N_ROWS)
+    residual[::4] *= 0.01  # the likeliest model has three wrong ones in four
+    model = Mixture(0.3, 1e-2, 0.0, 1.0)
+    for _ in range(20):
+        model = model.fit(residual, rows, None)
+    assert model.rate == 0.5
+    found = Fitted(model, np.ones(N_ROWS), 0.1, residual, model.log_density(residual, rows))
+    assert problem_of(ridge, rows, found)[0].upper_bound[0] == 0.0
 
 
 @pytest.mark.parametrize("is_marginal", [False, True])
