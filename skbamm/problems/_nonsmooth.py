@@ -117,10 +117,19 @@ class Box(NonSmooth):
         Smallest value of an entry of params.
     upper : float
         Largest.
+
+    Raises
+    ------
+    ValueError
+        If `lower` is above `upper`, or one of them is NaN.
     """
 
     lower: float
     upper: float
+
+    def __post_init__(self):
+        if not self.lower <= self.upper:
+            raise ValueError(f"Box needs lower <= upper: got {self.lower} and {self.upper}.")
 
     def value(self, hyper, params):
         return params.new_zeros(())

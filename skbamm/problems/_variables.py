@@ -12,6 +12,9 @@ import torch
 from ._projections import PartwiseProjection
 from ._structure import Structure
 
+# How far a projected point may move when it is projected again: roundings of single precision.
+UNMOVED = 1e-3
+
 
 def describe(value):
     """What an argument is, for a message."""
@@ -86,12 +89,21 @@ class Variables:
             object.__setattr__(self, "project", project)
         check_is_function("project", project, "a Simplex(), a Ball(), a function of hyper")
         try:
-            self.project_hyper(hyper)
+            found = self.project_hyper(hyper)
+            again = self._in_set(found)
         except Exception as error:
             raise ValueError(
                 "project must map hyper, in the form of initial_hyper, to the nearest point of its "
                 f"set: on initial_hyper it raises {type(error).__name__}: {error}"
             ) from error
+        # Bounds are applied after it, which may lead out of its set.
+        moved = (again - found).abs().nan_to_num()
+        if bool((moved > UNMOVED * (1 + found.abs())).any()):
+            raise ValueError(
+                "project must leave what it has projected where it is: projected again, an entry "
+                f"of initial_hyper moves by {float(moved.max()):.2g}. Bounds of entries that it "
+                "moves belong into the function, as one set."
+            )
 
     def _bounds(self, hyper):
         return (
@@ -113,11 +125,7 @@ class Variables:
             The nearest feasible point.
         """
         if self.project is not None:
-            structure = self._structures[0]
-            with torch.no_grad():
-                # A copy, which it may change in place.
-                projected = self.project(structure.unflatten(hyper.clone()))
-                hyper = structure.flatten(projected, "what project returns").detach()
+            hyper = self._in_set(hyper)
         if not isinstance(self.lower_bound, torch.Tensor) and not isinstance(
             self.upper_bound, torch.Tensor
         ):
@@ -126,6 +134,14 @@ class Variables:
             return hyper.clamp(self.lower_bound, self.upper_bound)
         lower, upper = self._bounds(hyper)
         return torch.minimum(torch.maximum(hyper, lower), upper)
+
+    def _in_set(self, hyper):
+        """What `project` makes of it, whatever bounds say."""
+        structure = self._structures[0]
+        with torch.no_grad():
+            # A copy, which it may change in place.
+            projected = self.project(structure.unflatten(hyper.clone()))
+            return structure.flatten(projected, "what project returns").detach()
 
     def hyper_of(self, hyper: torch.Tensor) -> Any:
         """Give a tensor of a solver the form of `initial_hyper`.

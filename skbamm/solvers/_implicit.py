@@ -128,7 +128,7 @@ class Implicit(Solver):
         found: Any = minimize(
             run, initial, jac=True, method="L-BFGS-B", bounds=run.bounds(), options=options
         )
-        return found.x, found.nit
+        return found.x, found.get("nit", 0)  # without where all bounds are equal
 
     def _evaluate(self, problem, hyper, params, multiplier):
         """Value, hypergradient, the estimate of its error; params and multiplier."""

@@ -74,6 +74,12 @@ def on_batches(**options):
         ({"project": {"a": Simplex}}, TypeError, r"project\['a'\] must be a Simplex\(\)"),
         ({"project": Simplex()}, ValueError, "project must map hyper, in the form of"),
         ({"project": lambda h: None}, ValueError, "what project returns must be a tensor"),
+        (
+            {"project": {"a": Simplex()}, "lower_bound": {"a": 0.9}},
+            ValueError,
+            "projected again.*Bounds of entries that it moves",
+        ),
+        ({"project": lambda h: {**h, "a": h["a"] + 1}}, ValueError, "projected again"),
         ({"nonsmooth": Box}, TypeError, r"an instance of NonSmooth, such as Box\(0, 1\)"),
         ({"metric": 3}, TypeError, "metric must be a function of"),
         ({"solve_lower": 3}, TypeError, "solve_lower must be a function.*'lbfgs'"),
@@ -237,3 +243,9 @@ def test_a_damaged_file_is_told(tmp_path):
 
 def test_weighted_terms_are_still_taken():
     assert formed(nonsmooth=WeightedL1(lambda h: h["a"].exp())).nonsmooth is not None
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (float("nan"), 0.0)])
+def test_a_box_wants_ordered_bounds(bounds):
+    with pytest.raises(ValueError, match="Box needs lower <= upper"):
+        Box(*bounds)

@@ -135,6 +135,13 @@ def test_entries_on_their_bounds_stay_there():
     assert (solution.hyper <= 0.5).all() and (solution.hyper == 0.5).any()
 
 
+def test_bounds_may_leave_one_point():
+    problem = replace(strongly_convex_problem(3)[0], lower_bound=0.1, upper_bound=0.1)
+    solution = solve(problem, "implicit")
+    assert solution.status is Status.CONVERGED
+    assert (solution.hyper == 0.1).all()
+
+
 def test_a_first_step_is_a_unit_of_hyper_at_most_however_small_the_gradient():
     problem = BilevelProblem(
         lambda hyper, params: 1e-3 * (params - 5).square().sum(),
