@@ -7,7 +7,8 @@ optimization that enables stochastic and global variance reduction algorithms", 
 made data. *strengths*: logistic regression with a strength for each feature, 22 features and 10 %
 positives as in IJCNN1. *cleaning*: a weight for each of 20,000 rows, half with wrong labels,
 multinomial regression with 54 features and 7 classes as in covtype, ridge .2. *scaled*: strengths
-once more, of 30 columns whose deviations go from .1 to 10; no default was chosen on it.
+once more, of 30 columns whose deviations go from .1 to 10; its first seed was seen while defaults
+were chosen.
 
 A value is the upper loss on all validation rows at the exact solution of the lower level (Newton's
 method, or L-BFGS) for the hyper of the moment, or its mean of late iterates in sl-BAMM, which is
