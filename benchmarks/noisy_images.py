@@ -1,4 +1,4 @@
-"""Wrong labels of FashionMNIST by a convolutional network on batches, and a filter beside it.
+"""Wrong labels of FashionMNIST by a convolutional network on batches, relative to a filter.
 
     OMP_NUM_THREADS=1 python benchmarks/noisy_images.py --data FOLDER [--noisy 5000 55000]
         [--seeds 0 1 2] [--method weights ...] [--hyper-lr 0.02 | auto]

@@ -19,12 +19,17 @@ ORDER = [
     "human_labels",
     "gradient_boosting",
     "few_verified_labels",
+    # which targets are right
+    "wrong_targets",
     # what rows are worth
     "old_rows",
     "few_rows_of_a_site",
     # the core
     "own_problem",
     "few_shot",
+    "learned_strengths",
+    "distilled_digits",
+    "activation_mixing",
     "noisy_images",
     "weight_network",
     "convergence",

@@ -43,7 +43,7 @@ print(f"{is_wrong.sum()} wrong prices; {model.noise_rate_:.0%} estimated")
 print(f"{found.mean():.1%} of all prices are told rightly; {model.status_}")
 
 # %%
-# Weights serve any regressor: here trees beside linear fits, and what they lose to wrong prices.
+# Weights serve any regressor: here trees and linear fits, and what they lose to wrong prices.
 linear = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 13)))
 trees = HistGradientBoostingRegressor(random_state=0)
 methods = {

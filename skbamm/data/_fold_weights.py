@@ -17,22 +17,27 @@ def advantage_on(n_rows):
     return min(ADVANTAGE_ROWS / max(n_rows, 1), 1.0)
 
 
-def nearness(errors, standard_errors, best, *, floor=TINY, advantage=0.0):
-    """Of fits to the best one, from 0 to 1, given their errors by fold, (n_fits, n_folds).
+def nearness(errors, standard_errors, best=None, *, floor=TINY, advantage=0.0, weight=None):
+    """Of fits to the best one, from 0 to 1, given their errors by fold or row, (n_fits, n_folds).
 
     It is ``exp(-z^2 / (2 c^2))``, z an error less the best one's in standard errors over the folds,
     c so many of them; differences below the `floor` are none. The first fit is the simplest: the
     others have to be better by an `advantage` in standard errors, and which one is `best` follows
     from that where there is one.
     """
-    more = advantage * standard_error(errors - errors[0])  # 0 for the first one
-    base = int((errors.mean(axis=1) + more).argmin()) if advantage else best
-    more += (errors - errors[base]).mean(axis=1) - more[base]
-    z = more / np.hypot(standard_error(errors - errors[base]), max(floor, TINY))
+    more = advantage * standard_error(errors - errors[0], weight)  # 0 for the first one
+    mean = np.average(errors, axis=1, weights=weight)
+    base = int((mean + more).argmin()) if advantage or best is None else best
+    more += np.average(errors - errors[base], axis=1, weights=weight) - more[base]
+    z = more / np.hypot(standard_error(errors - errors[base], weight), max(floor, TINY))
     with np.errstate(over="ignore"):
         return np.exp(-((z / standard_errors) ** 2) / 2)
 
 
-def standard_error(errors):
-    """Of the mean over the last axis: folds, blocks or rows."""
-    return errors.std(axis=-1, ddof=1) / np.sqrt(errors.shape[-1])
+def standard_error(errors, weight=None):
+    """Of the mean over the last axis: folds, blocks or rows, of which weights are numbers."""
+    if weight is None:
+        return errors.std(axis=-1, ddof=1) / np.sqrt(errors.shape[-1])
+    total = weight.sum()
+    centred = errors - (errors @ weight / total)[..., None]
+    return np.sqrt(centred**2 @ weight / (total * max(total - 1, 1e-12)))

@@ -123,7 +123,7 @@ class Structure:
         Dicts may leave keys out, whose entries get the number `missing`.
         """
         like = self.leaves[0].tensors[0]
-        found = [torch.full((leaf.size,), missing).to(like) for leaf in self.leaves]
+        found = [like.new_full((leaf.size,), missing) for leaf in self.leaves]
         self._spread(self.nesting, value, name, found)
         return found[0].reshape(self.leaves[0].given.shape) if self.is_tensor else torch.cat(found)
 
@@ -139,7 +139,8 @@ class Structure:
             numbered = enumerate(zip(nesting, value, strict=True))
             parts = [(inner, part, f"{path}[{n}]") for n, (inner, part) in numbered]
         elif isinstance(nesting, int):
-            return self._spread_on_leaf(nesting, value, path, found)
+            self._spread_on_leaf(nesting, value, path, found)
+            parts = []
         elif isinstance(value, Real):
             inner = nesting.values() if isinstance(nesting, dict) else nesting
             parts = [(one, value, path) for one in inner]
@@ -154,11 +155,13 @@ class Structure:
     def _spread_on_leaf(self, number, value, path, found):
         leaf = self.leaves[number]
         shape = (leaf.size,) if leaf.module is not None else leaf.shape
-        is_number = isinstance(value, Real) and not isinstance(value, bool)
-        if not is_number and not isinstance(value, torch.Tensor):
-            raise TypeError(f"{path} must be a number or a tensor: got {type(value).__name__}.")
         like = found[number]
-        tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+        if isinstance(value, torch.Tensor):
+            tensor = value.to(like)
+        elif isinstance(value, Real) and not isinstance(value, bool):
+            tensor = like.new_tensor(value)
+        else:
+            raise TypeError(f"{path} must be a number or a tensor: got {type(value).__name__}.")
         if bool(tensor.isnan().any()):
             raise ValueError(f"{path} must not be NaN.")
         try:
@@ -168,7 +171,6 @@ class Structure:
                 f"{path} must be a number or broadcast to the shape {tuple(shape)}: got "
                 f"{tuple(tensor.shape)}."
             ) from None
-        return None
 
     def load(self, vector) -> Any:
         """The value without a graph; the vector is written into the modules that were given."""

@@ -186,16 +186,13 @@ class Pairs:
         return (others / (size + penalty))[self.row]
 
     def levels(self):
-        """The level of each annotator, beside what items share, and its sign in standard errors.
+        """The level of each annotator, given those of items, and its sign in standard errors.
 
         Best linear predictions of crossed random intercepts, by sums in turn.
         """
         size = np.bincount(self.annotator, self.weight)
-        own, of_items, total = (
-            self.variance(self.annotator),
-            self.variance(self.item),
-            self.variance(),
-        )
+        own, of_items = self.variance(self.annotator), self.variance(self.item)
+        total = self.variance()
         noise = max(total - own - of_items, TINY * total)
         n_products = (size**2).sum() - (self.weight**2).sum()
         sign = own / total * np.sqrt(max(n_products, 0.0) / 2)
@@ -205,8 +202,8 @@ class Pairs:
         size_of_items = np.bincount(self.item, self.weight)
         for _ in range(SWEEPS):
             if of_items:
-                beside = self.sums(self.item, self.residual - level[self.annotator])
-                items = beside / (size_of_items + noise / of_items)
-            beside = self.sums(self.annotator, self.residual - items[self.item])
-            level = beside / (size + noise / own)
+                rest = self.sums(self.item, self.residual - level[self.annotator])
+                items = rest / (size_of_items + noise / of_items)
+            rest = self.sums(self.annotator, self.residual - items[self.item])
+            level = rest / (size + noise / own)
         return level, sign

@@ -43,10 +43,10 @@ class RowWeightMixin(_Base):
         if not columns:
             return None
         from ..linalg._session import threads_for, torch_session
-        from ._learn import Run, learn_row_weights
+        from ._learn import RunOptions, learn_row_weights
 
         checked = columns.checked(len(y))
-        run = Run(self.solver, self.max_iter)
+        run = RunOptions(self.solver, self.max_iter)
         labels = None
         if classes:
             # The Brier score of a linear model stands for whatever is fitted with the weights.

@@ -11,7 +11,7 @@ from ._record import Rows, RowWeights, equal_rows
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOptions:
     """Options of the runs of sl-BAMM."""
 
     solver: Any

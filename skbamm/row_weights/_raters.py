@@ -118,10 +118,8 @@ class RaterModel:
         # Annotators whose biases have about a rating's spread, and the correlation of ratings with
         # what is predicted.
         table = ratings.counts.sum(axis=0)
-        total, values = (
-            table.sum(),
-            ratings.values - table.sum(axis=0) @ ratings.values / table.sum(),
-        )
+        total = table.sum()
+        values = ratings.values - table.sum(axis=0) @ ratings.values / total
         spread = (table.sum(axis=0) @ values**2) * (table.sum(axis=1) @ ratings.bins**2)
         told = (ratings.bins @ table @ values) / np.sqrt(spread) if spread > 0 else 0.0
         told = min(max(told, 0.1), 0.95)
@@ -207,9 +205,9 @@ class RaterModel:
 
         bounds = [BOUNDS["threshold"], *[BOUNDS["gap"]] * (self.n_levels - 2)]
         bounds += [BOUNDS["scale"]] * 3 + [BOUNDS["share"]] * len(self.others)
-        start = self.initial if initial is None else initial
+        initial = self.initial if initial is None else initial
         options = {"ftol": ACCURACY / float(table.sum())}
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        found = minimize(loss, initial, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         return found.x, -float(found.fun) - len(self.initial)
 
 
@@ -242,11 +240,11 @@ def learn_raters(ratings, models, numbers=None, seed=0):
     scores, honest, precision = [], [], []
     for others in models:
         model = RaterModel(known, others)
-        start = None
+        initial = None
         if numbers is not None:  # those of the model before are not far
             kept = model.n_levels + 2
-            start = np.append(numbers[:kept], model.initial[kept:])
-        numbers, score = model.fit(table, start)
+            initial = np.append(numbers[:kept], model.initial[kept:])
+        numbers, score = model.fit(table, initial)
         scores.append(score)
         at = to_tensor(numbers)
         joint, by_point = model.joint(at, every)

@@ -139,18 +139,21 @@ def learn_source(rows, source, is_target, run, seed=0, name="target"):
     if plain.gain < SIGN and not _levels_differ(sources, STRENGTHS[plain.first]):
         return replace(blank, sentence=NO_DIFFERENCE)
     weight, level = _mean(sources, candidates, found.share)
-    of_rows = np.ones(len(source))
-    of_rows[~is_target] = weight
-    level = level * sources.cells.scale
+    return _weighed(blank, rows, ~is_target, others, weight, level * sources.cells.scale)
+
+
+def _weighed(blank, rows, is_other, others, weight, level):
+    """The `Part` with a weight of rows of other sources, and a level of each of these."""
+    of_rows = np.where(is_other, weight, 1.0)
     sentence = f"rows of other sources have a weight of {weight:.2g}"
     if not level.any():
         return replace(blank, sentence=sentence, weight=of_rows)
     sentence += " and levels of their own"
     shift = np.zeros(rows.y.shape)
-    shift[~is_target] = level[others]
+    shift[is_other] = level[others]
     if rows.labels is None:
         return replace(blank, sentence=sentence, weight=of_rows, level=shift)
-    of_rows[~is_target] *= class_weights(rows.y[~is_target], rows.weight[~is_target], others, level)
+    of_rows[is_other] *= class_weights(rows.y[is_other], rows.weight[is_other], others, level)
     return replace(blank, sentence=sentence, weight=of_rows)
 
 

@@ -168,11 +168,10 @@ class SlBamm(Solver):
         hyper = {"hyper": state.hyper, "search": state.search, "stalled": state.stalled}
         if converged or self.hyper_step != "auto":  # else it waits for params and multiplier
             hyper = self._move_hyper(problem, state, directions)
-        anchored = state.anchored
+        found = params, multiplier, state.anchored
         if problem.descends and hyper["search"] is not state.search:
-            params, multiplier, anchored = self._of_basin(
-                state, hyper["search"], params, multiplier
-            )
+            found = self._of_basin(state, hyper["search"], params, multiplier)
+        params, multiplier, anchored = found
         last = state.displacement
         following = BammState(
             iteration=state.iteration + 1,
@@ -197,13 +196,8 @@ class SlBamm(Solver):
         if is_finite(directions.hyper, following.hyper, *sizes):
             return following
         following = retreat(self, problem, state, ("params", "multiplier"))
-        return replace(
-            following,
-            params_converged=False,
-            hypergradient=None,
-            moved=self._has_moved(problem, state, following.hyper),
-            lengths=(),
-        )
+        unknown: dict = {"params_converged": False, "hypergradient": None, "lengths": ()}
+        return replace(following, moved=self._has_moved(problem, state, following.hyper), **unknown)
 
     def _follow(self, problem, state):
         """Params from the problem, and where that is by a descent the multiplier by another one."""
@@ -211,15 +205,10 @@ class SlBamm(Solver):
         for _ in range(MAX_DESCENTS if problem.descends else 0):
             lower = problem.lower.point(state.hyper, params)
             upper = problem.upper.point(state.hyper, params)
-            multiplier, _, _ = conjugate_gradient(
-                lower.hessian_product,
-                upper.gradients.params,
-                multiplier,
-                lambda left: left,
-                N_LINEAR,
-                ACCURACY,
-            )
-            # Beyond that the multiplier's correction of the value is none: on, where it ended.
+            system = lower.hessian_product, upper.gradients.params
+            options = multiplier, lambda left: left, N_LINEAR, ACCURACY
+            multiplier = conjugate_gradient(*system, *options)[0]
+            # A larger correction of the value by the multiplier is none: the descent goes on.
             correction = abs(float((multiplier * lower.params_gradient).sum()))
             if not correction > CORRECTION * abs(float(upper.value)):
                 break

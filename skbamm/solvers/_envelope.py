@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ._steps import N_POWER_ITER, norm_of, random_direction, unit
+from ._steps import N_POWER_ITER, eps_of, norm_of, random_direction, unit
 from .lower._dynamics import Preconditioner
 
 # Rounding of a gradient or value, in units of the last place.
@@ -60,7 +60,7 @@ class EnvelopeLevels:
                 gap, size = gap + sign * gradient, size + gradient.abs()
         points = upper, lower, proximal
         difference = params - proximal_params
-        norms = norm_of(difference), _eps(params) * norm_of(params)
+        norms = norm_of(difference), eps_of(params) * norm_of(params)
         return cls(problem, hyper, params, proximal_params, *points, gap, size, difference, *norms)
 
     def hypergradient(self, weight):
@@ -83,7 +83,7 @@ class EnvelopeLevels:
         Gradients are rounded, and so are the two points that they are taken at, which a small
         weight brings close together.
         """
-        rounded = ROUNDING * _eps(self.params) * self.size
+        rounded = ROUNDING * eps_of(self.params) * self.size
         if self.is_resolved:
             return (rounded + self.resolution / self.displacement * self.gap.abs()) / weight
         return (rounded + self.resolution * mixed) / weight
@@ -108,18 +108,12 @@ class EnvelopeLevels:
                 value = float(problem.nonsmooth.value(hyper, point))
                 gap, size = gap + sign * value, size + abs(value)
         value = float(problem.upper.point(hyper, params).value) + gap / weight
-        return value, ROUNDING * _eps(params) * size / weight
+        return value, ROUNDING * eps_of(params) * size / weight
 
 
 def is_resolved(change, params):
     """Whether a change of params is more than rounding."""
-    return norm_of(change) > RESOLVED * _eps(params) * norm_of(params)
-
-
-def _eps(tensor):
-    import torch
-
-    return torch.finfo(tensor.dtype).eps
+    return norm_of(change) > RESOLVED * eps_of(params) * norm_of(params)
 
 
 def proximal_step(problem, hyper, params, gradient, proximal_term, precondition):
@@ -132,11 +126,10 @@ def proximal_step(problem, hyper, params, gradient, proximal_term, precondition)
 
 def measured_curvature(level, metric, hyper, params, direction=None, n_iter=N_POWER_ITER) -> float:
     """Largest curvature, from differences of gradients: power iteration without Hessians."""
-    import torch
 
     plain = Preconditioner(1.0, metric)
     vector = random_direction(params) if direction is None else unit(direction)
-    length = torch.finfo(params.dtype).eps ** 0.5 * max(norm_of(params), 1.0)
+    length = eps_of(params) ** 0.5 * max(norm_of(params), 1.0)
     gradient = level.point(hyper, params).params_gradient
     curvature = 0.0
     for _ in range(n_iter):

@@ -190,11 +190,11 @@ class SecantSearch:
         for _ in range(_N_INNER):
             step = project(hyper + direction - length * left) - hyper - direction
             curved = product(step)
-            curvature, slope = float((step * curved).sum()), float((step * left).sum())
-            if not (float(step.norm()) > enough and curvature > 0 > slope):
+            curvature, decrease = float((step * curved).sum()), -float((step * left).sum())
+            if not (float(step.norm()) > enough and curvature > 0 and decrease > 0):
                 break
-            share = min(-slope / curvature, 1.0)
-            direction, left = direction + share * step, left + share * curved
+            fraction = min(decrease / curvature, 1.0)
+            direction, left = direction + fraction * step, left + fraction * curved
             length = float(step.square().sum()) / curvature
         return direction if float((direction * gradient).sum()) < 0 else first
 

@@ -56,6 +56,13 @@ def divide(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else 0.0
 
 
+def eps_of(tensor) -> float:
+    """The distance of 1 to the next number of its precision."""
+    import torch
+
+    return torch.finfo(tensor.dtype).eps
+
+
 def norm_of(vector) -> float:
     """Euclidean norm."""
     flat = vector if vector.dim() == 1 else vector.reshape(-1)

@@ -18,7 +18,7 @@ from scipy.special import expit, log_softmax, softmax
 
 from ..data._folds import make_folds
 from ._fold_fits import Fold
-from ._screening import COUNTS, LEAST_ROWS, MOST_COLUMNS, N_BINS, RELATIVE, TINY, binned
+from ._screening import COUNTS, LEAST_ROWS, N_BINS, RELATIVE, TINY, binned, main_columns
 
 # Strengths of the main effects that are compared, the strongest first.
 STRENGTHS = (1e-2, 1e-3, 1e-4)
@@ -110,19 +110,15 @@ class LogitScreening:
         return gains - main[:, None] - main
 
     def _main_columns(self, weight):
-        """Those that may interact; the most important ones, in their order, if these are many."""
-        columns = self.may_interact
-        if len(columns) <= MOST_COLUMNS:
-            return columns
         share = np.clip(weight @ self.targets / weight.sum(), 1e-9, 1 - 1e-9)
         residuals, curvature = (self.targets - share) * weight[:, None], share * (1 - share)
-        found = []
-        for j in columns:
+
+        def gain(j):
             indicators = np.eye(N_BINS)[self.bins[:, j]]
             counts = indicators.T @ weight
-            gains = _gains(indicators.T @ residuals, np.outer(counts, curvature), 1.0)
-            found.append(gains.sum())
-        return np.sort(columns[np.argsort(found, kind="stable")[-MOST_COLUMNS:]])
+            return _gains(indicators.T @ residuals, np.outer(counts, curvature), 1.0).sum()
+
+        return main_columns(self.may_interact, gain)
 
 
 def _gains(sums, variances, noise):

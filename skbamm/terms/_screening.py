@@ -92,7 +92,13 @@ class Screening:
         used = weight > 0
         # In units in which the weights of rows have mean 1.
         weight, bins = weight[used] / weight[used].mean(), self.bins[used]
-        columns = self._main_columns(bins, self.targets[used], weight)
+        targets = self.targets[used]
+
+        def gain(j):
+            sums = partial(np.bincount, bins[:, j], minlength=N_BINS)
+            return sum(_gains(sums(weight), sums, y, weight).sum() for y in targets.T)
+
+        columns = main_columns(self.may_interact, gain)
         indicators = np.hstack([np.eye(N_BINS, dtype=np.float32)[bins[:, j]] for j in columns])
         counts = _cell_sums(indicators, weight)
         gains = sum(
@@ -105,16 +111,13 @@ class Screening:
         best = np.argsort(-by_pair[first, second], kind="stable")[:n_pairs]
         return [(int(columns[first[k]]), int(columns[second[k]])) for k in best]
 
-    def _main_columns(self, bins, targets, weight):
-        """Those that may interact; the most important ones, in their order, if these are many."""
-        columns = self.may_interact
-        if len(columns) <= MOST_COLUMNS:
-            return columns
-        found = []
-        for j in columns:
-            sums = partial(np.bincount, bins[:, j], minlength=N_BINS)
-            found.append(sum(_gains(sums(weight), sums, y, weight).sum() for y in targets.T))
-        return np.sort(columns[np.argsort(found, kind="stable")[-MOST_COLUMNS:]])
+
+def main_columns(columns, gain):
+    """Those of largest gain, given by a function of one, in their order; all unless many."""
+    if len(columns) <= MOST_COLUMNS:
+        return columns
+    found = [gain(j) for j in columns]
+    return np.sort(columns[np.argsort(found, kind="stable")[-MOST_COLUMNS:]])
 
 
 def _gains(counts, sums_of, target, weight):

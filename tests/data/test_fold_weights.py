@@ -26,5 +26,12 @@ def test_nearness_is_the_density_of_a_difference_in_standard_errors(advantage):
     np.testing.assert_allclose(found, expected)
 
 
+def test_a_weight_of_two_is_two_rows():
+    weight = np.array([1, 2, 1])
+    options = {"advantage": 0.7}
+    found = nearness(ERRORS, 1.5, weight=weight, **options)
+    np.testing.assert_allclose(found, nearness(ERRORS.repeat(weight, axis=1), 1.5, **options))
+
+
 def test_many_rows_leave_the_simplest_fit_no_advantage():
     assert [advantage_on(n) for n in (0, 100, 400, 800)] == [1.0, 1.0, 1.0, 0.5]

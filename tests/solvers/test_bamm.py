@@ -71,7 +71,7 @@ def test_learned_group_weights_minimise_the_criterion(kind):
         hyper = torch.from_numpy(hyper)[None]
         return float(problem.criterion(hyper, problem.initial_params))
 
-    low, high = problem.lower_bound.numpy(), problem.upper_bound.numpy()
+    low, high = problem.lower_bound[0].numpy(), problem.upper_bound[0].numpy()
     initial = problem.initial_hyper[0].numpy()
     best = minimize(criterion, initial, bounds=np.c_[low, high], method="L-BFGS-B")
     # SciPy differentiates by finite differences and stops at 2e-9 relative to the value.
@@ -172,3 +172,38 @@ def test_params_leave_a_point_where_the_lower_level_is_bent_down(dtype):
     # The Hessian is 3 params^2 - 1 there, and the upper gradient -.2.
     expected = torch.full((2,), -0.1, dtype=dtype)
     torch.testing.assert_close(state.multiplier, expected, rtol=0, atol=1e-4)
+
+
+def test_after_a_rejected_point_a_descent_begins_where_the_last_good_one_ended():
+    problem = BilevelProblem(
+        upper=lambda hyper, params: 1 + (params + 0.7).square().sum(),
+        # Two wells; the left one, where params begin, is gone at hyper above .385.
+        lower=lambda hyper, params: (params**4 / 4 - params**2 / 2 - hyper * params).sum(),
+        initial_hyper=torch.zeros(1, dtype=double),
+        initial_params=-torch.ones(1, dtype=double),
+        solve_lower="lbfgs",
+    )
+    solver = SlBamm(max_move=0.5)
+    states = [solver.init(problem)]
+    while states[-1].hyper <= 0.385 or states[-1].params < 0:
+        states.append(solver.step(problem, states[-1]))
+    after = solver.step(problem, states[-1])
+    assert 0 < after.hyper < states[-1].hyper  # back towards the last good point
+    anchor = next(state for state in states if state.search.started)
+    torch.testing.assert_close(after.params, anchor.params)
+    torch.testing.assert_close(after.multiplier, anchor.multiplier)
+
+
+def test_descents_go_on_until_the_multiplier_can_correct_what_they_leave():
+    curvature = torch.logspace(0, 6, 7, dtype=double)
+    problem = BilevelProblem(
+        upper=lambda hyper, params: (params - 1).square().sum() / 2,
+        lower=lambda hyper, params: (curvature * (params - hyper).square()).sum() / 2,
+        initial_hyper=torch.full((7,), 1.01, dtype=double),
+        initial_params=torch.zeros(7, dtype=double),
+        solve_lower="lbfgs",
+    )
+    # The first descent ends at a hundredth of the first gradient, at (.01, .12, 1.04, ...).
+    solution = solve(problem, SlBamm(), max_iter=30)
+    assert solution.status is Status.CONVERGED
+    assert float(solution.criterion) < 1e-8

@@ -41,7 +41,7 @@ def test_steps_are_the_iterations_of_one_run_of_scipy(example):
         problem.initial_hyper.flatten().numpy(),
         jac=True,
         method="L-BFGS-B",
-        bounds=list(zip(problem.lower_bound.tolist(), problem.upper_bound.tolist(), strict=True)),
+        bounds=np.c_[problem.lower_bound[0], problem.upper_bound[0]],
         options={"maxiter": 6, "ftol": 0.0, "gtol": 0.0},
         callback=lambda x: expected.append(x.copy()),
     )

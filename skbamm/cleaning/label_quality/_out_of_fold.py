@@ -81,45 +81,30 @@ def quality_by_verified(design, final_estimator, grows_trees) -> LabelQuality:
     both. First-stage, linear and kernel models are stacked by how well they predict held-out
     verified rows.
     """
-    rows, noisy = design.rows, design.rows.noisy
-    folds = design.folds
+    rows, folds = design.rows, design.folds
     training = folds.in_training * rows.is_clean + folds.out_of_fold * ~rows.is_clean
     stage = fit_first_stage(design, first_stage_weights(rows, training), VERIFIED_RIDGES)
     params, temperature = stage.params, stage.inverse_temperature
     first = _BaseModel.of(design, params)
     scores = temperature * first.out_of_fold
-    if len(noisy) == 0:
+    if len(rows.noisy) == 0:
         return _quality_of_verified(design, params, scores, temperature, grows_trees)
-    predictions = np.exp(log_softmax(scores))
-    given = _given_params(design)
-    log_given = None
-    if given is not None:
-        log_given = log_softmax(design.out_of_fold(design.scores(given)))[noisy]
     plain_fits, plain_ridge, plain_params = plain_average(design, folds.out_of_fold * rows.weight)
-    plain = _BaseModel.of(design, plain_params)
-    kernel = design.kernel_rows()
+    plain, kernel = _BaseModel.of(design, plain_params), design.kernel_rows()
     # Few rows, poor predictions: one overall noise rate at first, class pairs later.
-    posterior = _noise(rows, predictions, log_given, ONE_RATE_COUNT)[1]
-    labels, final = rows.labels[noisy], None
-    skipped: list[str] = []
-
-    def round_weights(is_weighted=True):
-        weight = np.where(rows.is_clean, ROUND_VERIFIED_WEIGHT, 1.0)
-        if is_weighted:
-            weight[noisy] = posterior[np.arange(len(noisy)), labels]
-        return design.folds.out_of_fold * rows.weight * weight
-
+    labels = _NoisyLabels(design, scores, ONE_RATE_COUNT)
     for _ in range(N_ROUNDS):
-        weights = round_weights()
+        weights = labels.round_weights()
         params = design.fit(weights, ROUND_RIDGE, params, tol=EXACT)
         linear = _BaseModel.of(design, params)
         stack = _stack(design, [first, linear, plain], temperature, kernel, weights)
         scores, user = with_user(design, stack.out_of_fold)
-        predictions = np.exp(log_softmax(scores))
-        noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
-    for final in _rounds(design, final_estimator, scores, round_weights, skipped):
-        predictions = np.exp(log_softmax(final.out_of_fold))
-        noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
+        labels.update(scores)
+    final = None
+    skipped: list[str] = []
+    for final in _rounds(design, final_estimator, scores, labels.round_weights, skipped):
+        labels.update(final.out_of_fold)
+    noise = labels.noise
     stages = ScoreStages(
         plain_ridge, stack.mixing, noise.transition, stage.ridge, temperature, user
     )
@@ -128,31 +113,51 @@ def quality_by_verified(design, final_estimator, grows_trees) -> LabelQuality:
     trees = TreeStack(scores)
     if grows_trees:
         trees = _trees_by_verified(design, scores, stages, guides)
-        predictions = np.exp(log_softmax(trees.scores))
-        noise, posterior = _noise(rows, predictions, log_given, PAIR_COUNT)
+        labels.update(trees.scores)
     scorer = LabelScorer(
         stack.linear,
         stack.kernel,
-        noise.transition,
-        None if noise.tilt is None else design.raw_scores(given),
+        labels.noise.transition,
+        None if labels.noise.tilt is None else design.raw_scores(labels.given_params),
         user=user,
         **_final_fields(final, trees, skipped),
     )
-    grown = [one.scores for one in trees.trees[:1]]  # those on all labels
-    given_noise = _noise_shown(design, predictions, guides and [*guides, *grown])
-    return LabelQuality(
-        log_odds(posterior, labels),
-        predictions,
-        params,
-        scorer,
-        other_labels(posterior, labels),
-        is_noise_shown=given_noise.is_shown,
-        transition=given_noise.transition,
-        transition_std=given_noise.transition_std,
-        stages=stages,
-        plain=plain_fits,
-        trees=trees.trees,
-    )
+    guides += [one.scores for one in trees.trees[:1] if guides]  # those on all labels
+    shown = _noise_shown(design, labels.predictions, guides)
+    known = {"stages": stages, "plain": plain_fits, "trees": trees.trees, **_noise_fields(shown)}
+    return labels.quality(params, scorer, **known)
+
+
+class _NoisyLabels:
+    """How noisy rows got their labels, by the latest scores; verified ones teach it."""
+
+    def __init__(self, design, scores, pseudo_count):
+        self.design = design
+        self.given_params, self.log_given = _given_params(design), None
+        if self.given_params is not None:
+            given = design.out_of_fold(design.scores(self.given_params))
+            self.log_given = log_softmax(given)[design.rows.noisy]
+        self.update(scores, pseudo_count)
+
+    def update(self, scores, pseudo_count=PAIR_COUNT):
+        rows, self.predictions = self.design.rows, np.exp(log_softmax(scores))
+        predictions, given = self.predictions[rows.noisy], rows.given[rows.noisy]
+        options = {"pseudo_count": pseudo_count, "log_given": self.log_given}
+        self.noise = fit_noise_model(predictions, given, rows.weight[rows.noisy], **options)
+        self.posterior = self.noise.posterior(predictions, given)  # of true classes
+
+    def round_weights(self, is_weighted=True):
+        rows = self.design.rows
+        weight = np.where(rows.is_clean, ROUND_VERIFIED_WEIGHT, 1.0)
+        if is_weighted:
+            labels = rows.labels[rows.noisy]
+            weight[rows.noisy] = self.posterior[np.arange(len(labels)), labels]
+        return self.design.folds.out_of_fold * rows.weight * weight
+
+    def quality(self, params, scorer, **known):
+        labels = self.design.rows.labels[self.design.rows.noisy]
+        odds, others = log_odds(self.posterior, labels), other_labels(self.posterior, labels)
+        return LabelQuality(odds, self.predictions, params, scorer, others, **known)
 
 
 def _quality_of_verified(design, params, scores, temperature, grows_trees) -> LabelQuality:
@@ -219,13 +224,17 @@ def quality_by_noisy(design, final_estimator, grows_trees) -> LabelQuality:
         ),
         ridge=ridge,
         noise=noise,
-        is_noise_shown=noise.is_shown,
-        transition=noise.transition,
-        transition_std=noise.transition_std,
         stages=stages,
         plain=fits,
         trees=trees.trees,
+        **_noise_fields(noise),
     )
+
+
+def _noise_fields(noise):
+    """Fields of a `LabelQuality` that say how noise shows."""
+    found = {"transition": noise.transition, "transition_std": noise.transition_std}
+    return {"is_noise_shown": noise.is_shown, **found}
 
 
 def _given_noise(design, predictions, guide=None):
@@ -362,16 +371,6 @@ def _given_params(design):
     weights = design.folds.out_of_fold * design.rows.weight * ~design.rows.is_clean
     is_used = weights.any(1).all() and design.rows.votes is None
     return design.fit(weights, ROUND_RIDGE, tol=CLOSE) if is_used else None
-
-
-def _noise(rows, predictions, log_given, pseudo_count):
-    """How the noisy rows got their labels, and the probabilities of their true classes."""
-    noisy = rows.noisy
-    predictions, given = predictions[noisy], rows.given[noisy]
-    noise = fit_noise_model(
-        predictions, given, rows.weight[noisy], pseudo_count=pseudo_count, log_given=log_given
-    )
-    return noise, noise.posterior(predictions, given)
 
 
 def _rounds(design, final_estimator, out_of_fold, round_weights, skipped):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.tree import DecisionTreeRegressor
 
+from ...data._fold_weights import nearness
 from ._constants import (
     ADVANTAGE,
     ADVANTAGE_ROWS,
@@ -15,6 +16,8 @@ from ._constants import (
     VERIFIED_ROWS,
 )
 from ._units import weighted_median
+
+ROUNDING = 1e-12  # of mean losses, relative
 
 
 def shares(found, residuals, log_densities, rows, may_be_wrong=True):
@@ -32,18 +35,17 @@ def shares(found, residuals, log_densities, rows, may_be_wrong=True):
     share = np.where(is_usable & ~is_mixture, 1.0, 0.0)
     plain = share > 0
     squares = np.minimum(np.abs(residuals[plain]), _most(residuals[plain][-1], rows)) ** 2
-    share[plain] = nearness_by_rows(squares, rows.weight, 1.0)
+    share[plain] = _nearness(squares, rows.weight, 1.0)
     share /= share.sum()
     if may_be_wrong and is_mixture.any():
         which = [null, *np.flatnonzero(is_mixture)]
-        more = ADVANTAGE + ADVANTAGE_ROWS / rows.weight.sum()
-        advantage = np.array([0.0] + [more] * (len(which) - 1))
-        near = nearness_by_rows(-log_densities[which], rows.weight, STANDARD_ERRORS, advantage)
+        advantage = ADVANTAGE + ADVANTAGE_ROWS / rows.weight.sum()
+        near = _nearness(-log_densities[which], rows.weight, STANDARD_ERRORS, advantage)
         share *= near[0]
         share[which[1:]] = near[1:]
     if rows.is_clean.sum() >= VERIFIED_ROWS:
         own = rows.is_clean
-        near = nearness_by_rows(residuals[is_usable][:, own] ** 2, rows.weight[own], 1.0)
+        near = _nearness(residuals[is_usable][:, own] ** 2, rows.weight[own], 1.0)
         share[is_usable] *= near
     share /= share.sum()
     share = np.where(share < LEAST_SHARE, 0.0, share)
@@ -56,30 +58,10 @@ def _most(residual, rows):
     return np.where(rows.is_clean | (most == 0), np.inf, most)
 
 
-def nearness_by_rows(losses, weight, standard_errors, advantage=None):
-    """``exp(-z^2 / (2 c^2))`` of each to the best, z its loss over rows less the best one's.
-
-    In standard errors over the rows. All but the first have to be better than it by an
-    `advantage` in standard errors.
-    """
-    score = np.zeros(len(losses))
-    if advantage is not None:
-        score = advantage * standard_error(losses - losses[0], weight)
-    score = score + losses @ weight
-    best = int(score.argmin())
-    deviation = np.maximum(standard_error(losses - losses[best], weight), np.finfo(float).tiny)
-    # Differences of rounding are none.
-    least = 1e-12 * np.abs(losses @ weight).max()
-    more = score - score[best]
-    z = np.where(more <= least, 0.0, more / deviation)
-    return np.exp(-((np.minimum(z, 1e6) / standard_errors) ** 2) / 2)
-
-
-def standard_error(differences, weight):
-    """Of weighted sums along the last axis; weights count rows."""
-    total = weight.sum()
-    centred = differences - (differences @ weight / total)[..., None]
-    return np.sqrt(centred**2 @ weight * total / max(total - 1, 1e-12))
+def _nearness(losses, weight, standard_errors, advantage=0.0):
+    """By losses of rows; differences of rounding are none."""
+    floor = ROUNDING * np.abs(losses @ weight).max() / weight.sum()
+    return nearness(losses, standard_errors, floor=floor, advantage=advantage, weight=weight)
 
 
 def share_told(X, wrong, weight, folds):

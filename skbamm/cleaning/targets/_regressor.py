@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
-
-from sklearn.base import RegressorMixin, is_regressor
+from sklearn.base import is_regressor
 from sklearn.utils import get_tags
-from sklearn.utils.validation import FLOAT_DTYPES
 
 from ..._base import BilevelEstimator, fit_atomically
 from ..._progress import Progress, attributes_after
 from ...data._columns import split_columns
 from ...data._containers import RowContainer
-from ...data._validation import HasMethods, _fit_context, check_is_fitted, validate_data
+from ...data._validation import HasMethods, _fit_context
 from ...linalg._session import threads_for, torch_session
 from ...row_weights._estimator import RowColumns, RowWeightMixin
 from .._final_estimator import check_final_estimator, fit_final_estimator, weight_names
 from ._constants import MOST_COLUMNS
 from ._input import given_rows
-from ._report import TargetRecord
+from ._prediction import PredictionMixin
+from ._report import TargetRecord, TargetReportMixin
 
 
-class HyperCleaningRegressor(RegressorMixin, RowWeightMixin, BilevelEstimator):
+class HyperCleaningRegressor(PredictionMixin, TargetReportMixin, RowWeightMixin, BilevelEstimator):
     r"""Regression that learns how far to rely on each target.
 
     The target of every row that is not verified gets a weight :math:`s_i` in [0, 1], from its
@@ -388,99 +386,6 @@ class HyperCleaningRegressor(RegressorMixin, RowWeightMixin, BilevelEstimator):
                 "final_estimator must take sample_weight in its fit: "
                 f"{type(self.final_estimator).__name__} does not."
             )
-
-    def predict(self, X):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            In the unit of the targets in `fit`.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOAT_DTYPES, reset=False)
-        if not hasattr(self, "final_estimator_"):
-            return X @ self.coef_ + self.intercept_
-        with threads_for(math.inf):
-            return self.final_estimator_.predict(X)
-
-    def score(self, X, y, sample_weight=None):
-        """Coefficient of determination of the predictions.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-
-        y : array-like of shape (n_samples,)
-            True targets, or the name of a column of X.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-            Or the name of a column of X.
-
-        Returns
-        -------
-        score : float
-            1 is best.
-        """
-        check_is_fitted(self)
-        return super().score(*split_columns(X, y, sample_weight)[1:])
-
-    def to_sklearn(self):
-        """The fitted model as a plain regressor of scikit-learn.
-
-        Returns
-        -------
-        model : LinearRegression, or regressor
-            The `final_estimator_` itself where there is one. To predict with: fitted again it would
-            learn no weights.
-        """
-        from sklearn.linear_model import LinearRegression
-
-        check_is_fitted(self)
-        if hasattr(self, "final_estimator_"):
-            return self.final_estimator_
-        return self._twin(LinearRegression, coef_=self.coef_, intercept_=self.intercept_)
-
-    def target_report(self):
-        """Report on the targets of `fit`, the least probable ones first.
-
-        Returns
-        -------
-        report : dataframe
-            One row for each row of X in `fit`, in the kind of dataframe that X was (else that of
-            y, else pandas if it is installed, else a dict of arrays). Columns:
-
-            - "index": of pandas that of X, or of y where X has none; else positions;
-            - "given_target";
-            - "probability": that the given target is right; 1 of verified ones, and of all where
-              no noise model with wrong targets has a weight;
-            - "suggested_target": the expected right target, between the given one and what is
-              predicted out of its fold;
-            - "weight": `sample_weight_`;
-            - "is_issue": whether the target is more probably wrong than right.
-        """
-        check_is_fitted(self)
-        return self.target_record_.report(self.sample_weight_)
-
-    def fix_targets(self):
-        """The targets given in `fit`, those of issues replaced by the suggested ones.
-
-        For models that are to be fitted on all rows instead of on weighted ones. Replaced targets
-        are predictions: what they are fitted to seems more regular than it is.
-
-        Returns
-        -------
-        targets : array of float of shape (n_samples,)
-            In the order of y in `fit`, and in the container that y was: a Series (or dataframe
-            of one column) with its name and, in pandas, index, or an array of pyarrow; else an
-            ndarray.
-        """
-        check_is_fitted(self)
-        return self.target_record_.fixed()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

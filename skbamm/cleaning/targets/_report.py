@@ -9,6 +9,7 @@ import narwhals as nw
 import numpy as np
 
 from ...data._containers import RowContainer
+from ...data._validation import check_is_fitted
 
 FLAGGED = 0.5  # more probably wrong than right
 
@@ -52,3 +53,47 @@ class TargetRecord:
             "is_issue": self.is_issue,
         }
         return self.rows.table({k: v[order] for k, v in columns.items()}, order)
+
+
+class TargetReportMixin:
+    """What an estimator that has a record of its targets says of them."""
+
+    target_record_: TargetRecord
+    sample_weight_: np.ndarray
+
+    def target_report(self):
+        """Report on the targets of `fit`, the least probable ones first.
+
+        Returns
+        -------
+        report : dataframe
+            One row for each row of X in `fit`, in the kind of dataframe that X was (else that of
+            y, else pandas if it is installed, else a dict of arrays). Columns:
+
+            - "index": of pandas that of X, or of y where X has none; else positions;
+            - "given_target";
+            - "probability": that the given target is right; 1 of verified ones, and of all where
+              no noise model with wrong targets has a weight;
+            - "suggested_target": the expected right target, between the given one and what is
+              predicted out of its fold;
+            - "weight": `sample_weight_`;
+            - "is_issue": whether the target is more probably wrong than right.
+        """
+        check_is_fitted(self)
+        return self.target_record_.report(self.sample_weight_)
+
+    def fix_targets(self):
+        """The targets given in `fit`, those of issues replaced by the suggested ones.
+
+        For models that are to be fitted on all rows instead of on weighted ones. Replaced targets
+        are predictions: what they are fitted to seems more regular than it is.
+
+        Returns
+        -------
+        targets : array of float of shape (n_samples,)
+            In the order of y in `fit`, and in the container that y was: a Series (or dataframe
+            of one column) with its name and, in pandas, index, or an array of pyarrow; else an
+            ndarray.
+        """
+        check_is_fitted(self)
+        return self.target_record_.fixed()

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ._average import standard_error
+from ...data._fold_weights import standard_error
+from ...row_weights._record import weighted_quantiles
 from ._constants import FARTHEST, LOG_ADVANTAGE, MOST_NEGATIVE, SKEWED
 from ._noise import Student
 from ._search import FittingInTurn, TargetRows, fit_all, robust_weights, skewed
@@ -71,8 +72,8 @@ def log_space(raw, y):
     found = fit_all(raw.ridge, raw.targets, may_be_wrong=False)
     plain = max((one.log_density for one in found), key=lambda d: d @ weight) - np.log(raw.unit)
     more = of_logarithms - plain
-    error = standard_error(more, weight)
-    return log if weight @ more > LOG_ADVANTAGE * error else None
+    is_likelier = np.average(more, weights=weight) > LOG_ADVANTAGE * standard_error(more, weight)
+    return log if is_likelier else None
 
 
 def _floor(y, weight):
@@ -88,7 +89,5 @@ def _floor(y, weight):
 
 def _skewness(values, weight):
     """Of the distances of the first and last tenth from the median."""
-    order = np.argsort(values, kind="stable")
-    total = np.cumsum(weight[order])
-    low, middle, high = values[order][np.searchsorted(total, total[-1] * np.array([0.1, 0.5, 0.9]))]
+    low, middle, high = weighted_quantiles(values, weight, (0.1, 0.5, 0.9))
     return (high + low - 2 * middle) / (high - low) if high > low else 0.0

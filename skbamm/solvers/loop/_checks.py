@@ -9,11 +9,11 @@ from dataclasses import replace
 from numbers import Real
 from typing import Any
 
-from .._base import Need
+from .._base import Need, Solver
 from .._history import History
 from .._implicit import Implicit
-from .._options import COUNT
-from .._steps import is_finite, norm_of, random_direction
+from .._options import COUNT, check_options
+from .._steps import eps_of, is_finite, norm_of, random_direction
 from ._verification import FinishingState
 
 # How far values and derivatives may differ, relatively, and roundings of a value.
@@ -46,21 +46,29 @@ def get_solver(solver):
     return solver
 
 
-def check_run(max_iter, tol, history, max_history):
-    """Raise where a run has no length, nothing it may end at, or another's history is none."""
-    if not COUNT.holds(max_iter) and max_iter != 0:
-        raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
-    if not isinstance(tol, Real) or math.isnan(tol):
-        raise ValueError(f"tol must be a number: got {tol!r}.")
-    if history is not None and not isinstance(history, History):
+def solver_for(problem, solver):
+    """A solver, the default one or one by its name, that a problem can be solved by."""
+    from ...problems import BilevelProblem, StochasticProblem
+
+    if not isinstance(problem, BilevelProblem | StochasticProblem):
         raise TypeError(
-            f"history must be a History, such as solution.history: got {type(history).__name__}."
+            "problem must be a BilevelProblem or a StochasticProblem: got "
+            f"{type(problem).__name__}."
         )
-    if max_history is not None and not COUNT.holds(max_history):
-        raise ValueError(f"max_history must be {COUNT.words} or None: got {max_history!r}.")
+    is_stochastic = isinstance(problem, StochasticProblem)
+    solver = get_solver(solver or ("stochastic-sl-bamm" if is_stochastic else "sl-bamm"))
+    if isinstance(solver, type):
+        raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
+    check_options(solver)
+    _check_batches(is_stochastic, solver)
+    if not is_stochastic:
+        _check_needs(problem, solver)
+    return solver
 
 
-def check_batches(is_stochastic, solver):
+def _check_batches(is_stochastic, solver):
     """Raise where a solver takes batches and the problem has none, or the other way round."""
     from .. import SOLVERS, STOCHASTIC_SOLVERS
 
@@ -77,6 +85,44 @@ def check_batches(is_stochastic, solver):
     )
 
 
+def _check_needs(problem, solver):
+    """Raise where a problem lacks what a solver needs, and name the solvers that do without."""
+    from .. import SOLVERS
+
+    if problem.project is not None and isinstance(solver, Implicit):
+        able = sorted(name for name, kind in SOLVERS.items() if kind is not Implicit)
+        raise ValueError(
+            "Implicit takes no set of hyper but a box (lower_bound, upper_bound), and this problem "
+            f"has a project: use one of {able}."
+        )
+    levels = problem.upper, problem.lower
+    lacks = {}
+    if problem.nonsmooth is not None:
+        lacks[Need.SMOOTH_LOWER_LEVEL] = "this problem has a nonsmooth term"
+    if not all(level.twice_differentiable for level in levels):
+        lacks[Need.CURVATURE_PRODUCTS] = "an objective of this problem is not twice_differentiable"
+    for need in Need:
+        if need in lacks and need in solver.needs:
+            able = sorted(name for name, kind in SOLVERS.items() if not kind.needs & lacks.keys())
+            raise ValueError(
+                f"{type(solver).__name__} needs {need}, and {lacks[need]}: use one of {able}."
+            )
+
+
+def check_run(max_iter, tol, history, max_history):
+    """Raise where length, tolerance or history of a run make no sense."""
+    if not COUNT.holds(max_iter) and max_iter != 0:
+        raise ValueError(f"max_iter must be a whole number not below 0: got {max_iter!r}.")
+    if not isinstance(tol, Real) or math.isnan(tol):
+        raise ValueError(f"tol must be a number: got {tol!r}.")
+    if history is not None and not isinstance(history, History):
+        raise TypeError(
+            f"history must be a History, such as solution.history: got {type(history).__name__}."
+        )
+    if max_history is not None and not COUNT.holds(max_history):
+        raise ValueError(f"max_history must be {COUNT.words} or None: got {max_history!r}.")
+
+
 def check_initial_point(problem):
     """Raise where an objective is not finite at the initial point."""
     hyper = problem.project_hyper(problem.initial_hyper)
@@ -86,21 +132,21 @@ def check_initial_point(problem):
     if not is_finite(*values.values()) and problem.solve_lower is not None:
         values = dict(zip(levels, problem.levels(hyper, params), strict=True))
     for name, value in values.items():
-        check_is_one(name, value)
-        if not is_finite(value):
-            raise ValueError(
-                f"{name} must be finite at the initial point: got {value.tolist()}; choose another "
-                "initial_hyper or initial_params."
-            )
+        check_value(name, value)
     _check_graphs(problem, hyper, params)
 
 
-def check_is_one(name, value):
-    """Raise where a loss is a loss for each row."""
+def check_value(name, value, where=""):
+    """Raise where a loss at the initial point is one for each row, or not finite."""
     if value.numel() != 1:
         raise ValueError(
             f"{name} must return one value: got a tensor of shape {tuple(value.shape)}; take its "
             "mean or its sum."
+        )
+    if not is_finite(value):
+        raise ValueError(
+            f"{name} must be finite at the initial point: got {value.tolist()}{where}; choose "
+            "another initial_hyper or initial_params."
         )
 
 
@@ -125,48 +171,53 @@ def _check_graphs(problem, hyper, params):
             found = torch.autograd.grad(value, inputs, allow_unused=True)
         if all(gradient is None for gradient in found):
             raise_constant(name)
-        warn_of_derivatives(name, level.value, hyper, params)
+        _warn_of_derivatives(name, level.value, hyper, params)
 
 
-def warn_of_derivatives(name, value, hyper, params):
-    """Warn where values change otherwise than autograd says: then a part of them was detached.
-
-    Along a direction of each variable, some way along it: at the point itself there may be kinks.
-    Two steps that agree tell them from kinks in between.
-    """
-    import torch
-
-    eps = torch.finfo(hyper.dtype).eps
+def _warn_of_derivatives(name, value, hyper, params):
+    """Warn where values change otherwise than autograd says: then a part of them was detached."""
     variables = {"hyper": hyper.detach(), "params": params.detach()}
     for variable, tensor in variables.items():
         direction = random_direction(tensor)
-        step = eps ** (1 / 3) * max(norm_of(tensor), 1.0)
 
-        def at(length, variable=variable, tensor=tensor, direction=direction):
+        def along(length, variable=variable, tensor=tensor, direction=direction):
             return value(**{**variables, variable: tensor + length * direction}).sum()
 
-        with torch.enable_grad():
-            length = torch.tensor(10 * step).to(tensor).requires_grad_()
-            middle = at(length)
-            found = None
-            if middle.requires_grad:
-                found = torch.autograd.grad(middle, length, allow_unused=True)[0]
-        derivative, rates, allowed = 0.0 if found is None else float(found), [], 0.0
-        for part in (step, step / 4):
-            high, low = float(at(10 * step + part)), float(at(10 * step - part))
-            rates.append((high - low) / (2 * part))
-            allowed = ROUNDINGS * eps * max(abs(high), abs(low)) / part
-        allowed += DISAGREEMENT * max(abs(derivative), *map(abs, rates))
-        is_other = all(abs(rate - derivative) > allowed for rate in rates)
-        if is_other and abs(rates[0] - rates[1]) <= allowed:
+        rates = _disagreement(along, tensor)
+        if rates is not None:
             warnings.warn(
                 f"{name} and its derivative in {variable} do not go together: values change at a "
-                f"rate of {rates[1]:.2g}, autograd says {derivative:.2g}. Is a part of it "
-                "detached (detach(), no_grad, .data, a number made anew), or random?",
+                "rate of {:.2g}, autograd says {:.2g}. Is a part of it detached (detach(), "
+                "no_grad, .data, a number made anew), or random?".format(*rates),
                 UserWarning,
                 stacklevel=5,
             )
             return
+
+
+def _disagreement(function, tensor):
+    """The rate at which a function of one number changes, and its derivative, if they differ.
+
+    Some way from 0, as at the point itself there may be kinks. Two steps that agree tell a wrong
+    derivative from kinks in between.
+    """
+    import torch
+
+    eps = eps_of(tensor)
+    step = eps ** (1 / 3) * max(norm_of(tensor), 1.0)
+    with torch.enable_grad():
+        length = torch.tensor(10 * step).to(tensor).requires_grad_()
+        value, found = function(length), None
+        if value.requires_grad:
+            found = torch.autograd.grad(value, length, allow_unused=True)[0]
+    derivative, rates, allowed = 0.0 if found is None else float(found), [], 0.0
+    for part in (step, step / 4):
+        high, low = float(function(10 * step + part)), float(function(10 * step - part))
+        rates.append((high - low) / (2 * part))
+        allowed = ROUNDINGS * eps * max(abs(high), abs(low)) / part
+    allowed += DISAGREEMENT * max(abs(derivative), *map(abs, rates))
+    is_wrong = all(abs(rate - derivative) > allowed for rate in rates)
+    return (rates[1], derivative) if is_wrong and abs(rates[0] - rates[1]) <= allowed else None
 
 
 def raise_constant(name):
@@ -178,31 +229,16 @@ def raise_constant(name):
     )
 
 
-def check_needs(problem, solver):
-    """Raise where a problem lacks what a solver needs, and name the solvers that do without."""
-    from .. import SOLVERS
-
-    if problem.project is not None and isinstance(solver, Implicit):
-        able = sorted(name for name, kind in SOLVERS.items() if kind is not Implicit)
-        raise ValueError(
-            "Implicit takes no set of hyper but a box (lower_bound, upper_bound), and this problem "
-            f"has a project: use one of {able}."
-        )
-    levels = problem.upper, problem.lower
-    lacks = {}
-    if problem.nonsmooth is not None:
-        lacks[Need.SMOOTH_LOWER_LEVEL] = "this problem has a nonsmooth term"
-    if not all(level.twice_differentiable for level in levels):
-        lacks[Need.CURVATURE_PRODUCTS] = "an objective of this problem is not twice_differentiable"
-    for need in Need:
-        if need in lacks and need in solver.needs:
-            able = sorted(name for name, kind in SOLVERS.items() if not kind.needs & lacks.keys())
-            raise ValueError(
-                f"{type(solver).__name__} needs {need}, and {lacks[need]}: use one of {able}."
-            )
+def first_state(problem, solver, state, check_point):
+    """That of a solver, where the problem's initial point is a good one, or the given one."""
+    if state is None:
+        check_point(problem)
+        return solver.init(problem)
+    _check_state(problem, solver, state)
+    return state
 
 
-def check_state(problem, solver, state):
+def _check_state(problem, solver, state):
     """Raise where a state is not one that a solver can go on from on a problem."""
     is_record = dataclasses.is_dataclass(state) and not isinstance(state, type)
     if not is_record or not all(hasattr(state, name) for name in ("iteration", "hyper", "params")):

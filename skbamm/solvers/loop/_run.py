@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .._history import Recorder, Status
-from .._steps import norm_of
+from .._steps import eps_of, norm_of
 from ._verification import Answer, FinishingState, certified, solved, verified
 
 # Criteria that differ by less, relatively, are equal.
@@ -258,10 +258,7 @@ class Run:
 
 def _rounding(candidate):
     """A difference of criteria that tells nothing."""
-    import torch
-
-    eps = torch.finfo(candidate.hyper.dtype).eps
-    return max(EQUAL, 10 * eps) * abs(candidate.answer.criterion)
+    return max(EQUAL, 10 * eps_of(candidate.hyper)) * abs(candidate.answer.criterion)
 
 
 def _is_finite(state):

@@ -8,19 +8,10 @@ from functools import partial
 from typing import Any
 
 from ...linalg._session import torch_session
-from .._base import Solver
 from .._history import History, Recorder, Snapshot, Status, as_callback
 from .._implicit import Implicit
-from .._options import check_options
 from ..lower._level import LowerGap
-from ._checks import (
-    check_batches,
-    check_initial_point,
-    check_needs,
-    check_run,
-    check_state,
-    get_solver,
-)
+from ._checks import check_initial_point, check_run, first_state, solver_for
 from ._run import Run
 from ._verification import Finishing, FinishingState
 
@@ -156,39 +147,21 @@ def solve(
         Where values of an objective change otherwise than autograd's derivatives say: part of it
         was detached.
     """
-    from ...problems import BilevelProblem, StochasticProblem
     from ...problems._point import remembered_points
 
-    if not isinstance(problem, BilevelProblem | StochasticProblem):
-        raise TypeError(
-            "problem must be a BilevelProblem or a StochasticProblem: got "
-            f"{type(problem).__name__}."
-        )
-    is_stochastic = isinstance(problem, StochasticProblem)
-    solver = get_solver(solver or ("stochastic-sl-bamm" if is_stochastic else "sl-bamm"))
-    if isinstance(solver, type):
-        raise TypeError(f"solver must be an instance: got the class {solver.__name__}.")
-    if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a name or a Solver: got {type(solver).__name__}.")
-    check_options(solver)
+    solver = solver_for(problem, solver)
     check_run(max_iter, tol, history, max_history)
-    check_batches(is_stochastic, solver)
-    if is_stochastic:
+    recorder = Recorder(history, max_history)
+    if solver.is_stochastic:
         from ..stochastic import solve_on_batches
 
-        recorder = Recorder(history, max_history)
         return solve_on_batches(problem, solver, max_iter, tol, callback, state, verify, recorder)
     if max_iter and problem.initial_hyper.numel() == 0:
         raise ValueError("initial_hyper must have an entry: there is nothing to learn.")
-    check_needs(problem, solver)
     # Autograd works on no tensor that was made in a caller's inference mode.
     with torch_session(), remembered_points():
-        if state is None:
-            check_initial_point(problem)
-            state = solver.init(problem)
-        else:
-            check_state(problem, solver, state)
-        run = Run(problem, state, verify, Recorder(history, max_history))
+        state = first_state(problem, solver, state, check_initial_point)
+        run = Run(problem, state, verify, recorder)
         ending = _Ending(solver, run, tol)
         callback = None if callback is None else as_callback(callback)
         n_iter, status = 0, Status.MAX_ITER if max_iter else Status.FROZEN

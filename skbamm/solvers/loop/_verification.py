@@ -13,7 +13,7 @@ from typing import Any
 from .._base import Solver, State
 from .._outer import Hypergradient
 from .._secant import SecantSearch
-from .._steps import SecantStep, norm_of, projected_norm
+from .._steps import SecantStep, eps_of, norm_of, projected_norm
 from ..lower._level import LowerGap, lower_level
 
 # What is left of the lower level may change so much in the criterion, relative to it.
@@ -65,7 +65,7 @@ def solved(problem, hyper, params, is_solution=False, level=None) -> Answer:
     point = problem.upper.point(hyper, found.params)
     upper, criterion = point.gradients, float(point.value)
     left = abs(float((upper.params * found.update).sum()))
-    is_near = left <= CRITERION_ACCURACY * abs(criterion) or left <= _eps(params)
+    is_near = left <= CRITERION_ACCURACY * abs(criterion) or left <= eps_of(params)
     # The problem's own solution is as accurate as it likes; what it leaves is what counts.
     is_solved = is_near and (found.is_solved or problem.solve_lower is not None)
     return Answer(hyper, found.params, criterion, found.gap, bool(is_solved), found.update, upper)
@@ -102,7 +102,7 @@ def verified(problem, answer, multiplier=None, level=None) -> Answer:
             change = change / (1 - ratio)
         error += change
     # Rounding does not matter in entries that are held by a bound.
-    rounding = ROUNDINGS * _eps(hyper) * (upper.hyper.abs() + adjoint.by_hyper.abs())
+    rounding = ROUNDINGS * eps_of(hyper) * (upper.hyper.abs() + adjoint.by_hyper.abs())
     high, low = (problem.project_hyper(hyper - gradient + sign * rounding) for sign in (1, -1))
     error += norm_of(high - low) / 2
     found = Hypergradient.of(
@@ -175,12 +175,6 @@ class Finishing(Solver):
             multiplier=answer.multiplier,
             answer=answer,
         )
-
-
-def _eps(tensor):
-    import torch
-
-    return torch.finfo(tensor.dtype).eps
 
 
 def _size(gradients):

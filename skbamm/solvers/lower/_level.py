@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from ...linalg._tensors import as_tensor
 from .._linear_system import conjugate_gradient
-from .._steps import divide, largest_curvature, norm_of
+from .._steps import divide, eps_of, largest_curvature, norm_of
+from ._differences import with_products
 from ._dynamics import Preconditioner
 
 MAX_NEWTON = 50
@@ -92,7 +93,7 @@ class SmoothLevel:
     def solve(self, params) -> Solved:
         """By damped Newton steps from params: the solution of their own basin."""
         begin, value = params, self._value(params)
-        eps, first = _eps(params), None
+        eps, first = eps_of(params), None
         scale, before = abs(value), math.inf
         gradient = self.gradient(params)
         for _ in range(MAX_NEWTON):
@@ -125,7 +126,7 @@ class SmoothLevel:
         update = self._newton(params, gradient, 1e-2) if norm > 0 else gradient
         gap = float((gradient * update).sum()) / 2
         scale = abs(self._value(params)) if math.isinf(scale) else scale
-        is_rounding = gap <= 10 * _eps(params) * scale
+        is_rounding = gap <= 10 * eps_of(params) * scale
         travelled = 0.0 if begin is None else norm_of(params - begin)
         is_solved = _is_small(update, params) or (
             is_rounding and (norm > before / 2 or norm_of(update) <= NEARLY * travelled)
@@ -298,7 +299,7 @@ class ProximalLevel:
                 break
             solved = following
         # Rounding may be all that is left.
-        rounding = 10 * _eps(params) * norm_of(solved.params) / self.step
+        rounding = 10 * eps_of(params) * norm_of(solved.params) / self.step
         is_rounding = solved.gap.gradient_norm <= rounding
         return solved._replace(is_solved=solved.is_solved or is_rounding)
 
@@ -309,7 +310,7 @@ class ProximalLevel:
         for _ in range(N_PROXIMAL):
             arrived = self._fixed(momentum)[0]
             found = self._value(arrived)
-            if not found <= value + 10 * _eps(params) * abs(value):
+            if not found <= value + 10 * eps_of(params) * abs(value):
                 if momentum is before:
                     self.step /= 2
                 momentum, t = before, 1.0
@@ -322,48 +323,6 @@ class ProximalLevel:
     def _value(self, params):
         problem, hyper = self.problem, self.hyper
         return float(self._at(params).value + problem.nonsmooth.value(hyper, params))
-
-
-@dataclass(frozen=True)
-class _Differenced:
-    """An objective whose curvature products are differences of its gradients."""
-
-    objective: Any
-
-    def __getattr__(self, name):
-        return getattr(self.objective, name)
-
-    def point(self, hyper, params):
-        from ...problems import Point
-
-        return Point(self, hyper, params)
-
-    def curvature_products(self, hyper, params, vector):
-        length = norm_of(vector)
-        if length == 0:
-            return _Products(params * 0, hyper * 0)
-        step = _eps(params) ** (1 / 3) * max(norm_of(params), 1.0) / length
-        ahead = self.objective.gradients(hyper, params + step * vector)
-        behind = self.objective.gradients(hyper, params - step * vector)
-        return _Products(
-            (ahead.params - behind.params) / (2 * step), (ahead.hyper - behind.hyper) / (2 * step)
-        )
-
-    def hessian_product(self, hyper, params, vector):
-        return self.curvature_products(hyper, params, vector).hessian
-
-    def mixed_product(self, hyper, params, vector):
-        return self.curvature_products(hyper, params, vector).mixed
-
-
-class _Products(NamedTuple):
-    hessian: Any
-    mixed: Any
-
-
-def with_products(objective):
-    """The objective, with curvature products also where it has none of its own."""
-    return objective if objective.twice_differentiable else _Differenced(objective)
 
 
 def _krylov(method, product, target, initial, accuracy):
@@ -384,7 +343,7 @@ def _krylov(method, product, target, initial, accuracy):
         (n, n), lambda vector: array(product(tensor(vector))), dtype=float
     )
     initial = None if initial is None else array(initial)
-    rtol = max(accuracy, _eps(target))
+    rtol = max(accuracy, eps_of(target))
     return tensor(
         getattr(linalg, method)(operator, array(target), initial, rtol=rtol, **options)[0]
     )
@@ -392,11 +351,5 @@ def _krylov(method, product, target, initial, accuracy):
 
 def _is_small(update, params):
     """Whether a step moves params by next to nothing."""
-    small = SOLVED * _eps(params)
+    small = SOLVED * eps_of(params)
     return norm_of(update) <= small * max(norm_of(params), small)
-
-
-def _eps(tensor):
-    import torch
-
-    return torch.finfo(tensor.dtype).eps

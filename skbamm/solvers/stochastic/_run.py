@@ -10,7 +10,7 @@ from typing import Any
 from ...linalg._session import torch_session
 from .._history import Snapshot, Status, as_callback
 from .._steps import is_finite, projected_norm
-from ..loop._checks import check_is_one, check_state, raise_constant
+from ..loop._checks import check_value, first_state, raise_constant
 from ..loop._solve import Solution
 from ..lower._level import LowerGap
 
@@ -30,11 +30,7 @@ class _Answer:
 def solve_on_batches(problem, solver, max_iter, tol, callback, state, verify, recorder):
     """As `solve`, whose arguments were checked; rows go to the recorder."""
     with torch_session():
-        if state is None:
-            _check_initial_point(problem)
-            state = solver.init(problem)
-        else:
-            check_state(problem, solver, state)
+        state = first_state(problem, solver, state, _check_initial_point)
         initial = _Whole(problem, verify).criterion(state.hyper, state.params)
         end = partial(_solution, problem, tol, verify, initial)
         recorder.begin(criterion=initial, hyper=state.hyper)
@@ -78,12 +74,7 @@ def _check_initial_point(problem):
     for name in ("upper", "lower"):
         batch = getattr(problem, f"{name}_level").batch(0)
         value = batch.value(hyper, params)
-        check_is_one(name, value)
-        if not is_finite(value):
-            raise ValueError(
-                f"{name} must be finite at the initial point: got {value.tolist()} on the first "
-                "batch; choose another initial_hyper or initial_params."
-            )
+        check_value(name, value, " on the first batch")
         found = batch.evaluate(hyper, params, with_hyper=name == "upper")
         if not found.depends:
             raise_constant(name)

@@ -6,7 +6,6 @@ import torch
 from scipy import integrate, stats
 from sklearn.linear_model import Ridge
 
-from skbamm.cleaning.targets._average import nearness_by_rows
 from skbamm.cleaning.targets._learning import problem_of
 from skbamm.cleaning.targets._noise import Mixture, Normal, SkewedStudent, Student
 from skbamm.cleaning.targets._ridge import FoldedRidge, rotation, standardized
@@ -132,15 +131,6 @@ def test_verified_rows_are_right_to_every_model(rows, ridge):
     for model in (MODELS[0], MODELS[1], MODELS[3]):
         weight = model.label_weight(np.full(N_ROWS, 5.0), rows)
         assert (weight[rows.is_clean] == 1).all()
-
-
-def test_nearness_prefers_the_first_by_its_advantage():
-    generator = np.random.default_rng(3)
-    losses = generator.standard_normal((2, 100))
-    difference = losses[1] - losses[0]
-    losses[1] -= difference.mean() + difference.std(ddof=1) / 10  # better by one standard error
-    found = nearness_by_rows(losses, np.ones(100), 0.5, np.array([0.0, 3.0]))
-    np.testing.assert_allclose(found, [1.0, np.exp(-((2 / 0.5) ** 2) / 2)], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
