@@ -249,3 +249,8 @@ def test_weighted_terms_are_still_taken():
 def test_a_box_wants_ordered_bounds(bounds):
     with pytest.raises(ValueError, match="Box needs lower <= upper"):
         Box(*bounds)
+
+
+def test_losses_that_ignore_hyper_are_refused():
+    with pytest.raises(ValueError, match="upper or lower must depend on hyper"):
+        solve(problem_of(lower=lambda h, p: p.square().sum()))

@@ -157,21 +157,28 @@ def _check_graphs(problem, hyper, params):
     from ...problems import Objective
 
     hyper, params = (tensor.detach().clone().requires_grad_() for tensor in (hyper, params))
-    needed = {"upper": (hyper, params), "lower": (params,)}
+    names, has_hyper = ["upper", "lower"], False
     if problem.nonsmooth is not None:
-        del needed["lower"]
-    for name, inputs in needed.items():
+        names, has_hyper = ["upper"], True
+    for name in names:
         level = getattr(problem, name)
         if type(level).gradients is not Objective.gradients:
+            has_hyper = True
             continue  # it has derivatives of its own
         with torch.enable_grad():
             value = level.value(hyper, params).sum()
-        found: tuple = (None,)
+        of_hyper, of_params = None, None
         if value.requires_grad:
-            found = torch.autograd.grad(value, inputs, allow_unused=True)
-        if all(gradient is None for gradient in found):
+            of_hyper, of_params = torch.autograd.grad(value, (hyper, params), allow_unused=True)
+        if of_params is None and (of_hyper is None or name == "lower"):
             raise_constant(name)
+        has_hyper = has_hyper or of_hyper is not None
         _warn_of_derivatives(name, level.value, hyper, params)
+    if not has_hyper and hyper.numel() > 0:
+        raise ValueError(
+            "upper or lower must depend on hyper: autograd finds no way from their values to it, so "
+            "that there is nothing to learn."
+        )
 
 
 def _warn_of_derivatives(name, value, hyper, params):
