@@ -32,7 +32,9 @@ __all__ = [
     "_check_feature_names_in",
     "_fit_context",
     "available_if",
+    "check_alike",
     "check_is_fitted",
+    "check_training",
     "column_ranges",
     "column_sizes",
     "has_validation_rows",
@@ -96,6 +98,33 @@ def validate_weight(weight, X, name, *, all_zero=False):
     if not (all_zero or weight.any()):
         raise ValueError(f"{name} must not be all zero.")
     return weight
+
+
+# Weight of all rows but one, relative to that one's, below which they count for nothing: sums
+# without it, as where it is held out, would have lost their digits.
+LEAST_WEIGHT = 1e-10
+
+
+def check_alike(weight):
+    """Raise where one row has all the weight, but for rounding."""
+    most = weight.max()
+    if (
+        np.delete(weight, weight.argmax()).sum() < LEAST_WEIGHT * most
+        and np.count_nonzero(weight) > 1
+    ):
+        raise ValueError(
+            f"sample_weight has an entry of {most:.3g}, beside which all others together count for "
+            f"nothing (less than {LEAST_WEIGHT:g} of it): give weights of like size."
+        )
+
+
+def check_training(train, weight):
+    """Raise where the training rows of a fold have no weight, but for rounding, beside others."""
+    if 0 < train.sum() < LEAST_WEIGHT * weight.sum():
+        raise ValueError(
+            "The training rows of a fold have next to no sample_weight: it is on rows that are "
+            f"held out together, up to {weight.max():.3g} each. Give weights of like size."
+        )
 
 
 # Entries of some rows side by side, and how many of these fit into a processor's memory.

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from ..data._folds import Folds
+from ..data._validation import check_training
 from ..linalg._cross_products import (
     CrossProducts,
     column_shift,
@@ -17,24 +18,6 @@ from ..linalg._cross_products import (
 
 # Keeps singular Gram matrices positive definite.
 JITTER = 1e-10
-
-
-# Weight of all rows but one, relative to that one's, below which they count for nothing: sums
-# without it, as where it is held out, would have lost their digits.
-LEAST_WEIGHT = 1e-10
-
-
-def check_alike(weight):
-    """Raise where one row has all the weight, but for rounding."""
-    most = weight.max()
-    if (
-        np.delete(weight, weight.argmax()).sum() < LEAST_WEIGHT * most
-        and np.count_nonzero(weight) > 1
-    ):
-        raise ValueError(
-            f"sample_weight has an entry of {most:.3g}, beside which all others together count for "
-            f"nothing (less than {LEAST_WEIGHT:g} of it): give weights of like size."
-        )
 
 
 @dataclass(frozen=True)
@@ -51,12 +34,7 @@ class Fold:
         found = []
         for number, sides in enumerate(folds.splits):
             train, test = (weight * np.bincount(rows, minlength=len(weight)) for rows in sides)
-            if 0 < train.sum() < LEAST_WEIGHT * weight.sum():
-                raise ValueError(
-                    "The training rows of a fold have next to no sample_weight: it is on rows that "
-                    f"are held out together, up to {weight.max():.3g} each. Give weights of like "
-                    "size."
-                )
+            check_training(train, weight)
             found.append(cls(train, test, number))
         return [one for one in found if one.train.any() and one.test.any()]
 

@@ -18,11 +18,11 @@ from ..data._validation import (
     StrOptions,
     _check_feature_names_in,
     _fit_context,
+    check_alike,
     check_is_fitted,
     validate_weight,
 )
 from ._columns import CategoricalColumn, NumericColumn
-from ._fold_fits import check_alike
 from ._pairs import PairSearch, dense, named_pairs, position_of
 from ._table import column_names, read_columns, refuse_same
 from ._targets import pairs_for

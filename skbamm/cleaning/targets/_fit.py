@@ -11,13 +11,13 @@ import numpy as np
 from ...linalg._tensors import resolve_device, to_numpy
 from ._average import share_told, shares
 from ._columns import ColumnUnits, DenseColumns
-from ._constants import FAR, FARTHEST, MOST_COLUMNS, MOST_FINAL_COLUMNS, TOLD
+from ._constants import FAR, FARTHEST, IMPOSSIBLE, MOST_COLUMNS, MOST_FINAL_COLUMNS, TOLD
 from ._input import distinct, effective, searched_rows
 from ._learning import learn
 from ._noise import Normal, Student
 from ._report import FLAGGED
 from ._ridge import FoldedRidge, standardized
-from ._search import TargetRows, fit_all, held_out
+from ._search import HEAVY, TargetRows, fit_all, held_out
 from ._space import Space, log_space
 
 
@@ -72,6 +72,8 @@ class TargetSearch:
             ridge = ridge.with_columns(rows.predictions[self.first, None])
         self.raw = Space.of(ridge, y, is_clean)
         self.is_told = False  # whether the columns tell which targets are far off
+        # Heavy tails, their space, and chances of held-out errors, where targets may be wrong.
+        self.heavy: Any = None
         self.found, self.share, self.spaces = self._search(y)
         # What learning goes on from: the mixture of the largest share, else heavy tails.
         self.parent = int(np.argmax(self.share))
@@ -101,7 +103,9 @@ class TargetSearch:
     def _shares(self, space, may_be_wrong):
         """Models of a space and their shares."""
         found = fit_all(space.ridge, space.targets, may_be_wrong)
-        residuals, log_densities = held_out(space.ridge, space.targets, may_be_wrong)
+        residuals, log_densities, chance = held_out(space.ridge, space.targets, may_be_wrong)
+        if may_be_wrong:
+            self.heavy = found[HEAVY], space, chance
         given = found, residuals, log_densities, space.targets
         share = shares(*given)
         mixed = sum(part for one, part in zip(found, share, strict=True) if one.noise.is_mixture)
@@ -111,12 +115,27 @@ class TargetSearch:
         for one, part in zip(found, share, strict=True):
             if one.noise.is_mixture:
                 wrong += part / mixed * (1 - one.label_weight)
-        ridge = space.ridge
-        scaled = (self.X - self.units.mean) / self.units.scale  # trees are of single precision
-        if share_told(scaled, wrong, ridge.weight, ridge.folds) > TOLD:
+        if self._share_told(wrong) > TOLD:
             self.is_told = True
             share = shares(*given, may_be_wrong=False)
         return found, share
+
+    def _share_told(self, wrong):
+        ridge = self.raw.ridge
+        scaled = (self.X - self.units.mean) / self.units.scale  # trees are of single precision
+        return share_told(scaled, wrong, ridge.weight, ridge.folds)
+
+    def _impossible(self, residual_of):
+        """Rows with errors that no right target has, by heavy tails of all."""
+        if self.heavy is None or self.is_told:
+            return np.zeros(len(self.rows.y), bool)
+        one, space, held_out_chance = self.heavy
+        chance = one.noise.chance(residual_of(one, space))
+        chance[self.index] = held_out_chance[self.which]
+        found = (chance * len(self.first) < IMPOSSIBLE) & ~self.rows.is_clean
+        if self._share_told(found[self.first].astype(float)) > TOLD:
+            found[:] = False
+        return found
 
     def learn(self, options, callback):
         """Solution, a function of it that tells what it means, and names of the numbers."""
@@ -168,21 +187,27 @@ class TargetSearch:
             _, mean, scale = standardized(own[:, None], self.raw.targets.weight)
             more = (rows.predictions[rest, None] - mean) / scale
             columns = np.hstack([more, columns])
+
+        def residual_of(one, space):
+            residual = np.empty(n_rows)
+            residual[self.index] = one.residual[self.which]
+            if len(rest):
+                coefs = space.ridge.coefs(one.label_weight, one.ridge)
+                residual[rest] = space.standardized(rows.y[rest]) - columns @ coefs.mean(0)
+            return residual
+
         weight, right, predicted = np.zeros(n_rows), np.zeros(n_rows), np.zeros(n_rows)
         for one, part, space in zip(found, share, spaces, strict=True):
             if not part:
                 continue
             every = TargetRows(space.standardized(rows.y), rows.weight, rows.is_clean)
-            residual = np.empty(n_rows)
-            residual[self.index] = one.residual[self.which]
-            if len(rest):
-                coefs = space.ridge.coefs(one.label_weight, one.ridge)
-                residual[rest] = every.y[rest] - columns @ coefs.mean(0)
+            residual = residual_of(one, space)
             own = one.noise.label_weight(residual, every)
             weight += part * own
             right += part * (own if one.noise.is_mixture else 1.0)
             predicted += part * space.raw(every.y - residual)
         weight[rows.is_clean] = right[rows.is_clean] = 1.0
+        right[self._impossible(residual_of)] = 0.0
         weight = np.minimum(weight, bounded(rows, right, predicted, self.raw))
         predicted = predicted + rows.level
         return np.clip(weight, 0.0, 1.0), np.clip(right, 0.0, 1.0), predicted

@@ -11,6 +11,8 @@ from sklearn.utils.validation import FLOAT_DTYPES
 
 from ...data._folds import make_folds, position_folds, position_keys
 from ...data._validation import (
+    check_alike,
+    check_training,
     has_validation_rows,
     require_squares,
     validate_data,
@@ -66,6 +68,7 @@ def given_rows(estimator, X, y, sample_weight, is_clean, held_out, predictions=N
         X, y = stacked(X, X_val), np.concatenate([y, y_val])
         weight = np.concatenate([weight, weight_val])
         clean = np.concatenate([clean, np.ones(len(y_val), dtype=bool)])
+    check_alike(weight)
     if predictions is not None:
         predictions = np.asarray(predictions, dtype=np.float64)
         if predictions.shape != (n_given,) or not np.isfinite(predictions).all():
@@ -115,6 +118,8 @@ def searched_rows(rows, cv, seed, split_params):
     _, own = np.unique(label[used], return_inverse=True)
     if own.max() >= MOST_FOLDS:
         own = own % MOST_FOLDS
+    for fold in range(own.max() + 1):
+        check_training(rows.weight[used[own != fold]], rows.weight[used])
     order = own.argsort(kind="stable")
     return used[order], np.concatenate([[0], np.bincount(own).cumsum()])
 

@@ -17,7 +17,7 @@ from scipy.special import logit
 from ...linalg._tensors import as_tensor, memo_last, to_numpy, to_tensor
 from ...problems._base import BilevelProblem, Objective
 from ...solvers import solve
-from ._constants import LEAST_WEIGHT, MOST_RATE, REACH
+from ._constants import LEAST_WEIGHT, LOG_GROSS, MOST_RATE, REACH
 from ._noise import Mixture, Student
 from ._search import Fitted
 
@@ -76,9 +76,9 @@ class MixtureNumbers:
         logit_rate, log_scale, shift, log_wrong_scale, _ = hyper
         value = (y if self.is_marginal else residual) - shift * self.unit
         right = _log_normal(residual, log_scale) + torch.nn.functional.logsigmoid(-logit_rate)
-        return right, _log_normal(value, log_wrong_scale) + torch.nn.functional.logsigmoid(
-            logit_rate
-        )
+        near = _log_normal(value, log_wrong_scale)
+        wrong = torch.logaddexp(near, torch.full_like(near, LOG_GROSS))
+        return right, wrong + torch.nn.functional.logsigmoid(logit_rate)
 
     def log_density(self, hyper, residual, y, is_clean):
         right, wrong = self._log_parts(hyper, residual, y)

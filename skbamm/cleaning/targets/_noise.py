@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import gammaln
+from scipy.special import gammaln, stdtr
 
-from ._constants import DEGREES, LEAST_RATE, MOST_RATE, PRIOR_ROWS
-from ._units import weighted_median
+from ._constants import DEGREES, INNER_ROUNDS, LEAST_RATE, LOG_GROSS, MOST_RATE, PRIOR_ROWS
+from ._units import limits, weighted_median
 
 LEAST_VARIANCE = 1e-12
 
@@ -80,6 +80,10 @@ class Student:
     def log_density(self, residual, rows):
         return log_student(residual, self.variance, self.degrees)
 
+    def chance(self, residual):
+        """Of an error as large as that, in either direction."""
+        return 2 * stdtr(self.degrees, -np.abs(residual) / self.variance**0.5)
+
     def numbers(self, unit, mean):
         return {"scale": unit * self.variance**0.5, "degrees": self.degrees}
 
@@ -132,7 +136,11 @@ class SkewedStudent:
 
 @dataclass(frozen=True)
 class Mixture:
-    """A share of targets is wrong: by a normal error about `shift`, or drawn from all targets."""
+    """A share of targets is wrong: by a normal error about `shift`, or drawn from all targets.
+
+    Few of these are anywhere: one gross error would set the width of the normal else, or be less
+    likely, where it is held out, than all others can make up for.
+    """
 
     rate: float
     variance: float  # of right ones
@@ -153,13 +161,19 @@ class Mixture:
             return cls(0.02, variance, 0.0, 4 * variance, is_marginal)
         right = rows.weight * label_weight
         noisy = rows.weight * ~rows.is_clean
-        rate = np.clip(wrong.sum() / noisy.sum(), 0.02, 0.5)
+        rate = float(np.clip(wrong.sum() / noisy.sum(), 0.02, 0.5))
         variance = max(np.average(residual**2, weights=right), LEAST_VARIANCE)
         value = rows.y if is_marginal else residual
-        shift = np.average(value, weights=wrong)
-        spread = np.average((value - shift) ** 2, weights=wrong)
-        wrong_variance = max(spread, 2 * variance)
-        return cls(float(rate), variance, float(shift), wrong_variance, is_marginal)
+        found = []
+        # Gross errors are all that is wrong, or few beside others.
+        for near in (value, np.clip(value, *limits(value, wrong))):
+            shift = float(np.average(near, weights=wrong))
+            spread = float(np.average((near - shift) ** 2, weights=wrong))
+            one = cls(rate, variance, shift, max(spread, 2 * variance), is_marginal)
+            for _ in range(INNER_ROUNDS):
+                one = one.fit(residual, rows, label_weight)
+            found.append(one)
+        return max(found, key=lambda one: rows.weight @ one.log_density(residual, rows))
 
     def fit(self, residual, rows, label_weight):
         """A step of EM, from the probabilities that targets are right at the numbers here."""
@@ -167,19 +181,24 @@ class Mixture:
         wrong = rows.weight - right
         variance = max(np.average(residual**2, weights=right), LEAST_VARIANCE)
         value = rows.y if self.is_marginal else residual
-        seen = wrong.sum() + PRIOR_ROWS
-        shift = wrong @ value / seen  # targets and errors alike are about 0
+        near = self._log_near(value)
+        near = wrong * np.exp(near - np.logaddexp(near, LOG_GROSS))  # and not anywhere
+        seen = near.sum() + PRIOR_ROWS
+        shift = near @ value / seen  # targets and errors alike are about 0
         prior = 1.0 if self.is_marginal else 4 * variance
-        spread = (wrong @ (value - shift) ** 2 + PRIOR_ROWS * prior) / seen
+        spread = (near @ (value - shift) ** 2 + PRIOR_ROWS * prior) / seen
         spread = max(spread, 0.5 if self.is_marginal else 2 * variance)
         noisy = rows.weight @ ~rows.is_clean
         rate = np.clip((wrong.sum() + 1) / (noisy + 10), LEAST_RATE, MOST_RATE)
         return Mixture(float(rate), variance, float(shift), float(spread), self.is_marginal)
 
+    def _log_near(self, value):
+        return log_normal(value - self.shift, self.wrong_variance)
+
     def _log_parts(self, residual, rows):
-        value = rows.y if self.is_marginal else residual
+        near = self._log_near(rows.y if self.is_marginal else residual)
         right = np.log1p(-self.rate) + log_normal(residual, self.variance)
-        return right, np.log(self.rate) + log_normal(value - self.shift, self.wrong_variance)
+        return right, np.log(self.rate) + np.logaddexp(near, LOG_GROSS)
 
     def label_weight(self, residual, rows):
         right, wrong = self._log_parts(residual, rows)

@@ -72,8 +72,9 @@ class TargetReportMixin:
 
             - "index": of pandas that of X, or of y where X has none; else positions;
             - "given_target";
-            - "probability": that the given target is right; 1 of verified ones, and of all where
-              no noise model with wrong targets has a weight;
+            - "probability": that the given target is right; 1 of verified ones, 0 of those too far
+              off for heavy tails, and 1 of others where no noise model with wrong targets has a
+              weight;
             - "suggested_target": the expected right target, between the given one and what is
               predicted out of its fold;
             - "weight": `sample_weight_`;

@@ -103,6 +103,9 @@ class FittingInTurn:
         return Fitted(model, weight, strength, residual, log_density)
 
 
+HEAVY = 1  # the place of heavy tails
+
+
 def fit_all(ridge, rows, may_be_wrong, rounds=ROUNDS):
     """Models without wrong targets, then mixtures."""
     fit = FittingInTurn(ridge, rows, rounds)
@@ -130,10 +133,12 @@ def skewed(heavy, rows):
 def held_out(ridge, rows, may_be_wrong):
     """Residuals and log densities, (n_models, n_rows), of rows that a fit has not seen.
 
+    And the chance that heavy tails give errors as large: those of a row itself would allow for it.
+
     Strengths are looked for anew: with those of all rows plain fits, whose strength gross errors
     move, seem better than they are.
     """
-    residuals, log_densities = [], []
+    residuals, log_densities, chances = [], [], []
     for fold, own in enumerate(ridge.folds):
         rest, kept = ridge.without(fold)
         mine = rows.take(own)
@@ -143,4 +148,6 @@ def held_out(ridge, rows, may_be_wrong):
         log_densities.append(
             [one.noise.log_density(e, mine) for one, e in zip(found, errors, strict=True)]
         )
-    return np.concatenate(residuals, axis=1), np.concatenate(log_densities, axis=1)
+        chances.append(found[HEAVY].noise.chance(errors[HEAVY]))
+    joined = (np.concatenate(each, axis=1) for each in (residuals, log_densities))
+    return *joined, np.concatenate(chances)

@@ -28,9 +28,9 @@ def weighted_median(values, weight):
 
 def target_unit(y, weight):
     """Mean and standard deviation of targets without gross errors; 1 of constant ones."""
-    largest = np.abs(y).max() or 1.0  # squares of small units vanish
-    y = y / largest
     near = np.clip(y, *limits(y, weight))
+    largest = np.abs(near).max() or 1.0  # squares of small units vanish
+    near = near / largest
     mean = float(np.average(near, weights=weight))
     unit = float(np.sqrt(np.average((near - mean) ** 2, weights=weight)))
     unit = unit if unit > 1e-12 * abs(mean) else 1.0

@@ -68,3 +68,48 @@ def test_units_of_any_size_change_no_weight(table, unit_X, unit_y):
     expected = HyperCleaningRegressor().fit(X, y)
     np.testing.assert_allclose(model.sample_weight_, expected.sample_weight_, atol=1e-7)
     np.testing.assert_allclose(model.coef_ * unit_X / unit_y, expected.coef_, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [20.0, -70.0, 200.0, 1000.0, 1e4, 1e8])
+@pytest.mark.parametrize("kind", ["shifted", "times ten", "normal"])
+def test_one_gross_error_hides_no_others(kind, size):
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(200, 3))
+    y = X[:, 0] + X[:, 1] + 0.3 * generator.normal(size=200)
+    is_wrong = generator.random(200) < 0.2
+    wrong = {"shifted": y + 15, "times ten": 10 * y, "normal": y + 10 * generator.normal(size=200)}
+    given = np.where(is_wrong, wrong[kind], y)
+    expected = HyperCleaningRegressor(max_iter=0).fit(X, given)
+    given[3] = size
+    model = HyperCleaningRegressor(max_iter=0).fit(X, given)
+    assert model.target_record_.is_issue[3]
+    np.testing.assert_allclose(model.noise_rate_, expected.noise_rate_, atol=0.03)
+    np.testing.assert_allclose(model.coef_, [1, 1, 0], atol=0.1)
+
+
+@pytest.mark.parametrize("size", [20.0, 50.0, -1e5])
+def test_a_single_target_that_is_impossible_is_an_issue(table, size):
+    X, y = table[0], table[1].copy()
+    y[7] = size
+    model = HyperCleaningRegressor(max_iter=0).fit(X, y)
+    np.testing.assert_array_equal(model.target_record_.is_issue.nonzero()[0], [7])
+    assert model.target_record_.right[7] == 0
+    np.testing.assert_allclose(model.coef_, [2, 0, 0], atol=0.1)
+
+
+def test_largest_errors_of_heavy_tails_are_possible():
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(250, 3))
+    y = 2 * X[:, 0] + 0.5 * generator.standard_cauchy(250)
+    assert np.abs(y).max() > 100
+    model = HyperCleaningRegressor(max_iter=0).fit(X, y)
+    assert not model.target_record_.is_issue.any()
+
+
+@pytest.mark.parametrize("size", [1e170, 1e200])
+def test_errors_whose_squares_overflow_have_no_say(table, size):
+    X, y = table[0], table[1].copy()
+    y[:40] = size * np.resize([1, -1, 1], 40)
+    model = HyperCleaningRegressor(max_iter=0).fit(X, y)
+    np.testing.assert_array_equal(model.target_record_.is_issue, np.arange(250) < 40)
+    np.testing.assert_allclose(model.coef_, [2, 0, 0], atol=0.1)

@@ -115,9 +115,8 @@ def test_most_targets_are_right(ridge):
 @pytest.mark.parametrize("is_marginal", [False, True])
 def test_steps_of_em_raise_the_likelihood_of_many_rows(rows, ridge, is_marginal):
     residual = ridge.y - ridge.out_of_fold(np.ones(N_ROWS), 0.01)
-    weight = np.where(np.abs(residual) > 1, 0.1, 1.0)
     many = TargetRows(rows.y, 1e6 * rows.weight, rows.is_clean)  # beside which priors are nothing
-    model = Mixture.start(residual, many, weight, is_marginal)
+    model = Mixture(0.3, 0.5 * residual.var(), 0.0, 2 * residual.var(), is_marginal)
     totals = []
     for _ in range(100):
         model = model.fit(residual, many, None)

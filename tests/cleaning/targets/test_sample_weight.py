@@ -78,3 +78,14 @@ def test_many_folds_are_joined(table):
     joined = fit(*table, cv=splits(np.arange(N_ROWS) % 10))
     each = fit(*table, cv=LeaveOneOut())
     np.testing.assert_array_equal(each.sample_weight_, joined.sample_weight_)
+
+
+@pytest.mark.parametrize(("weights", "message"), [("one", "has an entry"), ("fold", "of a fold")])
+def test_weights_beside_which_others_are_nothing_are_refused(table, weights, message):
+    X, y = table
+    weight = np.ones(N_ROWS)
+    fold = np.arange(N_ROWS) % 5
+    weight[fold == 2] = 1e100 if weights == "fold" else 1.0
+    weight[0] = 1e100 if weights == "one" else 1.0
+    with pytest.raises(ValueError, match=message):
+        fit(X, y, weight, cv=splits(fold))
