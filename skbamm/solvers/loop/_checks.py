@@ -176,8 +176,8 @@ def _check_graphs(problem, hyper, params):
         _warn_of_derivatives(name, level.value, hyper, params)
     if not has_hyper and hyper.numel() > 0:
         raise ValueError(
-            "upper or lower must depend on hyper: autograd finds no way from their values to it, so "
-            "that there is nothing to learn."
+            "upper or lower must depend on hyper: autograd finds no way from their values to it, "
+            "so there is nothing to learn."
         )
 
 
