@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import PredefinedSplit, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from ..data._folds import position_folds
+from ._careful import careful_labels, labels_of_others, log_ratios
 from ._cells import Cells, leading_directions, ridge_path, squared_errors
-from ._kinds import learn_kinds
+from ._kinds import MOST_KINDS, learn_kinds
 from ._raters import BOTH, MODELS, Ratings, learn_raters
-from ._record import Part, equal_rows
+from ._record import Part
 
 # The least weight of a rating, relative to the largest.
 LEAST = 1e-6
-# Ratings of annotators who seem random are predicted from X by each other: better than by their
-# mean by so many standard errors, and they are not.
-TOLD = 2.0
 # Levels of annotators are taken off where they differ by more than by chance, by so many standard
 # errors.
 LEVEL_SIGN = 2.0
@@ -33,27 +26,6 @@ RIDGES, N_FOLDS = np.logspace(-1, 6, 15), 5
 SWEEPS = 30
 TINY = 1e-12
 ALIKE = "no sign that annotators differ: ratings count alike"
-NOT_RANDOM = "annotators who give all labels equally often label by the columns of X"
-
-
-def have_to_do_with(X, y, seed=0):
-    """Whether ridge regression predicts rows from others of them better than their mean does.
-
-    Honest labels of balanced items are as likely at each level as random ones; these are not told
-    by X.
-    """
-    if len(y) < 2 * N_FOLDS:
-        return False
-    y = (y - y.mean(axis=0)) / max(float(y.std()), np.finfo(float).tiny)
-    groups = equal_rows(X, np.ones(len(y), bool))
-    n_folds = min(N_FOLDS, groups.max() + 1)
-    if n_folds < 2:
-        return False
-    folds = position_folds(groups.max() + 1, n_folds, seed)[groups]
-    model = make_pipeline(StandardScaler(with_mean=not sparse.issparse(X)), RidgeCV(RIDGES[::2]))
-    found = cross_val_predict(model, X, y, cv=PredefinedSplit(folds))
-    gain = (y**2 - (y - found.reshape(y.shape)) ** 2).sum(axis=1)
-    return bool(gain.mean() > TOLD * gain.std() / np.sqrt(len(gain)))
 
 
 def learn_annotator(rows, y, annotator, item):
@@ -70,26 +42,29 @@ def learn_annotator(rows, y, annotator, item):
         return _ratings(rows, y, blank, item)
     if np.unique(y).size == 2:  # levels, whichever is the higher
         return _ratings(rows, y.astype(float), blank, item)
-    return _labels(rows, y, blank)
+    return _labels(rows, y, blank, item)
 
 
-def _labels(rows, labels, blank):
+def _labels(rows, labels, blank, item):
     """Weights of annotators who give labels of three and more classes, which have no order."""
-    counts = np.zeros((len(blank.names), labels.max() + 1))
-    np.add.at(counts, (blank.index, labels), rows.weight)
-    is_random, average, shows = learn_kinds(counts)
+    X, index, weight = leading_directions(rows.X, rows.weight), blank.index, rows.weight
+    counts = np.zeros((len(blank.names), rows.y.shape[1]))
+    np.add.at(counts, (index, labels), weight)
+    for models, most_kinds in (((BOTH,), 1), (MODELS, MOST_KINDS)):
+        predicted = predict_items(X, rows.y, weight, item)
+        others = labels_of_others(labels, rows.y.shape[1], weight, index, item)
+        careful = careful_labels(labels, predicted, others, weight)
+        ratios = log_ratios(labels, careful, rows.weight, index)
+        is_random, average, shows = learn_kinds(counts, ratios, models, most_kinds)
+        weight = rows.weight * np.maximum(1 - is_random, LEAST)[index]
     blank = replace(blank, average=average)
-    if not shows:
+    honest = 1 - is_random
+    # Labels of all as likely to be at random are no sign: balanced classes of which X and others
+    # say nothing.
+    if not shows or honest.std() < CARE_SIGN * honest.mean():
         return replace(blank, sentence=ALIKE)
-    seem_random = is_random[blank.index] > 0.5
-    if have_to_do_with(rows.X[seem_random], rows.y[seem_random]):
-        return replace(blank, sentence=f"{NOT_RANDOM}: labels count alike")
-    return _weighed(blank, 1 - is_random)
-
-
-def _weighed(blank, honest):
-    sentence = f"{100 * (1 - honest.mean()):.0f} % of annotators seem to answer at random"
-    return replace(blank, sentence=sentence, weight=np.maximum(honest, LEAST)[blank.index])
+    sentence = f"{100 * is_random.mean():.0f} % of annotators seem to answer at random"
+    return replace(blank, sentence=sentence, weight=weight / rows.weight)
 
 
 def _ratings(rows, y, blank, item):
@@ -98,14 +73,15 @@ def _ratings(rows, y, blank, item):
     level, numbers = np.zeros(len(blank.names)), None
     for models in ((BOTH,), MODELS):
         shifted = y - level[index]
-        predicted = predict_items(X, shifted, weight, item)
+        predicted = predict_items(X, shifted[:, None], weight, item)[:, 0]
         pairs = Pairs.of(shifted - predicted, weight, index, item)
         predicted += pairs.by_others()
         ratings = Ratings.of(y, rows.weight, predicted, index)
         raters = learn_raters(ratings, models, numbers)
         numbers = raters.numbers
         weight = rows.weight * np.maximum(raters.honest, LEAST)[index]
-        level, sign = Pairs.of(y - predict_items(X, y, weight, item), weight, index, item).levels()
+        residual = y - predict_items(X, y[:, None], weight, item)[:, 0]
+        level, sign = Pairs.of(residual, weight, index, item).levels()
     blank, found = replace(blank, average=raters.average), []
     each = np.ones(len(level))
     if raters.shows_random:
@@ -116,30 +92,34 @@ def _ratings(rows, y, blank, item):
         found.append("ratings of some annotators say more of what they rate")
     if sign > LEVEL_SIGN and rows.labels is None:
         blank = replace(blank, level=level[index, None])
-        found.append(f"annotators have levels of their own, with a deviation of {level.std():.2g}")
+        spread = level.std() * np.max(rows.unit)
+        found.append(f"annotators have levels of their own, with a deviation of {spread:.2g}")
     weight = np.maximum(each, LEAST)[index]
     return replace(blank, sentence="; ".join(found) or ALIKE, weight=weight if found else None)
 
 
 def predict_items(X, y, weight, item):
-    """Ridge predictions of rows from those of other items, as much of them as ratings bear out."""
-    n_folds = min(N_FOLDS, item.max() + 1)
+    """Ridge predictions of rows from those of other items, as much of them as ratings bear out.
+
+    y is (n_rows, n_targets).
+    """
+    n_folds, n_targets = min(N_FOLDS, item.max() + 1), y.shape[1]
     mean = weight @ y / weight.sum()
     if n_folds < 2:
-        return np.full(len(y), mean)
+        return np.tile(mean, (len(y), 1))
     fold = position_folds(item.max() + 1, n_folds, 0)[item]
-    cells = Cells.of(X, y[:, None], weight, fold, n_folds)
+    cells = Cells.of(X, y, weight, fold, n_folds)
     train, test = (cells.combined(one) for one in (1 - np.eye(n_folds), np.eye(n_folds)))
-    coef = ridge_path(train, 1, RIDGES)
-    errors = cells.products[:, -1, -1] @ squared_errors(coef, test, 1)
-    coef = coef[:, errors.argmin(), :, 0]
-    Z, target = cells.standardized(X, y[:, None])
-    found = np.empty(len(y))
+    coef = ridge_path(train, n_targets, RIDGES)
+    errors = cells.products[:, -1, -1] @ squared_errors(coef, test, n_targets)
+    coef = coef[:, errors.argmin()]
+    Z, target = cells.standardized(X, y)
+    found = np.empty(y.shape)
     for k, one in enumerate(coef):
         found[fold == k] = Z[fold == k] @ one
-    spread = weight @ found**2
-    slope = (weight * found) @ target[:, 0] / spread if spread > 0 else 0.0
-    return mean + min(max(slope, 0.0), 1.0) * found * cells.scale[0]
+    spread = (weight @ found**2).sum()
+    slope = (weight @ (found * target)).sum() / spread if spread > 0 else 0.0
+    return mean + min(max(slope, 0.0), 1.0) * found * cells.scale
 
 
 @dataclass(frozen=True)

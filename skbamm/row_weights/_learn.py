@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ._record import Rows, RowWeights, equal_rows
+from ._record import Rows, RowWeights, equal_rows, standardized
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
     if not kept.all():
         X, y, given, columns = X[kept], y[kept], given[kept], columns.rows(kept)
         labels = None if labels is None else labels[kept]
-    rows = Rows(X, np.asarray(y, np.float64), given / given.mean(), labels)
+    y, given, unit = np.asarray(y, np.float64), given / given.mean(), 1.0
+    if labels is None:
+        y, unit = standardized(y, given)
+    rows = Rows(X, y, given, labels, unit)
     parts, items = [], None
     if columns.annotator is not None:
         from ._annotator import learn_annotator
@@ -52,6 +55,7 @@ def learn_row_weights(X, y, weight, columns, run, *, labels=None, seed=0):
         from ._time import learn_time
 
         parts.append(learn_time(_weighted(rows, parts), columns.time, run, columns.time_unit))
+    parts = [one if one.level is None else replace(one, level=one.level * unit) for one in parts]
     return RowWeights.of(parts, kept, items)
 
 
@@ -62,4 +66,4 @@ def _weighted(rows, parts):
             weight = weight * part.weight
         if part.level is not None:
             y = y - part.level
-    return Rows(rows.X, y, weight / weight.mean(), rows.labels)
+    return replace(rows, y=y, weight=weight / weight.mean())

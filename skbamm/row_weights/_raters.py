@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from scipy.special import softmax
 from scipy.stats import norm
 
 from ..linalg._tensors import to_numpy, to_tensor
-from ._record import weighted_quantiles
+from ._record import symmetric_bins
 
 # So many different ratings are levels of a scale; more are put into as many bins of equal size.
 LEVELS = 7
@@ -21,8 +21,8 @@ BINS = 5
 # Biases and logarithms of spreads of annotators are normal: points of their quadrature.
 POINTS = (11, 5)
 # Numbers of annotators are learned from so many of them at most, to within so many units of the
-# logarithm of their likelihood.
-MOST_RATERS, ACCURACY = 400, 1e-3
+# logarithm of their likelihood. With 400 of 2,000 single weights depended on which these are.
+MOST_RATERS, ACCURACY = 4000, 1e-3
 # Weak priors, normal in the logarithm (mean, deviation): of the deviation of biases, that of the
 # logarithms of spreads, and of how much an item's prediction says, all in units of a rating's
 # spread.
@@ -48,20 +48,17 @@ def rating_levels(y, weight):
     values, index = np.unique(y, return_inverse=True)
     if len(values) <= LEVELS:
         return index, np.full(len(values), 1 / len(values))
-    last = weighted_quantiles(y, weight, np.arange(1, LEVELS) / LEVELS)
-    cuts = np.unique(np.searchsorted(values, last) + 1)
-    cuts = cuts[cuts < len(values)]
+    of_value = symmetric_bins(values, np.bincount(index, weight), LEVELS)
+    cuts = np.flatnonzero(np.diff(of_value)) + 1
     edges = (values[cuts - 1] + values[cuts]) / 2
     beyond = (values[-1] - values[0]) / (len(values) - 1) / 2
     width = np.diff([values[0] - beyond, *edges, values[-1] + beyond])
-    return np.searchsorted(edges, y), width / width.sum()
+    return of_value[index], width / width.sum()
 
 
 def bins_of(prediction, weight):
-    """The bin of each prediction, by quantiles, and the bins' means in units of their deviation."""
-    edges = np.unique(weighted_quantiles(prediction, weight, np.arange(1, BINS) / BINS))
-    index = np.searchsorted(edges, prediction)
-    _, index = np.unique(index, return_inverse=True)
+    """The bin of each prediction, and the bins' means in units of their deviation."""
+    index = symmetric_bins(prediction, weight, BINS)
     mass = np.bincount(index, weight)
     mean = np.bincount(index, weight * prediction) / mass
     mean = mean - mass @ mean / mass.sum()
@@ -77,6 +74,7 @@ class Ratings:
     values: np.ndarray  # (n_levels,), means of ratings
     bins: np.ndarray  # (n_bins,), means of predictions
     uniform: np.ndarray  # (n_levels,), probabilities of a uniform answer
+    first: np.ndarray  # (n_annotators,), the first row of each
 
     @classmethod
     def of(cls, y, weight, predicted, annotator):
@@ -86,11 +84,14 @@ class Ratings:
         counts = np.zeros((annotator.max() + 1, len(bins), len(uniform)))
         np.add.at(counts, (annotator, index, level), weight)
         values = np.bincount(level, weight * y) / np.bincount(level, weight)
-        return cls(counts, values, bins, uniform)
+        first = np.unique(annotator, return_index=True)[1]
+        return cls(counts, values, bins, uniform, first)
 
-    def some(self, kept):
-        """Those of some annotators."""
-        return Ratings(self.counts[kept], self.values, self.bins, self.uniform)
+    def some(self, number, seed):
+        """Those of so many annotators, drawn in order of appearance: names do not matter."""
+        kept = np.random.default_rng(seed).permutation(len(self.counts))[:number]
+        kept = self.first.argsort()[np.sort(kept)]
+        return replace(self, counts=self.counts[kept], first=self.first[kept])
 
 
 class RaterModel:
@@ -128,7 +129,7 @@ class RaterModel:
         thresholds = np.sqrt(1 + scales[0] ** 2 + scales[2] ** 2) * norm.ppf(share)
         gaps = np.log(np.diff(thresholds).clip(0.05))
         shares = np.full(len(others), -1.5)
-        self.initial = np.concatenate([thresholds[:1], gaps, np.log(scales), shares])
+        self.initial = np.concatenate([[thresholds.mean()], gaps, np.log(scales), shares])
 
     def _scales(self, numbers):
         first = self.n_levels - 1
@@ -139,8 +140,9 @@ class RaterModel:
 
     def probabilities(self, numbers):
         """Of each level, by point of the quadrature and bin: (n_points, n_bins, n_levels)."""
-        gaps = numbers[1 : self.n_levels - 1].exp()
-        thresholds = numbers[0] + torch.cat([gaps.new_zeros(1), gaps.cumsum(0)])
+        # From their mean, so that ratings read backwards are learned alike.
+        beside = torch.cat([numbers.new_zeros(1), numbers[1 : self.n_levels - 1].exp().cumsum(0)])
+        thresholds = numbers[0] + beside - beside.mean()
         bias, spread, told = self._scales(numbers).exp()
         mean = bias * self.bias[:, None] + told * self.bins
         z = (thresholds - mean[..., None]) * (-spread * self.spread).exp()[:, None, None]
@@ -231,11 +233,7 @@ def model_name(others):
 
 def learn_raters(ratings, models, numbers=None, seed=0):
     """`Raters` by the models' mean, in which they count by Akaike's weights."""
-    n_annotators = len(ratings.counts)
-    known = ratings
-    if n_annotators > MOST_RATERS:
-        some = np.random.default_rng(seed).permutation(n_annotators)[:MOST_RATERS]
-        known = ratings.some(np.sort(some))
+    known = ratings if len(ratings.counts) <= MOST_RATERS else ratings.some(MOST_RATERS, seed)
     table, every = to_tensor(known.counts), to_tensor(ratings.counts)
     scores, honest, precision = [], [], []
     for others in models:

@@ -8,6 +8,9 @@ from functools import reduce
 import numpy as np
 from scipy import sparse
 
+# Values that differ by less, relative to their range, are one.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -17,6 +20,7 @@ class Rows:
     y: np.ndarray  # (n_rows, n_targets)
     weight: np.ndarray  # (n_rows,)
     labels: np.ndarray | None = None  # numbers of classes, of which y are indicators
+    unit: np.ndarray | float = 1.0  # (n_targets,), what 1 of y is in the user's numbers
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,40 @@ class RowWeights:
             table["weight"] += weight.tolist()
             table["level"] += level.tolist()
         return {name: np.array(column) for name, column in table.items()}
+
+
+def standardized(y, weight):
+    """Columns of mean 0 and deviation 1, and what their deviations were; constant ones are 0.
+
+    Half of the range is taken off first: its square may be beyond the range of numbers.
+    """
+    low, high = y.min(axis=0), y.max(axis=0)
+    half = high / 2 - low / 2
+    half = np.where(half > 0, half, 1.0)
+    y = (y - (low / 2 + high / 2)) / half
+    y = y - weight @ y / weight.sum()
+    spread = np.sqrt(weight @ y**2 / weight.sum())
+    spread = np.where(low < high, spread, 1.0)
+    return y / spread, half * spread
+
+
+def symmetric_bins(values, weight, n_bins):
+    """Bins of about equal weight, an odd number of them: those of -values in reverse order.
+
+    All rows of one value, but for rounding, are in the bin of the middle one.
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.diff(ordered, prepend=-np.inf) > ROUNDING * np.ptp(values)
+    tie = np.cumsum(first) - 1
+    mass = np.bincount(tie, weight[order])
+    beside = (np.cumsum(mass) - mass / 2) / mass.sum() - 0.5
+    # Outwards where the middle is on an edge.
+    steps = np.floor(np.abs(beside) * n_bins + 0.5 + ROUNDING).clip(max=n_bins // 2)
+    found = np.unique(np.sign(beside) * steps, return_inverse=True)[1]
+    index = np.empty(len(values), dtype=int)
+    index[order] = found[tie]
+    return index
 
 
 def weighted_quantiles(values, weight, shares):
