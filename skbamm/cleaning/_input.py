@@ -65,7 +65,8 @@ def label_rows(
                 "them apart."
             )
         held_out = _validation_rows(estimator, X, y, X_val, y_val, sample_weight_val)
-        X, y, weight, clean = _stacked((X, y, weight, clean), held_out)
+        X = stacked(X, held_out[0])
+        y, weight, clean = map(np.concatenate, zip((y, weight, clean), held_out[1:], strict=True))
     classes, labels = np.unique(y, return_inverse=True)
     if pred_probs is not None:
         pred_probs = _pred_probs(pred_probs, estimator, len(y), n_given, classes)
@@ -98,13 +99,11 @@ def _validation_rows(estimator, X, y, X_val, y_val, sample_weight_val):
     return X_val, y_val, weight, np.ones(len(y_val), dtype=bool)
 
 
-def _stacked(first, second):
-    """X and columns of rows, above those of others; sparse where the first X is."""
-    (X, *above), (X_below, *below) = first, second
-    if sparse.issparse(X) != sparse.issparse(X_below):
-        X_below = sparse.csr_matrix(X_below) if sparse.issparse(X) else X_below.toarray()
-    stack = sparse.vstack if sparse.issparse(X) else np.vstack
-    return stack([X, X_below]), *map(np.concatenate, zip(above, below, strict=True))
+def stacked(X, other):
+    """Rows of one, then those of the other, sparse where the first are."""
+    if not sparse.issparse(X):
+        return np.vstack([X, other.toarray() if sparse.issparse(other) else other])
+    return sparse.vstack([X, sparse.csr_matrix(other)], format="csr")
 
 
 def _row_weights(estimator, X, labels, clean, n_given, classes, weight, is_unlabelled, columns):

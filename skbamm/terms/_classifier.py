@@ -295,9 +295,9 @@ class AdditiveClassifier(LogitClassifier, AdditiveEstimator):
         from ._logit_fits import held_out_losses
 
         blocks = self.terms_.block_names_
-        members, told = {}, self._told(design, weight)
+        members, varying = {}, self._varying(design, weight)
         for name, kept in self._columns_of_members(design, np.count_nonzero(weight)).items():
-            kept = kept & told
+            kept = kept & varying
             model = self._model(name, list(blocks[kept]), len(y))
             members[name] = Member(kept, model.fit(design[:, kept], y, weight))
         shares = np.ones(1)
@@ -313,7 +313,7 @@ class AdditiveClassifier(LogitClassifier, AdditiveEstimator):
             self.coef_ = self.coef_ - self.coef_.mean(axis=0)
             self.intercept_ = self.intercept_ - self.intercept_.mean()
 
-    def _told(self, design, weight):
+    def _varying(self, design, weight):
         """Which columns rows say something of: smooth functions of next to no variance go.
 
         Each class has coefficients for all columns, of which these are a half.

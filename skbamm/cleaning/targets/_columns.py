@@ -13,13 +13,6 @@ from ._constants import MOST_COLUMNS, MOST_DENSE
 from ._ridge import rotation, standardized
 
 
-def stacked(X, other):
-    """Rows of one, then those of the other, sparse where the first are."""
-    if not sparse.issparse(X):
-        return np.vstack([X, other.toarray() if sparse.issparse(other) else other])
-    return sparse.vstack([X, sparse.csr_matrix(other)], format="csr")
-
-
 @dataclass(frozen=True)
 class DenseColumns:
     """Rows of few directions in place of those of many sparse columns; others as they are."""

@@ -20,8 +20,7 @@ from ...data._validation import (
     warn_if_unlike,
 )
 from ...row_weights._record import equal_rows
-from .._input import refuse_boolean_weight, validated_mask
-from ._columns import stacked
+from .._input import refuse_boolean_weight, stacked, validated_mask
 from ._constants import MOST_FOLDS, MOST_ROWS
 from ._units import limits
 
